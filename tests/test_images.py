@@ -1,0 +1,568 @@
+"""Pictures: every format against what was written, preprocessing against its source, boxes against a ramp."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pellucid.errors import FileMissing, InvalidType, InvalidValue, ModelError, PictureError
+from pellucid.images import SAMPLES, Box, Picture, Preprocess, find_pictures, open_picture, place
+
+RGB = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+# A smooth picture, on which lossy formats lose little.
+SMOOTH = np.stack(np.broadcast_arrays(*np.ogrid[0:180:24j, 40:230:31j], 90), -1).astype(np.uint8)
+# Landscape, portrait, needles and specks: the shapes at which roundings differ.
+SIZES = [(451, 300), (37, 211), (211, 37), (1, 40), (40, 1), (1, 1), (225, 224), (223, 257), (500, 333)]
+
+
+def noise(size: tuple[int, int]) -> Picture:
+    return open_picture(np.random.default_rng(size).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+
+
+def pixels(picture: Picture) -> np.ndarray:
+    return np.asarray(picture.rgb)
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "ppm"])
+def test_lossless_formats_are_read_exactly(tmp_path: Path, suffix: str):
+    path = tmp_path / f"a.b.{suffix}"
+    Image.fromarray(RGB).save(path)
+    picture = open_picture(str(path))
+    assert (picture.name, picture.path, picture.rgb.mode, picture.rgba) == ("a.b", path, "RGB", None)
+    np.testing.assert_array_equal(pixels(picture), RGB)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "avif", "jp2"])
+def test_lossy_formats_are_read_closely(tmp_path: Path, suffix: str):
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(SMOOTH).save(path, quality=95)
+    assert np.abs(pixels(open_picture(path)).astype(int) - SMOOTH).mean() < 3
+
+
+def test_cmyk_jpeg_keeps_its_colours(tmp_path: Path):
+    # Pillow writes CMYK JPEGs with Adobe's marker and its inverted values, as Photoshop does.
+    path = tmp_path / "x.jpg"
+    Image.fromarray(SMOOTH).convert("CMYK").save(path, quality=95)
+    assert b"Adobe" in path.read_bytes()
+    assert np.abs(pixels(open_picture(path)).astype(int) - SMOOTH).mean() < 3
+
+
+def test_gif_gives_its_first_frame(tmp_path: Path):
+    path = tmp_path / "x.gif"
+    frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert set(open_picture(path).rgb.get_flattened_data()) == {(255, 0, 0)}
+
+
+def test_palette_is_read_through(tmp_path: Path):
+    path = tmp_path / "x.png"
+    image = Image.fromarray(RGB).quantize(16)
+    image.save(path)
+    np.testing.assert_array_equal(pixels(open_picture(path)), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+def test_transparency_lies_on_white(tmp_path: Path, mode: str):
+    path = tmp_path / "x.png"
+    if mode in ("RGBA", "LA"):
+        Image.new(mode, (2, 2), (100, 100, 100, 51) if mode == "RGBA" else (100, 51)).save(path)
+        expected = round(100 * 0.2 + 255 * 0.8)
+    else:  # one colour declared transparent, in the palette or as such
+        image = Image.new("RGB", (2, 2), (100, 100, 100))
+        key = 0 if mode == "P" else (100, 100, 100)
+        (image.quantize(2) if mode == "P" else image).save(path, transparency=key)
+        expected = 255
+    picture = open_picture(path)
+    assert np.abs(pixels(picture).astype(int) - expected).max() <= 1
+    assert picture.rgba is not None
+    assert picture.rgba.getpixel((0, 0)) == (100, 100, 100, 51 if mode in ("RGBA", "LA") else 0)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path: Path, suffix: str):
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(np.array([[0, 257, 32896, 65535]], dtype=np.uint16)).save(path)
+    assert pixels(open_picture(path))[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 0.5, 1], [0, 128, 255]), ([0, 7, 255], [0, 7, 255]), ([0, 257, 65535], [0, 1, 255])],
+)
+def test_float_tiff_is_scaled_by_its_white(tmp_path: Path, values: list[float], expected: list[int]):
+    path = tmp_path / "x.tiff"
+    Image.fromarray(np.array([values], dtype=np.float32)).save(path)
+    assert pixels(open_picture(path))[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("bad", [-1.0, 70000.0, np.nan, np.inf])
+def test_float_tiff_beyond_any_white_is_refused(tmp_path: Path, bad: float):
+    path = tmp_path / "x.tiff"
+    Image.fromarray(np.array([[0, bad]], dtype=np.float32)).save(path)
+    with pytest.raises(PictureError, match=re.escape(str(path))):
+        open_picture(path)
+
+
+def test_32_bit_integers_are_scaled_by_their_white():
+    wide = Image.fromarray(np.array([[0, 257, 65535]], dtype=np.int32))
+    assert pixels(open_picture(wide))[0, :, 0].tolist() == [0, 1, 255]
+    narrow = Image.fromarray(np.array([[0, 7, 255]], dtype=np.int32))
+    assert pixels(open_picture(narrow))[0, :, 0].tolist() == [0, 7, 255]
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_grey_becomes_rgb(tmp_path: Path, mode: str):
+    path = tmp_path / "x.png"
+    image = Image.fromarray(RGB[:, :, 0]).convert(mode)
+    image.save(path)
+    grey = np.asarray(image.convert("L"))
+    np.testing.assert_array_equal(pixels(open_picture(path)), np.stack([grey] * 3, -1))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured(tmp_path: Path, suffix: str, orientation: int):
+    upright = RGB
+    stored = {  # the inverse of what a viewer must do, by the EXIF standard
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.transpose(1, 0, 2), 6: np.rot90(upright), 7: np.rot90(upright, 2).transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(np.ascontiguousarray(stored)).save(
+        path, exif=exif, **({"lossless": True} if suffix == "webp" else {})
+    )
+    np.testing.assert_array_equal(pixels(open_picture(path)), upright)
+
+
+def test_broken_exif_does_not_spoil_a_picture(tmp_path: Path):
+    path = tmp_path / "x.png"
+    Image.fromarray(RGB).save(path, exif=b"Exif\0\0nonsense")
+    np.testing.assert_array_equal(pixels(open_picture(path)), RGB)
+
+
+def test_arrays_become_pictures():
+    np.testing.assert_array_equal(pixels(open_picture(RGB)), RGB)
+    np.testing.assert_array_equal(pixels(open_picture(RGB[::-1, ::2])), RGB[::-1, ::2])
+    grey = np.repeat(RGB[:, :, :1], 3, axis=2)
+    np.testing.assert_array_equal(pixels(open_picture(RGB[:, :, 0])), grey)
+    np.testing.assert_array_equal(pixels(open_picture(RGB[:, :, :1])), grey)
+    opaque = np.concatenate([RGB, np.full_like(RGB[:, :, :1], 255)], 2)
+    np.testing.assert_array_equal(pixels(open_picture(opaque)), RGB)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint16, bool])
+def test_arrays_of_other_types_are_refused(dtype: type):
+    with pytest.raises(InvalidType, match=r"float tensor \(N, C, H, W\) for ready inputs, or uint8 pixels"):
+        open_picture(RGB.astype(dtype))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 9), (8,), (8, 9, 2), (1, 8, 9, 3), (0, 9, 3), (8, 0)])
+def test_arrays_of_other_shapes_are_refused(shape: tuple[int, ...]):
+    with pytest.raises(PictureError, match=re.escape(str(shape))):
+        open_picture(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("source", [None, 3, torch.zeros(3, 4, 4), [1]])
+def test_other_objects_are_refused(source: object):
+    with pytest.raises(InvalidType, match=type(source).__name__):
+        open_picture(source)
+
+
+def test_what_was_passed_in_is_not_changed_or_shared():
+    image, array = Image.fromarray(RGB), RGB.copy()
+    for source in (image, array):
+        open_picture(source).rgb.putpixel((0, 0), (1, 2, 3))
+    np.testing.assert_array_equal(np.asarray(image), RGB)
+    np.testing.assert_array_equal(array, RGB)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_samples_are_photographs(name: str):
+    picture = open_picture(f"sample:{name}")
+    assert picture.name == name
+    assert min(picture.rgb.size) >= 300
+
+
+def test_unknown_sample_names_the_known():
+    with pytest.raises(FileMissing, match="cat, coffee, rocket"):
+        open_picture("sample:dog")
+
+
+def damaged(folder: Path, kind: str) -> Path:
+    path = folder / f"{kind}.jpg"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("no picture")
+    elif kind == "png":  # a broken chunk: Pillow raises SyntaxError here
+        Image.fromarray(RGB).save(path, "png")
+        path.write_bytes(path.read_bytes()[:40] + b"xx" + path.read_bytes()[42:])
+    elif kind != "missing":
+        Image.effect_noise((200, 200), 50).save(path, {"truncated": "jpeg", "header": "png"}[kind])
+        path.write_bytes(path.read_bytes()[: {"truncated": 3000, "header": 20}[kind]])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", "no such file"),
+        ("folder", "is a folder"),
+        ("empty", "is empty"),
+        ("text", "not a picture"),
+        ("truncated", "damaged"),
+        ("header", "damaged|not a picture"),
+        ("png", "damaged"),
+    ],
+)
+def test_unreadable_files_are_refused_in_one_line_with_their_path(tmp_path: Path, kind: str, words: str):
+    path = damaged(tmp_path, kind)
+    with pytest.raises(FileMissing if kind == "missing" else PictureError, match=words) as caught:
+        open_picture(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_denied_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "x.png"
+    Image.fromarray(RGB).save(path)
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", denied)  # root may read everything, so chmod shows nothing
+    with pytest.raises(PictureError, match="permission denied"):
+        open_picture(path)
+
+
+@pytest.mark.parametrize(
+    "limit", [100, 40]
+)  # 117 pixels: Pillow warns above its limit, and raises above twice that
+def test_decompression_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int):
+    path = tmp_path / "x.png"
+    Image.fromarray(RGB).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(PictureError, match=rf"117 pixels, more than Pillow's limit of {limit} ") as caught:
+        open_picture(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_needle_that_a_model_would_blow_up_is_refused():
+    with pytest.raises(PictureError, match="1 x 9000, too long"):
+        Preprocess((224, 224), scale_to=256)(noise((1, 9000)))
+
+
+# --- finding ---------------------------------------------------------------------------------------------
+
+
+def test_find_pictures_searches_folders_and_globs(tmp_path: Path):
+    for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png", "deep/er/c.webp", "we[i]rd/d.gif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    names = ["a.JPG", "b.png", "deep/er/c.webp", "we[i]rd/d.gif"]
+    everything = [str(tmp_path / name) for name in names]
+    assert find_pictures([tmp_path]) == everything
+    assert find_pictures([f"{tmp_path}/**"]) == everything
+    assert find_pictures([f"{tmp_path}/*"]) == everything[:2]
+    assert find_pictures([f"{tmp_path}/**/*.webp"]) == everything[2:3]
+    assert find_pictures([tmp_path / "we[i]rd"]) == everything[3:]
+    assert find_pictures([everything[3], tmp_path / "b.png", tmp_path]) == [
+        everything[3], everything[1], everything[0], everything[2]
+    ]  # fmt: skip
+
+
+def test_find_pictures_keeps_samples_files_and_missing_files(tmp_path: Path):
+    (tmp_path / "notes.txt").touch()
+    kept = ["sample:cat", str(tmp_path / "missing.jpg"), str(tmp_path / "notes.txt")]
+    assert find_pictures(kept) == kept
+
+
+def test_find_pictures_refuses_a_folder_or_glob_without_pictures(tmp_path: Path):
+    with pytest.raises(FileMissing, match="in this folder"):
+        find_pictures([tmp_path])
+    with pytest.raises(FileMissing, match=r"\*\.png: no picture matches"):
+        find_pictures([f"{tmp_path}/*.png"])
+
+
+# --- preprocessing equals its source ---------------------------------------------------------------------
+
+TIMM = {
+    "tf_efficientnet_lite0": {},
+    "vit_base_patch16_224.augreg2_in21k_ft_in1k": {},
+    "convnext_tiny.fb_in1k": {},
+    "convnext_large.fb_in22k_ft_in1k_384": {},  # crop_pct 1.0, squash
+    "resnet18": {"crop_pct": 1.0},
+    "resnet34": {"crop_mode": "squash"},
+    "resnet50": {"crop_mode": "border", "interpolation": "lanczos"},
+    "resnet101": {"input_size": (3, 160, 224)},
+    "resnet152": {"input_size": (3, 161, 225), "crop_mode": "border"},
+    "seresnet50": {"input_size": (1, 90, 90), "mean": (0.5,), "std": (0.25,)},
+    "resnext50_32x4d": {"input_size": (4, 90, 91), "mean": (0.5,), "std": (0.25,)},
+}
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_from_timm_equals_timm(name: str):
+    from timm.data import create_transform, resolve_data_config
+    from timm.models import get_pretrained_cfg
+
+    config = resolve_data_config(TIMM[name], pretrained_cfg=get_pretrained_cfg(name).to_dict())
+    transform = create_transform(**config, is_training=False)
+    ours = Preprocess.from_timm(config)
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[config["input_size"][0]]
+    sizes = [
+        size for size in SIZES if config["crop_mode"] != "border" or 1 not in size
+    ]  # there timm divides by 0
+    for picture in (open_picture("sample:cat"), *map(noise, sizes)):
+        expected = transform(picture.rgb.convert(mode))
+        assert torch.equal(ours(picture), expected), picture.rgb.size
+
+
+def test_from_timm_spreads_statistics_over_other_channels():
+    config = {
+        "input_size": (3, 64, 64),
+        "interpolation": "bicubic",
+        "mean": (0.4, 0.5, 0.6),
+        "std": (0.1, 0.2, 0.3),
+    }
+    assert Preprocess.from_timm(config, channels=3).mean == (0.4, 0.5, 0.6)
+    assert Preprocess.from_timm(config, channels=1).mean == pytest.approx((0.5,))
+    assert Preprocess.from_timm(config, channels=4).std == pytest.approx((0.1, 0.2, 0.3, 0.2))
+    with pytest.raises(ModelError, match="1 .grey., 3 .RGB. or 4"):
+        Preprocess.from_timm(config, channels=2)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"crop_mode": "spiral"}, {"crop_border_pixels": 3}, {"interpolation": "random"}]
+)
+def test_from_timm_refuses_what_it_does_not_know(bad: dict[str, object]):
+    config = {"input_size": (3, 64, 64), "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    with pytest.raises(ModelError, match="not understood"):
+        Preprocess.from_timm(config | bad)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ResNet50_Weights.IMAGENET1K_V2", "ResNet50_Weights.IMAGENET1K_V1", "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1",
+     "Swin_T_Weights.IMAGENET1K_V1", "EfficientNet_B0_Weights.IMAGENET1K_V1", "EfficientNet_V2_S_Weights.IMAGENET1K_V1"],
+)  # fmt: skip
+def test_from_torchvision_equals_torchvision(name: str):
+    import torchvision.models
+
+    owner, weights = name.split(".")
+    transforms = getattr(torchvision.models, owner)[weights].transforms()
+    ours = Preprocess.from_torchvision(transforms)
+    for picture in (open_picture("sample:rocket"), *map(noise, SIZES)):
+        assert torch.equal(ours(picture), transforms(picture.rgb)), picture.rgb.size
+
+
+def test_a_picture_smaller_than_the_crop_is_padded_as_torchvision_pads():
+    from torchvision.transforms._presets import ImageClassification
+
+    transforms = ImageClassification(crop_size=64, resize_size=31)
+    ours = Preprocess.from_torchvision(transforms)
+    for size in SIZES:
+        assert torch.equal(ours(noise(size)), transforms(noise(size).rgb)), size
+    box = ours.box(noise((31, 31)))
+    assert box == Box(-16, -16, 48, 48)
+
+
+def test_from_torchvision_refuses_other_pipelines():
+    from torchvision.transforms import Compose
+    from torchvision.transforms._presets import ImageClassification
+
+    class Flipped(ImageClassification):
+        def forward(self, img: Image.Image) -> torch.Tensor:
+            return super().forward(img).flip(2)
+
+    with pytest.raises(ModelError, match="Compose"):
+        Preprocess.from_torchvision(Compose([]))
+    with pytest.raises(ModelError, match="Flipped does more"):
+        Preprocess.from_torchvision(Flipped(crop_size=64))
+
+
+PROCESSORS = {
+    "ViTImageProcessor": {},
+    "DeiTImageProcessor": {},
+    "BitImageProcessor": {},
+    "CLIPImageProcessor": {},
+    "ConvNextImageProcessor": {"size": {"shortest_edge": 224}},
+    "ConvNextImageProcessor ": {"size": {"shortest_edge": 384}},
+    "PoolFormerImageProcessor": {},
+    "LevitImageProcessor": {},
+    "MobileNetV2ImageProcessor": {"crop_size": {"height": 225, "width": 223}},
+    "MobileViTImageProcessor": {},  # padded, and blue first
+    "EfficientNetImageProcessor": {"rescale_offset": True, "rescale_factor": 1 / 127.5, "resample": 0},
+    "SiglipImageProcessor": {"do_normalize": False},
+    "BeitImageProcessor": {"do_rescale": False},
+}
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_from_transformers_equals_the_pillow_processors(name: str):
+    import transformers
+
+    processor = getattr(transformers, f"{name.strip()}Pil")(**PROCESSORS[name])
+    ours = Preprocess.from_transformers(processor)
+    folded = name.startswith(("Efficient", "Beit"))  # their rescaling is folded into mean and std
+    for picture in (open_picture("sample:coffee"), *map(noise, SIZES[:3] + SIZES[6:])):
+        expected = processor(picture.rgb, return_tensors="pt")["pixel_values"][0]
+        found = ours(picture)
+        if folded:
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        else:
+            assert torch.equal(found, expected), picture.rgb.size
+
+
+@pytest.mark.parametrize("name", ["ViTImageProcessor", "BitImageProcessor", "ConvNextImageProcessor"])
+def test_from_transformers_equals_the_torch_processors_within_a_grey_level(name: str):
+    import transformers
+
+    processor = getattr(transformers, name)()
+    ours = Preprocess.from_transformers(processor)
+    std = torch.tensor(ours.std)[:, None, None]
+    for picture in (open_picture("sample:coffee"), noise((37, 211)), noise((223, 257))):
+        expected = processor(picture.rgb, return_tensors="pt")["pixel_values"][0]
+        assert ((ours(picture) - expected) * std).abs().max() <= 1.01 / 255
+
+
+def test_from_transformers_reads_a_wrapped_timm_model():
+    import transformers
+
+    processor = transformers.TimmWrapperImageProcessor({"input_size": (3, 96, 96), "crop_pct": 0.9})
+    expected = processor(noise((120, 100)).rgb)["pixel_values"][0]
+    assert torch.equal(Preprocess.from_transformers(processor)(noise((120, 100))), expected)
+
+
+def test_from_transformers_refuses_what_it_cannot_do():
+    import transformers
+
+    with pytest.raises(ModelError, match="PerceiverImageProcessorPil does more"):
+        Preprocess.from_transformers(transformers.PerceiverImageProcessorPil())
+    with pytest.raises(ModelError, match="sizes are not understood"):
+        Preprocess.from_transformers(transformers.BitImageProcessorPil(do_center_crop=False))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"mean": (0.5, 0.5)}, "mean and std"),
+        ({"mean": (0.5,)}, "mean and std"),
+        ({"std": (1.0, 0.0, 1.0)}, "std must not be 0"),
+        ({"scale_to": 0}, "at least 1"),
+        ({"size": (0, 9)}, "at least 1"),
+        ({"interpolation": "cubic"}, "nearest, bilinear"),
+        ({"fit": "squash", "scale_to": 9}, "squash"),
+    ],
+)
+def test_settings_that_do_not_hold_are_refused(settings: dict[str, object], words: str):
+    with pytest.raises(InvalidValue, match=words):
+        Preprocess(**({"size": (8, 8), "scale_to": 9} | settings))  # type: ignore[arg-type]
+
+
+def test_four_channels_see_the_pictures_own_transparency():
+    clear = np.dstack([RGB, np.full(RGB.shape[:2], 51, np.uint8)])
+    preprocess = Preprocess((9, 13), None, mean=(0.0,) * 4, std=(1.0,) * 4)
+    np.testing.assert_array_equal(preprocess(open_picture(clear)).permute(1, 2, 0) * 255, clear)
+    assert preprocess(open_picture(RGB))[3].unique().tolist() == [1.0]
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_undo_inverts_normalisation(bgr: bool):
+    preprocess = Preprocess((9, 13), scale_to=None, bgr=bgr)
+    [picture] = preprocess.undo(preprocess(open_picture(RGB))[None])
+    np.testing.assert_array_equal(pixels(picture), RGB)
+    grey = Preprocess((9, 13), None, mean=(0.5,), std=(0.2,))
+    [picture] = grey.undo(grey(open_picture(RGB[:, :, 0]))[None])
+    np.testing.assert_array_equal(pixels(picture)[:, :, 2], RGB[:, :, 0])
+    with pytest.raises(InvalidValue, match="3 channels"):
+        preprocess.undo(torch.zeros(1, 1, 9, 13))
+
+
+def test_undo_clips_what_no_picture_holds():
+    [picture] = Preprocess((1, 3), None, mean=(0.5,), std=(0.5,)).undo(
+        torch.tensor([[[[-9.0, 9.0, torch.nan]]]])
+    )
+    assert pixels(picture)[0, :, 0].tolist() == [0, 255, 0]
+
+
+# --- boxes and placing -----------------------------------------------------------------------------------
+
+side = st.integers(9, 250)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    picture_size=st.tuples(side, side),
+    size=st.tuples(st.integers(8, 96), st.integers(8, 96)),
+    scale=st.none() | st.integers(8, 120) | st.tuples(st.integers(8, 120), st.integers(8, 120)),
+    fit=st.sampled_from(["crop", "squash", "pad"]),
+    rounding=st.sampled_from(["nearest", "floor", "zero"]),
+)
+def test_an_input_pixel_shows_what_its_box_says(picture_size, size, scale, fit, rounding):
+    if fit != "crop":
+        scale = (scale, scale) if isinstance(scale, int) else scale
+    width, height = picture_size
+    y, x = np.mgrid[:height, :width].astype(np.uint8)  # the red and green of a pixel say where it is
+    picture = open_picture(np.dstack([x, y, np.full_like(x, 255)]))
+    preprocess = Preprocess(size, scale, fit, mean=(0.0,) * 3, std=(1.0,) * 3, rounding=rounding)
+    red, green, inside = preprocess(picture) * 255
+    box = preprocess.box(picture)
+    at_x = box.left + (torch.arange(size[1]) + 0.5) * (box.right - box.left) / size[1] - 0.5
+    at_y = box.top + (torch.arange(size[0]) + 0.5) * (box.bottom - box.top) / size[0] - 0.5
+    shown = inside > 127
+    expected = ((at_y > -0.5) & (at_y < height - 0.5))[:, None] & ((at_x > -0.5) & (at_x < width - 0.5))
+    assert torch.equal(shown, expected)
+    # Near the picture's edge, antialiasing averages fewer pixels: half a filter wide it may be off by more than 1.
+    reach_x, reach_y = ((box.right - box.left) / size[1], (box.bottom - box.top) / size[0])
+    core_x = (at_x >= reach_x) & (at_x <= width - 1 - reach_x)
+    core_y = (at_y >= reach_y) & (at_y <= height - 1 - reach_y)
+    core = core_y[:, None] & core_x
+    assert (red - at_x)[core].abs().max(initial=0) <= 1 if core.any() is None else True
+    if core.any():
+        assert (red - at_x)[core].abs().max() <= 1
+        assert (green - at_y[:, None])[core].abs().max() <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(2, 20), st.integers(2, 20)),
+    start=st.tuples(st.floats(-30, 30), st.floats(-30, 30)),
+    extent=st.tuples(st.floats(5, 80), st.floats(5, 80)),
+)
+def test_place_is_exact_on_affine_ramps(shape, start, extent):
+    (h, w), (left, top), (across, down) = shape, start, extent
+    box, width, height = Box(left, top, left + across, top + down), 40, 30
+    cells_x = left + (np.arange(w) + 0.5) * across / w  # the cells' centres, in picture pixels
+    cells_y = top + (np.arange(h) + 0.5) * down / h
+    placed = place(3 + 2 * cells_x - cells_y[:, None], box, (width, height))
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    inside = ((y >= box.top) & (y <= box.bottom))[:, None] & ((x >= box.left) & (x <= box.right))
+    expected = 3 + 2 * x.clip(cells_x[0], cells_x[-1]) - y.clip(cells_y[0], cells_y[-1])[:, None]
+    np.testing.assert_allclose(placed, np.where(inside, expected, np.nan), atol=1e-9)
+
+
+def test_place_equals_torch_interpolate_on_the_whole_picture():
+    values = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.interpolate(values[None, None], (31, 23), mode="bilinear")[0, 0]
+    placed = place(values, Box(0, 0, 23, 31), (23, 31))
+    assert placed.dtype == np.float32
+    np.testing.assert_allclose(placed, expected.numpy(), atol=1e-6)
+
+
+def test_place_away_from_the_picture_is_all_nan():
+    assert np.isnan(place(np.ones((2, 2)), Box(50, 50, 60, 60), (9, 8))).all()
+    assert np.isnan(place(np.ones((2, 2)), Box(-60, 2, -50, 4), (9, 8))).all()
