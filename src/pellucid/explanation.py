@@ -1,0 +1,386 @@
+"""What comes out: maps, what made them, what they cost, how sure they are; to show, save and load."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from pellucid.engine.cost import Cost
+from pellucid.errors import InvalidValue
+from pellucid.files import atomic_write, pack, read_bundle, unpack, write_bundle
+from pellucid.images import Box, Picture
+from pellucid.render import heat, scale
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCHEMA_VERSION = 1
+_FORMAT = "pellucid.explanation"
+_SUFFIXES = (".npz", ".safetensors", ".png", ".html")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of a model's answer; `probability` in [0, 1]."""
+
+    index: int
+    label: str
+    probability: float
+
+
+@dataclass(eq=False, repr=False)
+class Explanation:
+    """Why a model gave a batch of N pictures their scores.
+
+    Attributes:
+        method: the method's name, e.g. `"grad-cam"`; `options` are the ones it ran with, defaults included.
+        attribution: (N, D, H, W) float32, D one or the input's channels: signed, raw, at input resolution.
+        raw: the map as the formula gives it, (N, h, w) or (N, C, H, W), in its own precision.
+        target: the explained class of each image; None where the target was a callable.
+        labels: what was explained, in words: `"tiger cat"`, `"tiger cat - tabby"`.
+        score: (N,) the explained numbers; `output` tells which: `"logit"`, `"probability"` or `"loss"`.
+        prediction: the best five classes of each image, best first; empty where unknown.
+        model, paper, seed, precision, versions: where the result comes from.
+        cost: samples run forward and backward for the whole batch, and seconds.
+        pictures, boxes: the pictures, and the part of each that became the input.
+        layer: dotted names of the layers read.
+        stderr: standard error of a sampled map, shaped like `attribution` or `raw`.
+        delta: (N,) completeness or conservation error, where the theory promises one.
+        details: what else the method can tell; in it, tensors of N rows and lists of N are per image.
+        warnings: what a reader should know before trusting the map, in words.
+        trace: an optimisation's course.
+    """
+
+    method: str
+    options: dict[str, Any]
+    attribution: Float[Tensor, "N D H W"]
+    raw: Tensor
+    target: list[int | None]
+    labels: list[str]
+    score: Float[Tensor, "N"]
+    output: str
+    prediction: list[list[Prediction]]
+    model: str
+    paper: str
+    seed: int
+    precision: str
+    versions: dict[str, str]
+    cost: Cost
+    pictures: list[Picture]
+    boxes: list[Box]
+    layer: list[str] = field(default_factory=list)
+    stderr: Tensor | None = None
+    delta: Tensor | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    trace: Any = None
+
+    # --- numbers -------------------------------------------------------------------------------------------
+
+    def heatmap(
+        self,
+        *,
+        sign: scale.Sign = "positive",
+        reduce: scale.Reduce = "sum",
+        percentile: float | None = None,
+        shared: bool = False,
+        vmax: float | None = None,
+    ) -> Float[Tensor, "N H W"]:
+        """Evidence for display, in [0, 1]; zero evidence is 0, and the only normalisation in Pellucid.
+
+        1. Channels become one signed value per pixel (`reduce`: their `"sum"`, or the one of largest
+           magnitude, `"max-abs"`).
+        2. `sign` picks the evidence `"positive"` (for), `"negative"` (against) or `"absolute"` (both).
+        3. Magnitudes are divided by the largest and clipped at 1; the largest is the `percentile` of the
+           image's magnitudes: 100 for maps of one channel, 99 for maps per colour channel, whose single
+           extreme pixels would darken all others; of all N images together with `shared`; or `vmax`.
+        4. Nothing is shifted: a map without such evidence is zeros, a constant positive one is ones.
+
+        Raises:
+            InvalidValue: an unknown `sign` or `reduce`, `percentile` outside (0, 100], `vmax` not positive.
+        """
+        merged = scale.magnitudes(scale.merge_channels(self.attribution, reduce), sign)
+        return scale.normalise(merged, self._limits(merged, percentile, shared=shared, vmax=vmax))
+
+    def signed_heatmap(
+        self,
+        *,
+        reduce: scale.Reduce = "sum",
+        percentile: float | None = None,
+        shared: bool = False,
+        vmax: float | None = None,
+    ) -> Float[Tensor, "N H W"]:
+        """Evidence for (above 0) and against (below 0), in [-1, 1].
+
+        The rules are those of `heatmap`; positive and negative evidence share one scale, and 0 stays 0.
+        """
+        merged = scale.merge_channels(self.attribution, reduce)
+        return scale.normalise(merged, self._limits(merged, percentile, shared=shared, vmax=vmax))
+
+    def limit(self, index: int = 0, *, signed: bool = False) -> float:
+        """The evidence that `heatmap()`, or `signed_heatmap()`, shows as 1; 0 for an empty map."""
+        merged = scale.merge_channels(self[index].attribution)
+        shown = merged if signed else scale.magnitudes(merged)
+        return float(self._limits(shown, None, shared=False, vmax=None))
+
+    def _limits(
+        self, merged: Tensor, percentile: float | None, *, shared: bool, vmax: float | None
+    ) -> Tensor:
+        if percentile is None:
+            percentile = 99.0 if self.per_channel else 100.0
+        return scale.limits(merged, percentile=percentile, shared=shared, vmax=vmax)
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether the map tells colour channels apart, as gradients at the input do."""
+        return self.attribution.shape[1] > 1
+
+    def bounding_box(self, index: int = 0, *, share: float = 0.5) -> Box | None:
+        """The smallest box, in picture pixels, of the strongest pixels that hold `share` of the evidence.
+
+        These pixels are taken from the highest value down until they hold `share` of the positive evidence;
+        pixels equal to the last are taken too. None where there is no positive evidence.
+
+        Raises:
+            InvalidValue: `share` outside (0, 1].
+        """
+        one = self[index]
+        corners = scale.bounding_box(scale.merge_channels(one.attribution)[0], share)
+        if corners is None:
+            return None
+        left, top, right, bottom = corners
+        height, width = one.attribution.shape[-2:]
+        box = one.boxes[0]
+        x, y = (box.right - box.left) / width, (box.bottom - box.top) / height
+        return Box(box.left + x * left, box.top + y * top, box.left + x * right, box.top + y * bottom)
+
+    # --- pictures ------------------------------------------------------------------------------------------
+
+    def overlay(
+        self,
+        index: int = 0,
+        *,
+        cmap: str | None = None,
+        alpha: float = 0.7,
+        fade: bool = True,
+        signed: bool | None = None,
+    ) -> Image.Image:
+        """The evidence over the picture, at the picture's own resolution; see `pellucid.render.heat.overlay`.
+
+        Args:
+            index: which image.
+            cmap: any matplotlib colour map; None is turbo, or for signed maps blue-white-red.
+            alpha: opacity of the strongest evidence.
+            fade: whether the picture shows through where there is little evidence;
+                `cmap="jet", alpha=0.5, fade=False` is the classic look.
+            signed: whether to show evidence against, too; None does if the map has any.
+
+        Raises:
+            InvalidValue: `alpha` outside [0, 1], or an unknown colour map.
+        """
+        signed = self.has_negative(index) if signed is None else signed
+        values, rgb, box = self._shown(index, signed)
+        return heat.overlay(values, rgb, box, cmap=cmap, alpha=alpha, fade=fade, signed=signed)
+
+    def map(self, index: int = 0, *, cmap: str | None = None, signed: bool | None = None) -> Image.Image:
+        """The evidence alone, on the canvas of its picture: for maps too fine to lie over it.
+
+        Options as of `overlay`; maps per colour channel without evidence against are drawn in inferno.
+        """
+        signed = self.has_negative(index) if signed is None else signed
+        values, rgb, box = self._shown(index, signed)
+        return heat.draw_map(values, rgb, box, cmap=cmap or self.default_cmap(signed), signed=signed)
+
+    def default_cmap(self, signed: bool) -> str:
+        """The colour map of a map that stands alone."""
+        return heat.SIGNED if signed else heat.FINE if self.per_channel else heat.HEAT
+
+    def masked(self, index: int = 0, *, share: float = 0.5, fill: heat.Fill = "dim") -> Image.Image:
+        """The picture where the top `share` of the evidence is; the rest `"dim"`, `"grey"` or `"blur"`."""
+        return heat.masked(*self._shown(index), share=share, fill=fill)
+
+    def contours(
+        self, index: int = 0, *, levels: tuple[float, ...] = (0.25, 0.5, 0.75), cmap: str | None = None
+    ) -> Image.Image:
+        """Level lines of the heatmap on the picture."""
+        return heat.contours(*self._shown(index), levels=levels, cmap=cmap)
+
+    def boxed(self, index: int = 0, *, share: float = 0.5) -> Image.Image:
+        """The picture with `bounding_box` drawn on it; without positive evidence, the picture."""
+        return heat.boxed(self[index].pictures[0].rgb, self.bounding_box(index, share=share))
+
+    def view(self, index: int = 0) -> Image.Image:
+        """The picture that suits the map: an overlay, or the map alone if it tells colour channels apart."""
+        return self.map(index) if self.per_channel else self.overlay(index)
+
+    def has_negative(self, index: int = 0) -> bool:
+        """Whether the image's map has evidence against the target."""
+        return bool((scale.merge_channels(self[index].attribution) < 0).any())
+
+    def _shown(self, index: int, signed: bool = False) -> tuple[Tensor, Image.Image, Box]:
+        one = self[index]
+        values = (one.signed_heatmap() if signed else one.heatmap())[0]
+        # A constant map prefers no place: it is drawn as none, and captions say so.
+        values = torch.zeros_like(values) if values.amin() == values.amax() else values
+        return values, one.pictures[0].rgb, one.boxes[0]
+
+    def plot(self) -> "Figure":
+        """A matplotlib figure: for each image the picture, the map with its numbers, and the overlay."""
+        from pellucid.render.figure import plot
+
+        return plot(self)
+
+    def show(self) -> None:
+        """Display the explanation: in a notebook where it stands, else in the system's picture viewer."""
+        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+        if shell is not None:
+            sys.modules["IPython"].display.display(self)
+        else:
+            self._sheet().show()
+
+    def _sheet(self) -> Image.Image:
+        from pellucid.render.views import sheet
+
+        return self.view() if len(self) == 1 else sheet([self])
+
+    def _repr_html_(self) -> str:
+        from pellucid.render.html import fragment
+
+        return fragment(self)
+
+    def __repr__(self) -> str:
+        shape = tuple(self.attribution.shape)
+        of = f"{self.method!r} of {self.model!r} for {', '.join(self.labels)}"
+        return f"Explanation({of}; attribution {shape})"
+
+    # --- one of many ---------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.attribution)
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Self:
+        """The explanation of one image, as a batch of one. `cost` and `warnings` stay those of the batch."""
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"index must be below {count}, the number of images; got {index}.")
+        at = index % count
+        keep = slice(at, at + 1)
+
+        def one(value: Any) -> Any:
+            per_image = (isinstance(value, Tensor) and value.dim() > 0) or isinstance(value, list)
+            return value[keep] if per_image and len(value) == count else value
+
+        return replace(
+            self,
+            attribution=self.attribution[keep],
+            raw=self.raw[keep],
+            target=self.target[keep],
+            labels=self.labels[keep],
+            score=self.score[keep],
+            prediction=self.prediction[keep],
+            pictures=self.pictures[keep],
+            boxes=self.boxes[keep],
+            stderr=one(self.stderr),
+            delta=one(self.delta),
+            details={name: one(value) for name, value in self.details.items()},
+        )
+
+    # --- files ---------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one file, whole or not at all, by the suffix of `path`; returns the path.
+
+        `.npz` and `.safetensors` hold everything exactly, for `load`. `.png` is the picture of `view`, or a
+        sheet of them for several images. `.html` is a page that needs nothing else.
+
+        Raises:
+            InvalidValue: another suffix.
+            FileMissing: the folder does not exist.
+            InvalidType: `options`, `details` or `trace` hold what a file cannot.
+        """
+        path = Path(path)
+        match path.suffix.lower():
+            case ".npz" | ".safetensors":
+                write_bundle(path, *self._parts())
+            case ".png":
+                with atomic_write(path) as temporary:
+                    self._sheet().save(temporary, "PNG")
+            case ".html":
+                from pellucid.render.html import fragment, page
+
+                with atomic_write(path) as temporary:
+                    temporary.write_text(
+                        page(f"{self.method} · {self.model}", fragment(self)), encoding="utf-8"
+                    )
+            case _:
+                raise InvalidValue(f"path must end in one of {', '.join(_SUFFIXES)}; got {path.name!r}.")
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote to a `.npz` or `.safetensors` file; tensors come back on the CPU.
+
+        Raises:
+            FileMissing: there is no such file.
+            InvalidValue: another suffix, a damaged or foreign file, or one from a newer Pellucid.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in (".npz", ".safetensors"):
+            raise InvalidValue(f"path must end in .npz or .safetensors to be loaded; got {path.name!r}.")
+        tensors, metadata = read_bundle(path)
+        if metadata.get("format") != _FORMAT:
+            raise InvalidValue(f"{str(path)!r} must be an explanation saved by Pellucid; it is another file.")
+        if metadata["schema_version"] > SCHEMA_VERSION:
+            raise InvalidValue(
+                f"{str(path)!r} must have schema version {SCHEMA_VERSION} or older; got "
+                f"{metadata['schema_version']}: it comes from a newer Pellucid, upgrade to read it."
+            )
+        known = unpack(metadata["fields"], tensors)
+        known["cost"] = Cost(**known["cost"])
+        known["prediction"] = [[Prediction(*best) for best in image] for image in known["prediction"]]
+        known["boxes"] = [Box(*edges) for edges in known["boxes"]]
+        known["pictures"] = [
+            Picture(_decoded(rgb), name, path and Path(path), None if rgba is None else _decoded(rgba))
+            for rgb, name, path, rgba in known["pictures"]
+        ]
+        return cls(**known)
+
+    def _parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All of it as tensors and JSON."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["cost"] = vars(self.cost)
+        values["prediction"] = [
+            [(p.index, p.label, p.probability) for p in image] for image in self.prediction
+        ]
+        values["boxes"] = [(b.left, b.top, b.right, b.bottom) for b in self.boxes]
+        values["pictures"] = [
+            (_encoded(p.rgb), p.name, p.path and str(p.path), None if p.rgba is None else _encoded(p.rgba))
+            for p in self.pictures
+        ]
+        tensors: dict[str, Tensor] = {}
+        packed = {name: pack(value, name, tensors) for name, value in values.items()}
+        return tensors, {"format": _FORMAT, "schema_version": SCHEMA_VERSION, "fields": packed}
+
+
+def _encoded(picture: Image.Image) -> Tensor:
+    """A picture as the bytes of a PNG file, which loses nothing."""
+    stream = BytesIO()
+    picture.save(stream, "PNG")
+    return torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8)
+
+
+def _decoded(png: Tensor) -> Image.Image:
+    picture = Image.open(BytesIO(png.numpy().tobytes()))
+    picture.load()
+    return picture

@@ -1,0 +1,251 @@
+"""Maps into colours, and colours over pictures. All pictures are RGB `PIL.Image`s."""
+
+import difflib
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFilter
+from torch import Tensor
+
+from pellucid.errors import InvalidValue
+from pellucid.images import Box, place
+from pellucid.render.scale import top_share
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+
+Fill = Literal["dim", "grey", "blur"]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+Pixels = np.ndarray[Any, np.dtype[Any]]
+
+HEAT = "turbo"
+FINE = "inferno"  # dark where nothing is: fine grain stays readable
+SIGNED = "signed"
+# ColorBrewer's RdBu reversed, with a pure white middle: zero is white, for is red, against is blue.
+_SIGNED_ANCHORS = (
+    "#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#ffffff",
+    "#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f",
+)  # fmt: skip
+_UNSEEN = 0.5  # brightness of what the model did not see
+
+
+def colormap(name: str) -> "Colormap":
+    """A colour map by its matplotlib name, or `"signed"`, ours: blue, white at zero, red.
+
+    Raises:
+        InvalidValue: no such colour map; the message offers close names.
+    """
+    import matplotlib
+    from matplotlib.colors import LinearSegmentedColormap
+
+    if name == SIGNED:
+        return LinearSegmentedColormap.from_list(SIGNED, _SIGNED_ANCHORS, N=257)
+    if name not in matplotlib.colormaps:
+        close = difflib.get_close_matches(name.lower(), [SIGNED, *map(str, matplotlib.colormaps)], 3, 0.5)
+        hint = (
+            f"did you mean {' or '.join(close)}?" if close else "for example turbo, jet, viridis or signed."
+        )
+        raise InvalidValue(f"cmap must be a matplotlib colour map; got {name!r}: {hint}")
+    # 257 colours have one exactly in the middle, which a diverging map needs for zero.
+    return matplotlib.colormaps[name].resampled(257)
+
+
+def colours(
+    values: Float[Tensor, "H W"], cmap: str | None = None, *, signed: bool = False
+) -> UInt8[Tensor, "H W 3"]:
+    """RGB of values in [0, 1], or in [-1, 1] if `signed`; then 0 gets the middle of the map."""
+    table = colormap(cmap or (SIGNED if signed else HEAT))
+    positions = values.detach().cpu().double().numpy()
+    rgba = table((positions + 1) / 2 if signed else positions, bytes=True)
+    return torch.from_numpy(np.ascontiguousarray(rgba[..., :3]))
+
+
+def draw_map(
+    values: Float[Tensor, "H W"], rgb: Image.Image, box: Box, *, cmap: str | None = None, signed: bool = False
+) -> Image.Image:
+    """The map alone, on the canvas of its picture, which shows faintly where the model did not see it."""
+    placed, seen = _on_picture(values, box, rgb)
+    painted = colours(placed, cmap, signed=signed).numpy()
+    return _outlined(np.where(seen[..., None], painted, _pale(rgb, 0.25)), box, rgb.size)
+
+
+def overlay(
+    values: Float[Tensor, "H W"],
+    rgb: Image.Image,
+    box: Box,
+    *,
+    cmap: str | None = None,
+    alpha: float = 0.7,
+    fade: bool = True,
+    signed: bool = False,
+) -> Image.Image:
+    """Colours over the picture, at the picture's own resolution.
+
+    Heat: the colour's opacity is `alpha` at the strongest evidence and falls to 0 with it, so that the
+    picture stays itself where there is no evidence. Signed maps tint a pale grey copy of the picture, which
+    has no red and blue of its own: zero tints nothing. `fade=False` gives every value the opacity `alpha`;
+    with `cmap="jet", alpha=0.5` that is the classic look. What the model did not see is dimmed, and what it
+    saw is outlined where it is not the whole.
+
+    Args:
+        values: (H, W) in [0, 1], or [-1, 1] if `signed`, over the model's input.
+        rgb: the picture.
+        box: the part of the picture that became the input.
+        cmap: a name for `colormap`; None is turbo, or for signed maps blue-white-red.
+        alpha: largest opacity, in [0, 1].
+        fade: whether the picture shows through where there is little evidence.
+        signed: whether `values` are signed, zero having the middle colour.
+
+    Raises:
+        InvalidValue: `alpha` outside [0, 1], or an unknown colour map.
+    """
+    if not 0 <= alpha <= 1:
+        raise InvalidValue(f"alpha must be between 0 (picture only) and 1 (colours only); got {alpha}.")
+    placed, seen = _on_picture(values, box, rgb)
+    painted = colours(placed, cmap, signed=signed).numpy()
+    below = np.asarray(rgb, dtype=np.float32)
+    if not fade:
+        laid = below + alpha * (painted - below)
+    elif signed:
+        laid = _pale(rgb, 0.6) * (1 + alpha * (painted / 255.0 - 1))
+    else:
+        # Opacity rises fast, then holds: hue carries the value, and must be readable from medium values on.
+        laid = below + alpha * _smoothstep(placed.numpy()[..., None] / 0.6) * (painted - below)
+    return _outlined(_dimmed_unless(seen, laid, below), box, rgb.size)
+
+
+def masked(
+    values: Float[Tensor, "H W"], rgb: Image.Image, box: Box, *, share: float = 0.5, fill: Fill = "dim"
+) -> Image.Image:
+    """The picture where the top `share` of the evidence is; the rest dimmed, grey or blurred.
+
+    Raises:
+        InvalidValue: an unknown `fill`, or `share` outside (0, 1].
+    """
+    placed, seen = _on_picture(values, box, rgb)
+    shown = Image.fromarray(
+        (top_share(placed * torch.from_numpy(seen), share).numpy() * 255).astype(np.uint8)
+    )
+    softened = shown.filter(ImageFilter.GaussianBlur(max(rgb.size) / 400))
+    return Image.composite(rgb, _filled(rgb, fill), softened)
+
+
+def contours(
+    values: Float[Tensor, "H W"],
+    rgb: Image.Image,
+    box: Box,
+    *,
+    levels: tuple[float, ...] = (0.25, 0.5, 0.75),
+    cmap: str | None = None,
+) -> Image.Image:
+    """Level lines of a heatmap on the picture, each in the colour of its level with a dark edge."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
+
+    if not levels or not all(0 < level < 1 for level in levels):
+        raise InvalidValue(f"levels must lie between 0 and 1, as a heatmap's values do; got {levels}.")
+    placed, seen = _on_picture(values, box, rgb)
+    below = np.asarray(rgb, dtype=np.float32)
+    base = _outlined(_dimmed_unless(seen, below, below), box, rgb.size)
+    heat = placed.numpy()
+    drawn = sorted(level for level in set(levels) if heat.min() < level < heat.max())
+    if not drawn or min(rgb.size) < 2:
+        return base
+    width, height = rgb.size
+    dots = 100.0
+    figure = Figure(figsize=(width / dots, height / dots), dpi=dots)
+    canvas: Any = FigureCanvasAgg(figure)  # its drawing has no types
+    figure.patch.set_alpha(0)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    axes.set_axis_off()
+    thickness = 72 / dots * max(1.5, min(rgb.size) / 150)  # in points
+    lines = axes.contour(heat, levels=drawn, colors=[colormap(cmap or HEAT)(level) for level in drawn])
+    lines.set(
+        linewidth=thickness, path_effects=[withStroke(linewidth=1.8 * thickness, foreground="#000000a0")]
+    )
+    pixels, size = canvas.print_to_buffer()
+    layer = Image.frombytes("RGBA", size, pixels)
+    base.paste(layer, mask=layer.getchannel("A"))
+    return base
+
+
+def boxed(rgb: Image.Image, box: Box | None, *, colour: str = "#ffd400") -> Image.Image:
+    """The picture with one rectangle drawn just inside `box`; without a box, a copy."""
+    drawn = rgb.copy()
+    if box is not None:
+        corners = _corners(box, rgb.size)
+        stroke = _stroke(rgb.size) * 2
+        pen = ImageDraw.Draw(drawn)
+        pen.rectangle(corners, outline="#000000", width=stroke + 2 * _stroke(rgb.size))
+        inner = _stroke(rgb.size)
+        pen.rectangle(_shrunk(corners, inner), outline=colour, width=stroke)
+    return drawn
+
+
+def _on_picture(values: Float[Tensor, "h w"], box: Box, rgb: Image.Image) -> tuple[Tensor, Bools]:
+    """Values on the picture's pixels, 0 outside what the model saw, and the (H, W) bools of what it saw."""
+    placed = torch.from_numpy(place(values.float(), box, rgb.size))
+    seen = ~placed.isnan()
+    return placed.nan_to_num(0.0), seen.numpy()
+
+
+def _smoothstep(x: Pixels) -> Pixels:
+    """0 up to 0, 1 from 1 on, smooth between."""
+    t = np.clip(x, 0, 1)
+    risen: Pixels = t * t * (3 - 2 * t)
+    return risen
+
+
+def _dimmed_unless(seen: Bools, pixels: Pixels, rgb: Pixels) -> Pixels:
+    """`pixels` where the model saw, a dimmed picture elsewhere, as uint8."""
+    return np.where(seen[..., None], pixels, _UNSEEN * rgb).round().clip(0, 255).astype(np.uint8)
+
+
+def _pale(rgb: Image.Image, contrast: float) -> Pixels:
+    """The picture in light grey, (H, W, 3): white keeps, black becomes `1 - contrast`."""
+    grey = np.asarray(rgb.convert("L"), dtype=np.float32)[..., None].repeat(3, axis=2)
+    pale: Pixels = 255 - contrast * (255 - grey)
+    return pale
+
+
+def _filled(rgb: Image.Image, fill: Fill) -> Image.Image:
+    match fill:
+        case "dim":
+            return rgb.convert("L").convert("RGB").point(lambda value: value * 0.3)
+        case "grey":
+            return Image.new("RGB", rgb.size, (128, 128, 128))
+        case "blur":
+            return rgb.filter(ImageFilter.GaussianBlur(max(rgb.size) / 40))
+    raise InvalidValue(f'fill must be "dim", "grey" or "blur"; got {fill!r}.')
+
+
+def _outlined(pixels: Pixels, box: Box, size: tuple[int, int]) -> Image.Image:
+    """A picture of `pixels` with a thin light line around what the model saw, if that is not everything."""
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    corners = _corners(box, size)
+    if corners != (0, 0, size[0] - 1, size[1] - 1):
+        ImageDraw.Draw(picture).rectangle(corners, outline="#ffffff", width=_stroke(size))
+    return picture
+
+
+def _corners(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The first and last column and row of the picture inside `box`, as PIL draws rectangles."""
+    left, top = max(0, math.ceil(box.left - 0.5)), max(0, math.ceil(box.top - 0.5))
+    right, bottom = (
+        min(size[0] - 1, math.floor(box.right - 0.5)),
+        min(size[1] - 1, math.floor(box.bottom - 0.5)),
+    )
+    return min(left, size[0] - 1), min(top, size[1] - 1), max(left, right, 0), max(top, bottom, 0)
+
+
+def _shrunk(corners: tuple[int, int, int, int], by: int) -> tuple[int, int, int, int]:
+    left, top, right, bottom = corners
+    return left + by, top + by, max(left + by, right - by), max(top + by, bottom - by)
+
+
+def _stroke(size: tuple[int, int]) -> int:
+    return max(1, round(min(size) / 300))

@@ -1,0 +1,101 @@
+"""How an explanation is shown when nobody says how: one look, the same in grids, pages and figures."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from pellucid.errors import InvalidValue
+from pellucid.explanation import Explanation, Prediction
+from pellucid.render.sheet import Cell, grid, number
+
+_Column = tuple[tuple[int, str], str, str]  # picture (position, name), model, target
+
+
+def percent(probability: float) -> str:
+    """A probability for people.
+
+    >>> percent(0.6231), percent(0.0004), percent(1.0)
+    ('62 %', '<0.1 %', '100 %')
+    """
+    if 0 < probability < 0.001:
+        return "<0.1 %"
+    return (
+        f"{100 * probability:.1f} %"
+        if probability < 0.1 or 0.99 < probability < 1
+        else f"{100 * probability:.0f} %"
+    )
+
+
+def predicted(prediction: Sequence[Prediction], count: int = 2) -> str:
+    """The best classes in words: `"tiger cat 62 %, tabby 21 %"`."""
+    return ", ".join(f"{p.label} {percent(p.probability)}" for p in prediction[:count])
+
+
+def remark(explanation: Explanation, index: int = 0) -> str:
+    """What a reader must know about a map that has nothing to show; empty for all others."""
+    values = explanation.attribution[index]
+    if not (values != 0).any():
+        return "empty map: zero everywhere"
+    if values.amax() == values.amin():
+        return "constant map: the same everywhere"
+    if values.amax() <= 0:
+        return "no evidence for it, only against"
+    return ""
+
+
+def cell(explanation: Explanation, index: int = 0) -> Cell:
+    """The view of one image with its score, a remark, and a colour bar if the map is signed."""
+    score = f"{explanation.output} {number(float(explanation.score[index]))}"
+    note = remark(explanation, index)
+    limit = explanation.limit(index, signed=True) if explanation.has_negative(index) else None
+    return Cell(explanation.view(index), f"{score} · {note}" if note else score, limit)
+
+
+def sheet(
+    explanations: Sequence[Explanation], *, title: str = "", caption: str = "", cell_size: int = 280
+) -> Image.Image:
+    """Methods down, pictures x models x targets across; first row: the pictures and what the models predict.
+
+    Explanations of one method with several settings get one row each, told apart by the options that differ.
+    Levels that are the same everywhere are headed once.
+
+    Raises:
+        InvalidValue: no explanations.
+    """
+    if not explanations:
+        raise InvalidValue("explanations must hold at least one; got none.")
+    placed: dict[tuple[str, ...], dict[_Column, Cell]] = {}
+    firsts: dict[_Column, Cell] = {}
+    for name, explanation in zip(_row_titles(explanations), explanations, strict=True):
+        for index, picture in enumerate(explanation.pictures):
+            # The position tells pictures of one name apart; it is not printed.
+            column = ((index, picture.name), explanation.model, explanation.labels[index])
+            placed.setdefault(name, {})[column] = cell(explanation, index)
+            firsts.setdefault(column, Cell(picture.rgb, predicted(explanation.prediction[index])))
+    # Neighbours should share a heading: each level in the order of its first appearance, outermost first.
+    levels = [list(dict.fromkeys(level)) for level in zip(*firsts, strict=True)]
+    columns = sorted(
+        firsts, key=lambda column: [level.index(of) for level, of in zip(levels, column, strict=True)]
+    )
+    return grid(
+        [[firsts[c] for c in columns], *([row.get(c) for c in columns] for row in placed.values())],
+        rows=[("picture",), *placed],
+        columns=[(name, model, label) for (_, name), model, label in columns],
+        title=title,
+        caption=caption,
+        cell=cell_size,
+    )
+
+
+def _row_titles(explanations: Sequence[Explanation]) -> list[tuple[str, ...]]:
+    """The method of each explanation, and the options by which it differs from others of the same method."""
+    titles = []
+    for explanation in explanations:
+        same = [e.options for e in explanations if e.method == explanation.method]
+        told = [
+            f"{name}={value}"
+            for name, value in explanation.options.items()
+            if any(o.get(name) != value for o in same)
+        ]
+        titles.append((explanation.method, *told))
+    return titles
