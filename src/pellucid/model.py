@@ -6,9 +6,9 @@
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from operator import index
+from typing import Any, SupportsIndex
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Model:
 
     def __init__(
         self,
-        module: nn.Module | Callable[[Tensor], Any],
+        module: Any,
         *,
         preprocess: Preprocess | None = None,
         labels: Sequence[str] | None = None,
@@ -53,10 +53,10 @@ class Model:
             raise InvalidType(f"labels must be a sequence with one name per class; got {labels!r}.")
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             module = module.module
-        self.module = module
+        self.module: nn.Module | Callable[[Tensor], Any] = module
         self.preprocess = preprocess
         self.labels = None if labels is None else tuple(labels)
-        self.name = name or getattr(module, "__name__", type(module).__name__)
+        self.name: str = name or getattr(module, "__name__", type(module).__name__)
 
     @classmethod
     def wrap(cls, model: Any) -> "Model":
@@ -170,7 +170,7 @@ class Model:
         alike = sum(label.split(",")[0].strip() == short for label in self.labels)
         return short if short and alike == 1 else whole
 
-    def class_index(self, target: int | str) -> int:
+    def class_index(self, target: SupportsIndex | str) -> int:
         """The class meant by an index, a whole label, or one of its synonyms; upper and lower case are one.
 
         A string of digits is an index unless a class has that very name.
@@ -180,15 +180,15 @@ class Model:
                 several classes (all are told).
             InvalidType: neither a whole number nor a string.
         """
-        if isinstance(target, bool) or not isinstance(target, int | np.integer | str):
+        if isinstance(target, bool) or not isinstance(target, SupportsIndex | str):
             raise InvalidType(f"A class must be an index or a name; got {type(target).__name__}.")
         if not isinstance(target, str):
-            return self._in_range(int(target))
+            return self._in_range(index(target))
         found = self._named(target)
         if len(found) == 1:
             return found[0]
         if len(found) > 1:
-            which = ", ".join(f"{index} ({(self.labels or ())[index]})" for index in found)
+            which = ", ".join(f"{i} ({(self.labels or ())[i]})" for i in found)
             raise InvalidValue(f"{target!r} must name one class; it names {which}: pass the index.")
         if target.strip().isdecimal():
             return self._in_range(int(target))
@@ -292,11 +292,11 @@ def _refuse_non_finite(inputs: Float[Tensor, "N C H W"]) -> None:
 
 
 def _shown(image: Float[Tensor, "C H W"]) -> Picture:
-    """An input as a picture, for display only: its range stretched to 8 bits, its first three channels or one."""
-    image = (image[:3] if image.shape[0] >= 3 else image[:1]).double()
+    """An input for display only: its range stretched to 8 bits, its first three channels or its first."""
+    image = (image[:3] if image.shape[0] >= 3 else image[:1]).cpu().double()
     low, high = image.min(), image.max()
     stretched = (image - low) / (high - low if high > low else 1) * 255
-    return open_picture(stretched.round().to("cpu", torch.uint8).permute(1, 2, 0).numpy())
+    return open_picture(stretched.round().to(torch.uint8).permute(1, 2, 0).numpy())
 
 
 def _synonyms(label: str) -> list[str]:
