@@ -179,6 +179,21 @@ def test_other_objects_are_refused(source: object):
         open_picture(source)
 
 
+def test_unreadable_images_are_refused(tmp_path: Path):
+    path = damaged(tmp_path, "truncated")
+    with (
+        Image.open(path) as image,
+        pytest.raises(PictureError, match=r"the image cannot be read: .*truncated"),
+    ):
+        open_picture(image)
+    closed = Image.open(path)
+    closed.close()
+    with pytest.raises(PictureError, match="the image cannot be read: Operation on closed image"):
+        open_picture(closed)
+    with pytest.raises(PictureError, match="no pixels: it is 0 x 3"):
+        open_picture(Image.new("RGB", (0, 3)))
+
+
 def test_what_was_passed_in_is_not_changed_or_shared():
     image, array = Image.fromarray(RGB), RGB.copy()
     for source in (image, array):
@@ -207,9 +222,9 @@ def damaged(folder: Path, kind: str) -> Path:
         path.touch()
     elif kind == "text":
         path.write_text("no picture")
-    elif kind == "png":  # a broken chunk: Pillow raises SyntaxError here
-        Image.fromarray(RGB).save(path, "png")
-        path.write_bytes(path.read_bytes()[:40] + b"xx" + path.read_bytes()[42:])
+    elif kind == "chunk":  # Pillow raises SyntaxError here
+        Image.effect_noise((300, 300), 50).save(path, "png")
+        path.write_bytes(b"\0\0\0\0".join(path.read_bytes().rsplit(b"IDAT", 1)))
     elif kind != "missing":
         Image.effect_noise((200, 200), 50).save(path, {"truncated": "jpeg", "header": "png"}[kind])
         path.write_bytes(path.read_bytes()[: {"truncated": 3000, "header": 20}[kind]])
@@ -223,9 +238,9 @@ def damaged(folder: Path, kind: str) -> Path:
         ("folder", "is a folder"),
         ("empty", "is empty"),
         ("text", "not a picture"),
-        ("truncated", "damaged"),
-        ("header", "damaged|not a picture"),
-        ("png", "damaged"),
+        ("truncated", "cannot be read"),
+        ("header", "cannot be read|not a picture"),
+        ("chunk", "cannot be read: broken PNG"),
     ],
 )
 def test_unreadable_files_are_refused_in_one_line_with_their_path(tmp_path: Path, kind: str, words: str):
@@ -341,7 +356,7 @@ def test_from_timm_spreads_statistics_over_other_channels():
     assert Preprocess.from_timm(config, channels=3).mean == (0.4, 0.5, 0.6)
     assert Preprocess.from_timm(config, channels=1).mean == pytest.approx((0.5,))
     assert Preprocess.from_timm(config, channels=4).std == pytest.approx((0.1, 0.2, 0.3, 0.2))
-    with pytest.raises(ModelError, match="1 .grey., 3 .RGB. or 4"):
+    with pytest.raises(ModelError, match=r"1 \(grey\), 3 \(RGB\) or 4"):
         Preprocess.from_timm(config, channels=2)
 
 
@@ -356,9 +371,15 @@ def test_from_timm_refuses_what_it_does_not_know(bad: dict[str, object]):
 
 @pytest.mark.parametrize(
     "name",
-    ["ResNet50_Weights.IMAGENET1K_V2", "ResNet50_Weights.IMAGENET1K_V1", "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1",
-     "Swin_T_Weights.IMAGENET1K_V1", "EfficientNet_B0_Weights.IMAGENET1K_V1", "EfficientNet_V2_S_Weights.IMAGENET1K_V1"],
-)  # fmt: skip
+    [
+        "ResNet50_Weights.IMAGENET1K_V1",
+        "ResNet50_Weights.IMAGENET1K_V2",
+        "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1",
+        "Swin_T_Weights.IMAGENET1K_V1",
+        "EfficientNet_B0_Weights.IMAGENET1K_V1",
+        "EfficientNet_V2_S_Weights.IMAGENET1K_V1",
+    ],
+)
 def test_from_torchvision_equals_torchvision(name: str):
     import torchvision.models
 
@@ -377,7 +398,7 @@ def test_a_picture_smaller_than_the_crop_is_padded_as_torchvision_pads():
     for size in SIZES:
         assert torch.equal(ours(noise(size)), transforms(noise(size).rgb)), size
     box = ours.box(noise((31, 31)))
-    assert box == Box(-16, -16, 48, 48)
+    assert box == Box(-16.0, -16.0, 48.0, 48.0)
 
 
 def test_from_torchvision_refuses_other_pipelines():
@@ -428,7 +449,7 @@ def test_from_transformers_equals_the_pillow_processors(name: str):
 
 
 @pytest.mark.parametrize("name", ["ViTImageProcessor", "BitImageProcessor", "ConvNextImageProcessor"])
-def test_from_transformers_equals_the_torch_processors_within_a_grey_level(name: str):
+def test_from_transformers_equals_the_torch_processors_within_two_grey_levels(name: str):
     import transformers
 
     processor = getattr(transformers, name)()
@@ -436,7 +457,7 @@ def test_from_transformers_equals_the_torch_processors_within_a_grey_level(name:
     std = torch.tensor(ours.std)[:, None, None]
     for picture in (open_picture("sample:coffee"), noise((37, 211)), noise((223, 257))):
         expected = processor(picture.rgb, return_tensors="pt")["pixel_values"][0]
-        assert ((ours(picture) - expected) * std).abs().max() <= 1.01 / 255
+        assert ((ours(picture) - expected) * std).abs().max() <= 2.01 / 255
 
 
 def test_from_transformers_reads_a_wrapped_timm_model():
@@ -465,7 +486,10 @@ def test_from_transformers_refuses_what_it_cannot_do():
         ({"scale_to": 0}, "at least 1"),
         ({"size": (0, 9)}, "at least 1"),
         ({"interpolation": "cubic"}, "nearest, bilinear"),
-        ({"fit": "squash", "scale_to": 9}, "squash"),
+        ({"fit": "stretch"}, "crop, squash, pad"),
+        ({"rounding": "up"}, "nearest, floor, zero"),
+        ({"fit": "squash", "scale_to": 9}, r"scale_to=\(H, W\)"),
+        ({"bgr": True, "mean": (0.5,), "std": (0.5,)}, "3 channels"),
     ],
 )
 def test_settings_that_do_not_hold_are_refused(settings: dict[str, object], words: str):
@@ -526,12 +550,11 @@ def test_an_input_pixel_shows_what_its_box_says(picture_size, size, scale, fit, 
     shown = inside > 127
     expected = ((at_y > -0.5) & (at_y < height - 0.5))[:, None] & ((at_x > -0.5) & (at_x < width - 0.5))
     assert torch.equal(shown, expected)
-    # Near the picture's edge, antialiasing averages fewer pixels: half a filter wide it may be off by more than 1.
+    # Near the picture's edge antialiasing averages fewer pixels, on one side.
     reach_x, reach_y = ((box.right - box.left) / size[1], (box.bottom - box.top) / size[0])
     core_x = (at_x >= reach_x) & (at_x <= width - 1 - reach_x)
     core_y = (at_y >= reach_y) & (at_y <= height - 1 - reach_y)
     core = core_y[:, None] & core_x
-    assert (red - at_x)[core].abs().max(initial=0) <= 1 if core.any() is None else True
     if core.any():
         assert (red - at_x)[core].abs().max() <= 1
         assert (green - at_y[:, None])[core].abs().max() <= 1
@@ -558,11 +581,11 @@ def test_place_is_exact_on_affine_ramps(shape, start, extent):
 def test_place_equals_torch_interpolate_on_the_whole_picture():
     values = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.interpolate(values[None, None], (31, 23), mode="bilinear")[0, 0]
-    placed = place(values, Box(0, 0, 23, 31), (23, 31))
+    placed = place(values, Box(0.0, 0.0, 23.0, 31.0), (23, 31))
     assert placed.dtype == np.float32
-    np.testing.assert_allclose(placed, expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(placed, expected.numpy(), atol=1e-5)
 
 
 def test_place_away_from_the_picture_is_all_nan():
-    assert np.isnan(place(np.ones((2, 2)), Box(50, 50, 60, 60), (9, 8))).all()
-    assert np.isnan(place(np.ones((2, 2)), Box(-60, 2, -50, 4), (9, 8))).all()
+    assert np.isnan(place(np.ones((2, 2)), Box(50.0, 50.0, 60.0, 60.0), (9, 8))).all()
+    assert np.isnan(place(np.ones((2, 2)), Box(-60.0, 2.0, -50.0, 4.0), (9, 8))).all()
