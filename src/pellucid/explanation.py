@@ -55,7 +55,7 @@ class Explanation:
         stderr: standard error of a sampled map, shaped like `attribution` or `raw`.
         delta: (N,) completeness or conservation error, where the theory promises one.
         details: what else the method can tell; in it, tensors of N rows and lists of N are per image.
-        warnings: what a reader should know before trusting the map, in words.
+        notes: for each image, what a reader should know before trusting its map, in words.
         trace: an optimisation's course.
     """
 
@@ -80,7 +80,7 @@ class Explanation:
     stderr: Tensor | None = None
     delta: Tensor | None = None
     details: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    notes: list[list[str]] = field(default_factory=list)
     trace: Any = None
 
     # --- numbers -------------------------------------------------------------------------------------------
@@ -137,6 +137,16 @@ class Explanation:
         if percentile is None:
             percentile = 99.0 if self.per_channel else 100.0
         return scale.limits(merged, percentile=percentile, shared=shared, vmax=vmax)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before trusting the maps; of several images, which one it is about."""
+        texts = list(dict.fromkeys(text for notes in self.notes for text in notes))
+        about = {text: [i for i, notes in enumerate(self.notes) if text in notes] for text in texts}
+        return [
+            text if len(about[text]) == len(self) else f"Image {', '.join(map(str, about[text]))}: {text}"
+            for text in texts
+        ]
 
     @property
     def per_channel(self) -> bool:
@@ -205,7 +215,9 @@ class Explanation:
 
     def masked(self, index: int = 0, *, share: float = 0.5, fill: heat.Fill = "dim") -> Image.Image:
         """The picture where the top `share` of the evidence is; the rest `"dim"`, `"grey"` or `"blur"`."""
-        return heat.masked(*self._shown(index), share=share, fill=fill)
+        one = self[index]
+        values = one.heatmap(percentile=100)[0]  # clipping would move evidence between pixels
+        return heat.masked(values, one.pictures[0].rgb, one.boxes[0], share=share, fill=fill)
 
     def contours(
         self, index: int = 0, *, levels: tuple[float, ...] = (0.25, 0.5, 0.75), cmap: str | None = None
@@ -270,7 +282,7 @@ class Explanation:
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> Self:
-        """The explanation of one image, as a batch of one. `cost` and `warnings` stay those of the batch."""
+        """The explanation of one image, as a batch of one. `cost` stays that of the batch."""
         count = len(self)
         if not -count <= index < count:
             raise IndexError(f"index must be below {count}, the number of images; got {index}.")
@@ -291,6 +303,7 @@ class Explanation:
             prediction=self.prediction[keep],
             pictures=self.pictures[keep],
             boxes=self.boxes[keep],
+            notes=self.notes[keep],
             stderr=one(self.stderr),
             delta=one(self.delta),
             details={name: one(value) for name, value in self.details.items()},
@@ -381,6 +394,4 @@ def _encoded(picture: Image.Image) -> Tensor:
 
 
 def _decoded(png: Tensor) -> Image.Image:
-    picture = Image.open(BytesIO(png.numpy().tobytes()))
-    picture.load()
-    return picture
+    return Image.open(BytesIO(png.numpy().tobytes())).copy()

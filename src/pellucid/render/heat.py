@@ -29,6 +29,7 @@ _SIGNED_ANCHORS = (
     "#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#ffffff",
     "#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f",
 )  # fmt: skip
+_GREY = "#80868b"  # an outline that shows on pale pictures
 _UNSEEN = 0.5  # brightness of what the model did not see
 
 
@@ -69,7 +70,7 @@ def draw_map(
     """The map alone, on the canvas of its picture, which shows faintly where the model did not see it."""
     placed, seen = _on_picture(values, box, rgb)
     painted = colours(placed, cmap, signed=signed).numpy()
-    return _outlined(np.where(seen[..., None], painted, _pale(rgb, 0.25)), box, rgb.size)
+    return _outlined(np.where(seen[..., None], painted, _pale(rgb, 0.25)), box, rgb.size, line=_GREY)
 
 
 def overlay(
@@ -87,8 +88,8 @@ def overlay(
     Heat: the colour's opacity is `alpha` at the strongest evidence and falls to 0 with it, so that the
     picture stays itself where there is no evidence. Signed maps tint a pale grey copy of the picture, which
     has no red and blue of its own: zero tints nothing. `fade=False` gives every value the opacity `alpha`;
-    with `cmap="jet", alpha=0.5` that is the classic look. What the model did not see is dimmed, and what it
-    saw is outlined where it is not the whole.
+    with `cmap="jet", alpha=0.5` that is the classic look. What the model did not see is dimmed (paler still
+    around signed maps), and what it saw is outlined where it is not the whole.
 
     Args:
         values: (H, W) in [0, 1], or [-1, 1] if `signed`, over the model's input.
@@ -107,14 +108,12 @@ def overlay(
     placed, seen = _on_picture(values, box, rgb)
     painted = colours(placed, cmap, signed=signed).numpy()
     below = np.asarray(rgb, dtype=np.float32)
-    if not fade:
-        laid = below + alpha * (painted - below)
-    elif signed:
-        laid = _pale(rgb, 0.6) * (1 + alpha * (painted / 255.0 - 1))
-    else:
-        # Opacity rises fast, then holds: hue carries the value, and must be readable from medium values on.
-        laid = below + alpha * _smoothstep(placed.numpy()[..., None] / 0.6) * (painted - below)
-    return _outlined(_dimmed_unless(seen, laid, below), box, rgb.size)
+    if signed and fade:
+        tinted = _pale(rgb, 0.45) * (1 + alpha * (painted / 255.0 - 1))
+        return _outlined(np.where(seen[..., None], tinted, _pale(rgb, 0.25)), box, rgb.size, line=_GREY)
+    # Opacity rises fast, then holds: hue carries the value, and must be readable from medium values on.
+    opacity = alpha * _smoothstep(placed.numpy()[..., None] / 0.6) if fade else alpha
+    return _outlined(_dimmed_unless(seen, below + opacity * (painted - below), below), box, rgb.size)
 
 
 def masked(
@@ -201,8 +200,8 @@ def _smoothstep(x: Pixels) -> Pixels:
 
 
 def _dimmed_unless(seen: Bools, pixels: Pixels, rgb: Pixels) -> Pixels:
-    """`pixels` where the model saw, a dimmed picture elsewhere, as uint8."""
-    return np.where(seen[..., None], pixels, _UNSEEN * rgb).round().clip(0, 255).astype(np.uint8)
+    """`pixels` where the model saw, a dimmed picture elsewhere."""
+    return np.where(seen[..., None], pixels, _UNSEEN * rgb)
 
 
 def _pale(rgb: Image.Image, contrast: float) -> Pixels:
@@ -223,12 +222,12 @@ def _filled(rgb: Image.Image, fill: Fill) -> Image.Image:
     raise InvalidValue(f'fill must be "dim", "grey" or "blur"; got {fill!r}.')
 
 
-def _outlined(pixels: Pixels, box: Box, size: tuple[int, int]) -> Image.Image:
-    """A picture of `pixels` with a thin light line around what the model saw, if that is not everything."""
-    picture = Image.fromarray(pixels.astype(np.uint8))
+def _outlined(pixels: Pixels, box: Box, size: tuple[int, int], line: str = "#ffffff") -> Image.Image:
+    """A picture of `pixels` with a thin line around what the model saw, if that is not everything."""
+    picture = Image.fromarray(pixels.round().astype(np.uint8))
     corners = _corners(box, size)
     if corners != (0, 0, size[0] - 1, size[1] - 1):
-        ImageDraw.Draw(picture).rectangle(corners, outline="#ffffff", width=_stroke(size))
+        ImageDraw.Draw(picture).rectangle(corners, outline=line, width=_stroke(size))
     return picture
 
 

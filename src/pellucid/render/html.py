@@ -25,6 +25,7 @@ _STYLE = """
 .pellucid .row{display:flex;flex-wrap:wrap;gap:12px;margin:10px 0}
 .pellucid figure{margin:0;flex:1 1 200px;min-width:0;max-width:320px}
 .pellucid img{width:100%;height:auto;display:block;border-radius:3px}
+.pellucid figcaption img{margin-bottom:4px;border-radius:0}
 .pellucid figcaption{color:#5f6368;font-size:12.5px;margin-top:4px;overflow-wrap:anywhere}
 .pellucid ul.warn{margin:8px 0;padding:8px 12px 8px 28px;background:#fff4e0;border-left:3px solid #e8940c;
   border-radius:3px;color:#5a3b00}
@@ -88,7 +89,7 @@ def _row(explanation: Explanation, index: int) -> str:
     if signed:
         limit = explanation.limit(index, signed=True)
         ends = f"from {number(-limit)} to {number(limit)}"
-        bar = f'<img alt="{ends}" src="{data_uri(color_bar(limit, 320, 14))}">'
+        bar = f'<img alt="{ends}" src="{data_uri(color_bar(limit, 640, 26))}">'
     note = escape(remark(explanation, index) or ("red: for, blue: against" if signed else "the map alone"))
     return (
         '<div class="row">'
