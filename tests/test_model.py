@@ -108,7 +108,7 @@ def test_kinds_of_pictures_can_be_mixed_and_equal_one_by_one(tmp_path: Path) -> 
     assert batch.inputs.shape == (4, 3, 6, 8)
     assert all(torch.equal(one, batch.inputs[0]) for one in batch.inputs)
     assert torch.equal(model.prepare(kinds[0]), batch.inputs[:1])
-    assert batch.boxes == [Box(0, 0, 10, 12)] * 4
+    assert batch.boxes == [Box(0.0, 0.0, 10.0, 12.0)] * 4
     assert [picture.rgb.size for picture in batch.pictures] == [(10, 12)] * 4
 
 
@@ -128,7 +128,7 @@ def test_a_float_tensor_is_the_input_itself_and_stays_untouched() -> None:
     assert torch.equal(x, before)
     assert x.requires_grad
     assert not batch.inputs.requires_grad
-    assert batch.boxes == [Box(0, 0, 7, 5)] * 2
+    assert batch.boxes == [Box(0.0, 0.0, 7.0, 5.0)] * 2
     assert torch.equal(Model(net()).prepare(x[0]), before[:1])
 
 

@@ -56,7 +56,7 @@ class Model:
         self.module: nn.Module | Callable[[Tensor], Any] = module
         self.preprocess = preprocess
         self.labels = None if labels is None else tuple(labels)
-        self.name: str = name or getattr(module, "__name__", type(module).__name__)
+        self.name = name or str(getattr(module, "__name__", type(module).__name__))
 
     @classmethod
     def wrap(cls, model: Any) -> "Model":
@@ -154,7 +154,7 @@ class Model:
         _refuse_non_finite(inputs)
         height, width = inputs.shape[2:]
         pictures = self.preprocess.undo(inputs) if self.preprocess else [_shown(one) for one in inputs]
-        return Batch(inputs, pictures, [Box(0, 0, width, height)] * len(inputs))
+        return Batch(inputs, pictures, [Box(0.0, 0.0, float(width), float(height))] * len(inputs))
 
     def label(self, index: int) -> str:
         """The name of class `index`, its synonyms left out where that stays unambiguous; "class 282" if none.
