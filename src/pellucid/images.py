@@ -279,7 +279,7 @@ class Preprocess:
             None: not resized, or with fit="squash" resized to `size`.
         fit: "crop" keeps the picture's shape and covers `scale_to`; "squash" gives it exactly that height and
             width; "pad" keeps its shape and stays inside `scale_to`, on a ground of the mean colour.
-        interpolation: "nearest", "bilinear", "bicubic", "lanczos", "box" or "hamming", antialiased as by Pillow.
+        interpolation: "nearest", "bilinear", "bicubic", "lanczos", "box" or "hamming", as by Pillow.
         mean, std: one value per channel, for pixels in [0, 1]: 1 channel is grey, 3 RGB, 4 RGBA.
         rounding: of the crop's offset, where half a pixel is left: "nearest" (to even: timm, torchvision),
             "floor" or "zero" (transformers, by backend).
