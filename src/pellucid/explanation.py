@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -278,10 +278,10 @@ class Explanation:
     def __len__(self) -> int:
         return len(self.attribution)
 
-    def __iter__(self) -> Iterator[Self]:
+    def __iter__(self) -> Iterator["Explanation"]:
         return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, index: int) -> Self:
+    def __getitem__(self, index: int) -> "Explanation":
         """The explanation of one image, as a batch of one. `cost` stays that of the batch."""
         count = len(self)
         if not -count <= index < count:
@@ -341,7 +341,7 @@ class Explanation:
         return path
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str]) -> "Explanation":
         """Read what `save` wrote to a `.npz` or `.safetensors` file; tensors come back on the CPU.
 
         Raises:

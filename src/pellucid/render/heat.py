@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from torch import Tensor
 
 from pellucid.errors import InvalidValue
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
 Fill = Literal["dim", "grey", "blur"]
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
-Pixels = np.ndarray[Any, np.dtype[Any]]
 
 HEAT = "turbo"
 FINE = "inferno"  # dark where nothing is: fine grain stays readable
@@ -58,10 +56,11 @@ def colours(
     values: Float[Tensor, "H W"], cmap: str | None = None, *, signed: bool = False
 ) -> UInt8[Tensor, "H W 3"]:
     """RGB of values in [0, 1], or in [-1, 1] if `signed`; then 0 gets the middle of the map."""
-    table = colormap(cmap or (SIGNED if signed else HEAT))
-    positions = values.detach().cpu().double().numpy()
-    rgba = table((positions + 1) / 2 if signed else positions, bytes=True)
-    return torch.from_numpy(np.ascontiguousarray(rgba[..., :3]))
+    steps = 256
+    table = colormap(cmap or (SIGNED if signed else HEAT))(np.linspace(0, 1, steps + 1), bytes=True)[:, :3]
+    positions = values.detach().cpu().float().numpy()
+    shifted = (positions + 1) / 2 if signed else positions
+    return torch.from_numpy(table[(shifted * steps).round().clip(0, steps).astype(np.uint16)])
 
 
 def draw_map(
@@ -69,8 +68,8 @@ def draw_map(
 ) -> Image.Image:
     """The map alone, on the canvas of its picture, which shows faintly where the model did not see it."""
     placed, seen = _on_picture(values, box, rgb)
-    painted = colours(placed, cmap, signed=signed).numpy()
-    return _outlined(np.where(seen[..., None], painted, _pale(rgb, 0.25)), box, rgb.size, line=_GREY)
+    painted = Image.fromarray(colours(placed, cmap, signed=signed).numpy())
+    return _outlined(Image.composite(painted, _pale(rgb, 0.25), seen), box, _GREY)
 
 
 def overlay(
@@ -106,14 +105,15 @@ def overlay(
     if not 0 <= alpha <= 1:
         raise InvalidValue(f"alpha must be between 0 (picture only) and 1 (colours only); got {alpha}.")
     placed, seen = _on_picture(values, box, rgb)
-    painted = colours(placed, cmap, signed=signed).numpy()
-    below = np.asarray(rgb, dtype=np.float32)
+    painted = Image.fromarray(colours(placed, cmap, signed=signed).numpy())
     if signed and fade:
-        tinted = _pale(rgb, 0.45) * (1 + alpha * (painted / 255.0 - 1))
-        return _outlined(np.where(seen[..., None], tinted, _pale(rgb, 0.25)), box, rgb.size, line=_GREY)
+        ink = Image.blend(Image.new("RGB", rgb.size, "white"), painted, alpha)
+        tinted = ImageChops.multiply(_pale(rgb, 0.45), ink)
+        return _outlined(Image.composite(tinted, _pale(rgb, 0.25), seen), box, _GREY)
     # Opacity rises fast, then holds: hue carries the value, and must be readable from medium values on.
-    opacity = alpha * _smoothstep(placed.numpy()[..., None] / 0.6) if fade else alpha
-    return _outlined(_dimmed_unless(seen, below + opacity * (painted - below), below), box, rgb.size)
+    opacity = alpha * _smoothstep(placed / 0.6) if fade else torch.full_like(placed, alpha)
+    laid = Image.composite(painted, rgb, _mask(opacity))
+    return _outlined(Image.composite(laid, _dimmed(rgb), seen), box, "white")
 
 
 def masked(
@@ -124,12 +124,9 @@ def masked(
     Raises:
         InvalidValue: an unknown `fill`, or `share` outside (0, 1].
     """
-    placed, seen = _on_picture(values, box, rgb)
-    shown = Image.fromarray(
-        (top_share(placed * torch.from_numpy(seen), share).numpy() * 255).astype(np.uint8)
-    )
-    softened = shown.filter(ImageFilter.GaussianBlur(max(rgb.size) / 400))
-    return Image.composite(rgb, _filled(rgb, fill), softened)
+    placed, _ = _on_picture(values, box, rgb)
+    shown = _mask(top_share(placed, share).float()).filter(ImageFilter.GaussianBlur(max(rgb.size) / 400))
+    return Image.composite(rgb, _filled(rgb, fill), shown)
 
 
 def contours(
@@ -148,8 +145,7 @@ def contours(
     if not levels or not all(0 < level < 1 for level in levels):
         raise InvalidValue(f"levels must lie between 0 and 1, as a heatmap's values do; got {levels}.")
     placed, seen = _on_picture(values, box, rgb)
-    below = np.asarray(rgb, dtype=np.float32)
-    base = _outlined(_dimmed_unless(seen, below, below), box, rgb.size)
+    base = _outlined(Image.composite(rgb, _dimmed(rgb), seen), box, "white")
     heat = placed.numpy()
     drawn = sorted(level for level in set(levels) if heat.min() < level < heat.max())
     if not drawn or min(rgb.size) < 2:
@@ -185,30 +181,32 @@ def boxed(rgb: Image.Image, box: Box | None, *, colour: str = "#ffd400") -> Imag
     return drawn
 
 
-def _on_picture(values: Float[Tensor, "h w"], box: Box, rgb: Image.Image) -> tuple[Tensor, Bools]:
-    """Values on the picture's pixels, 0 outside what the model saw, and the (H, W) bools of what it saw."""
+def _on_picture(
+    values: Float[Tensor, "h w"], box: Box, rgb: Image.Image
+) -> tuple[Float[Tensor, "H W"], Image.Image]:
+    """Values on the picture's pixels, 0 outside what the model saw, and a mask of what it saw."""
     placed = torch.from_numpy(place(values.float(), box, rgb.size))
-    seen = ~placed.isnan()
-    return placed.nan_to_num(0.0), seen.numpy()
+    return placed.nan_to_num(0.0), _mask((~placed.isnan()).float())
 
 
-def _smoothstep(x: Pixels) -> Pixels:
+def _mask(opacity: Float[Tensor, "H W"]) -> Image.Image:
+    """Opacity in [0, 1] as a greyscale picture."""
+    return Image.fromarray((opacity * 255).round().to(torch.uint8).numpy())
+
+
+def _smoothstep(x: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
     """0 up to 0, 1 from 1 on, smooth between."""
-    t = np.clip(x, 0, 1)
-    risen: Pixels = t * t * (3 - 2 * t)
-    return risen
+    t = x.clamp(0, 1)
+    return t * t * (3 - 2 * t)
 
 
-def _dimmed_unless(seen: Bools, pixels: Pixels, rgb: Pixels) -> Pixels:
-    """`pixels` where the model saw, a dimmed picture elsewhere."""
-    return np.where(seen[..., None], pixels, _UNSEEN * rgb)
+def _dimmed(rgb: Image.Image) -> Image.Image:
+    return rgb.point(lambda value: value * _UNSEEN)
 
 
-def _pale(rgb: Image.Image, contrast: float) -> Pixels:
-    """The picture in light grey, (H, W, 3): white keeps, black becomes `1 - contrast`."""
-    grey = np.asarray(rgb.convert("L"), dtype=np.float32)[..., None].repeat(3, axis=2)
-    pale: Pixels = 255 - contrast * (255 - grey)
-    return pale
+def _pale(rgb: Image.Image, contrast: float) -> Image.Image:
+    """The picture in light grey: white stays, black becomes `1 - contrast`."""
+    return rgb.convert("L").point(lambda value: 255 - contrast * (255 - value)).convert("RGB")
 
 
 def _filled(rgb: Image.Image, fill: Fill) -> Image.Image:
@@ -222,9 +220,9 @@ def _filled(rgb: Image.Image, fill: Fill) -> Image.Image:
     raise InvalidValue(f'fill must be "dim", "grey" or "blur"; got {fill!r}.')
 
 
-def _outlined(pixels: Pixels, box: Box, size: tuple[int, int], line: str = "#ffffff") -> Image.Image:
-    """A picture of `pixels` with a thin line around what the model saw, if that is not everything."""
-    picture = Image.fromarray(pixels.round().astype(np.uint8))
+def _outlined(picture: Image.Image, box: Box, line: str) -> Image.Image:
+    """The picture with a thin line drawn around what the model saw, if that is not everything."""
+    size = picture.size
     corners = _corners(box, size)
     if corners != (0, 0, size[0] - 1, size[1] - 1):
         ImageDraw.Draw(picture).rectangle(corners, outline=line, width=_stroke(size))

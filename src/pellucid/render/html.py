@@ -10,7 +10,7 @@ from PIL import Image
 
 from pellucid.explanation import Explanation
 from pellucid.render.sheet import color_bar, number
-from pellucid.render.views import percent, remark
+from pellucid.render.views import fitted_to, percent, remark
 
 _SHOWN = 8  # images of a batch; a notebook cell or a page should stay readable
 _SIDE = 480  # pixels of a picture in a fragment
@@ -42,7 +42,7 @@ def data_uri(image: Image.Image, format: Literal["PNG", "JPEG"] = "PNG") -> str:
 def fragment(explanation: Explanation) -> str:
     """What a notebook shows: picture, overlay and map side by side; prediction, cost and warnings in words.
 
-    The first eight images of a batch are shown, at no more than 480 pixels.
+    The first eight images of a batch are shown, with a longer side of 480 pixels.
     """
     cost = explanation.cost
     facts = [
@@ -52,7 +52,8 @@ def fragment(explanation: Explanation) -> str:
         explanation.precision,
         explanation.paper,
     ]
-    rows = "".join(_row(explanation, index) for index in range(min(len(explanation), _SHOWN)))
+    images = range(min(len(explanation), _SHOWN))
+    rows = "".join(_row(fitted_to(explanation[index], _SIDE)) for index in images)
     rest = len(explanation) - _SHOWN
     more = f'<p class="quiet">and {rest} more</p>' if rest > 0 else ""
     return (
@@ -80,29 +81,28 @@ def warning_list(warnings: Iterable[str]) -> str:
     return f'<ul class="warn">{items}</ul>' if items else ""
 
 
-def _row(explanation: Explanation, index: int) -> str:
-    picture = explanation.pictures[index]
-    signed = explanation.has_negative(index)
-    best = "; ".join(f"{p.label} {percent(p.probability)}" for p in explanation.prediction[index])
-    explained = f"{explanation.labels[index]}: {explanation.output} {number(float(explanation.score[index]))}"
+def _row(explanation: Explanation) -> str:
+    """The three figures of an explanation of one image."""
+    picture = explanation.pictures[0]
+    signed = explanation.has_negative()
+    best = "; ".join(f"{p.label} {percent(p.probability)}" for p in explanation.prediction[0])
+    explained = f"{explanation.labels[0]}: {explanation.output} {number(float(explanation.score[0]))}"
     bar = ""
     if signed:
-        limit = explanation.limit(index, signed=True)
+        limit = explanation.limit(signed=True)
         ends = f"from {number(-limit)} to {number(limit)}"
         bar = f'<img alt="{ends}" src="{data_uri(color_bar(limit, 640, 26))}">'
-    note = escape(remark(explanation, index) or ("red: for, blue: against" if signed else "the map alone"))
+    note = escape(remark(explanation) or ("red: for, blue: against" if signed else "the map alone"))
     return (
         '<div class="row">'
         f"{_figure(picture.rgb, picture.name, escape(best or picture.name))}"
-        f"{_figure(explanation.overlay(index), f'overlay: {explained}', escape(explained))}"
-        f"{_figure(explanation.map(index), f'map: {explained}', f'{bar}{note}')}"
+        f"{_figure(explanation.overlay(), f'overlay: {explained}', escape(explained))}"
+        f"{_figure(explanation.map(), f'map: {explained}', f'{bar}{note}')}"
         "</div>"
     )
 
 
 def _figure(image: Image.Image, alt: str, caption: str) -> str:
     """A figure; `alt` is text, `caption` HTML."""
-    small = image.convert("RGB")
-    small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    source = data_uri(small, "JPEG")
+    source = data_uri(image, "JPEG")
     return f'<figure><img alt="{escape(alt)}" src="{source}"><figcaption>{caption}</figcaption></figure>'

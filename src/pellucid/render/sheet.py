@@ -88,7 +88,7 @@ def grid(
 def _row(
     row: Sequence[Cell | None], title: tuple[str, ...], left: int, width: int, cell: int, gap: int, size: int
 ) -> Image.Image:
-    pictures = [None if c is None else _fitted(c.image, cell) for c in row]
+    pictures = [None if c is None else fitted(c.image, cell) for c in row]
     tallest = max((p.height for p in pictures if p is not None), default=0)
     below = [None if c is None else _below(c, cell, size) for c in row]
     foot = max((b.height for b in below if b is not None), default=0)
@@ -181,12 +181,13 @@ def _row_title(lines: tuple[str, ...], width: int, size: int) -> Image.Image:
     return _stacked(blocks, width, 2, margin=0)
 
 
-def _fitted(image: Image.Image, cell: int) -> Image.Image:
+def fitted(image: Image.Image, cell: int) -> Image.Image:
+    """The picture with its longer side `cell` pixels long."""
     ratio = cell / max(image.size)
     size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
-    # A map of few pixels keeps its edges when enlarged a lot: they are what the model saw.
+    # A picture of few pixels keeps its edges when enlarged a lot: they are what the model saw.
     method = Image.Resampling.NEAREST if ratio > 8 else Image.Resampling.LANCZOS
-    return image.convert("RGB").resize(size, method)
+    return image.convert("RGB").resize(size, method)  # one that has the size already is copied
 
 
 def _stacked(blocks: Sequence[Image.Image], width: int, gap: int, margin: int | None = None) -> Image.Image:

@@ -1,12 +1,14 @@
 """How an explanation is shown when nobody says how: one look, the same in grids, pages and figures."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from PIL import Image
 
 from pellucid.errors import InvalidValue
 from pellucid.explanation import Explanation, Prediction
-from pellucid.render.sheet import Cell, grid, number
+from pellucid.images import Box
+from pellucid.render.sheet import Cell, fitted, grid, number
 
 _Column = tuple[tuple[int, str], str, str]  # picture (position, name), model, target
 
@@ -43,6 +45,19 @@ def remark(explanation: Explanation, index: int = 0) -> str:
     return ""
 
 
+def fitted_to(explanation: Explanation, side: int) -> Explanation:
+    """The explanation on pictures whose longer side is `side` pixels.
+
+    Whatever is drawn on them is as sharp at that size as can be, and costs no more than that size needs.
+    """
+    pictures = [replace(p, rgb=fitted(p.rgb, side), rgba=None) for p in explanation.pictures]
+    boxes = []
+    for old, new, box in zip(explanation.pictures, pictures, explanation.boxes, strict=True):
+        x, y = new.rgb.width / old.rgb.width, new.rgb.height / old.rgb.height
+        boxes.append(Box(box.left * x, box.top * y, box.right * x, box.bottom * y))
+    return replace(explanation, pictures=pictures, boxes=boxes)
+
+
 def cell(explanation: Explanation, index: int = 0) -> Cell:
     """The view of one image with its score, a remark, and a colour bar if the map is signed."""
     score = f"{explanation.output} {number(float(explanation.score[index]))}"
@@ -66,7 +81,8 @@ def sheet(
         raise InvalidValue("explanations must hold at least one; got none.")
     placed: dict[tuple[str, ...], dict[_Column, Cell]] = {}
     firsts: dict[_Column, Cell] = {}
-    for name, explanation in zip(_row_titles(explanations), explanations, strict=True):
+    for name, full in zip(_row_titles(explanations), explanations, strict=True):
+        explanation = fitted_to(full, cell_size)
         for index, picture in enumerate(explanation.pictures):
             # The position tells pictures of one name apart; it is not printed.
             column = ((index, picture.name), explanation.model, explanation.labels[index])

@@ -1,0 +1,35 @@
+"""Pellucid: see why an image classifier decided."""
+
+from pellucid.compare import Comparison, compare
+from pellucid.explain import explain
+from pellucid.explanation import Explanation
+from pellucid.images import Preprocess
+from pellucid.methods import METHODS
+from pellucid.methods.registry import Method
+from pellucid.model import Model
+from pellucid.models import load
+from pellucid.target import Contrast
+
+
+def methods() -> tuple[Method, ...]:
+    """All methods: each with its name, family, options with types and defaults, passes and paper.
+
+    Example:
+        >>> [m.name for m in methods() if m.family == "gradient"]
+        ['input-x-gradient', 'saliency', 'smooth-grad', 'smooth-grad-squared', 'var-grad']
+    """
+    return tuple(METHODS[name] for name in METHODS)
+
+
+__all__ = [
+    "Comparison",
+    "Contrast",
+    "Explanation",
+    "Method",
+    "Model",
+    "Preprocess",
+    "compare",
+    "explain",
+    "load",
+    "methods",
+]

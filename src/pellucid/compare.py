@@ -1,0 +1,179 @@
+"""The verb `compare`: several methods, targets and models over the same pictures, evidence shared."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pellucid.engine.cost import Cost
+from pellucid.engine.run import Precision
+from pellucid.errors import InvalidValue, PellucidError
+from pellucid.explain import Request, investigate
+from pellucid.explanation import Explanation
+from pellucid.model import Model
+from pellucid.target import Output, Target
+
+DEFAULT_METHODS = ("grad-cam", "grad-cam++", "layer-cam", "hirescam", "input-x-gradient", "smooth-grad")
+"""What is compared unless asked otherwise: the CAMs people use, and two views of the input's gradient."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a comparison: what one method said about one target of one model."""
+
+    title: str
+    explanation: Explanation
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A method that could not explain a model, and why, in a sentence."""
+
+    title: str
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Explanations of the same pictures, side by side.
+
+    Attributes:
+        entries: in the order asked: models, then targets, then methods.
+        refusals: methods that could not explain a model, and why.
+        cost: what was really run; evidence that methods share is counted once.
+    """
+
+    entries: tuple[Entry, ...]
+    refusals: tuple[Refusal, ...]
+    cost: Cost
+
+    @property
+    def explanations(self) -> list[Explanation]:
+        """The explanations, in the order asked."""
+        return [entry.explanation for entry in self.entries]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def agreement(self, index: int = 0) -> Float[Tensor, "M M"]:
+        """How alike the maps of one picture are: Spearman's rank correlation over its input pixels.
+
+        Channels are summed as in a heatmap. 1 is the same order of pixels, 0 no relation; a constant map
+        has no order and agrees with none (0), itself included.
+        """
+        maps = torch.stack([e.attribution[index].sum(0).flatten() for e in self.explanations])
+        return rank_correlation(maps.double())
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes a grid (.png) or a self-contained page (.html), whole or not at all.
+
+        Raises:
+            InvalidValue: another suffix.
+            FileMissing: the folder does not exist.
+        """
+        from pellucid.report import write_report
+
+        path = Path(path)
+        match path.suffix.lower():
+            case ".html":
+                write_report(self, path)
+            case _:
+                raise InvalidValue(f"path must end in .png or .html; got {path.name!r}.")
+        return path
+
+
+def compare(
+    model: Model | nn.Module | Callable[[Tensor], Any] | Sequence[Model | nn.Module],
+    images: Any,
+    methods: Sequence[str | tuple[str, Mapping[str, Any]]] = DEFAULT_METHODS,
+    *,
+    target: Target = None,
+    targets: Sequence[Target] | None = None,
+    output: Output | None = None,
+    seed: int = 0,
+    batch_size: int | str = "auto",
+    precision: Precision = "auto",
+    progress: bool | None = None,
+) -> Comparison:
+    """Explains the same images by several methods, for one or more targets and models.
+
+    Args:
+        model: one model, or several.
+        images: as for `explain`; each model prepares them in its own way.
+        methods: names with options, "smooth-grad:samples=20", or (name, options).
+        target: as for `explain`; `targets`, a list, asks for several.
+        targets: see `target`.
+        output: as for `explain`, and so are `seed`, `batch_size`, `precision` and `progress`.
+        seed: see `output`.
+        batch_size: see `output`.
+        precision: see `output`.
+        progress: see `output`.
+
+    Returns:
+        A `Comparison`; a method that cannot explain a model is in its `refusals`.
+
+    Raises:
+        PellucidError: what `explain` raises, if no method could explain any model.
+
+    Cost:
+        One forward pass per image and model for all methods that read the image itself, and one backward
+        pass per target; each sampled method its own.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        >>> c = compare(net, torch.rand(1, 3, 9, 9), ["grad-cam", "hirescam", "saliency"])
+        >>> len(c), c.cost.forward, c.cost.backward
+        (3, 1, 1)
+    """
+    requests = [Request.of(m) if isinstance(m, str) else Request.of(*m) for m in methods]
+    if not requests:
+        raise InvalidValue("methods must name at least one method; got none.")
+    models = [Model.wrap(m) for m in (model if isinstance(model, (list, tuple)) else [model])]
+    entries: list[Entry] = []
+    refusals: list[Refusal] = []
+    errors: list[PellucidError] = []
+    spent = Cost()
+    for one in models:
+        outcomes, cost = investigate(
+            one,
+            one.read(images),
+            requests,
+            [target] if targets is None else targets,
+            output=output,
+            seed=seed,
+            batch_size=batch_size,
+            precision=precision,
+            progress=progress,
+        )
+        spent += cost
+        for outcome in outcomes:
+            title = outcome.request.title
+            if outcome.explanation is not None:
+                entries.append(Entry(title, outcome.explanation))
+            elif outcome.error is not None:
+                refusals.append(Refusal(title, one.name, str(outcome.error)))
+                errors.append(outcome.error)
+    if not entries:
+        raise errors[0]
+    return Comparison(tuple(entries), tuple(refusals), spent)
+
+
+def rank_correlation(rows: Float[Tensor, "M P"]) -> Float[Tensor, "M M"]:
+    """Spearman's rank correlation of every pair of rows; ties share their mean rank."""
+    ranks = torch.stack([_ranks(row) for row in rows])
+    centred = ranks - ranks.mean(1, keepdim=True)
+    norm = centred.norm(dim=1, keepdim=True)
+    unit = centred / torch.where(norm > 0, norm, torch.ones_like(norm))
+    return unit @ unit.T
+
+
+def _ranks(row: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
+    _, group, count = row.unique(return_inverse=True, return_counts=True)
+    last = count.cumsum(0).to(row)
+    return (last - (count.to(row) - 1) / 2)[group]

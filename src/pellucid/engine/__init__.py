@@ -1,0 +1,1 @@
+"""How a model is run: passes, hooks, chunks, precision, progress. No formulas."""

@@ -1,0 +1,254 @@
+"""Activations and gradients at layers: one forward and one backward for all of them.
+
+A hook at the layer keeps the layer's output and passes a copy on, so that an in-place operation
+behind the layer cannot overwrite what was kept. Before the first kept layer the model runs without a
+graph: no gradient is asked for there, and frozen parameters or a caller's `no_grad` make no difference.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pellucid.engine.run import Charge, Engine
+from pellucid.errors import ModelError
+from pellucid.layers import Layout, first_tensor, layout_of, no_grid, prefix_tokens, with_first_tensor
+
+
+@dataclass(eq=False)
+class Tap:
+    """What one layer gave: `value` is in the graph; the model went on with `passed`, a copy of it."""
+
+    name: str
+    layout: Layout
+    value: Tensor
+    passed: Tensor
+    calls: int
+
+    @property
+    def maps(self) -> Float[Tensor, "N K h w"]:
+        """The activations as feature maps, outside the graph."""
+        return self.layout.maps(self.value.detach())
+
+
+@dataclass(eq=False)
+class Capture:
+    """One forward pass: its raw output, what was kept of it, and the input, if its gradient was wanted.
+
+    `taps` maps each name that was asked for ("auto" too) to what that layer gave.
+    """
+
+    raw: Any
+    taps: dict[str, Tap]
+    leaf: Float[Tensor, "N C H W"] | None
+    charge: Charge
+
+    def gradients(self, score: Float[Tensor, " N"]) -> tuple[dict[str, Tensor], Tensor | None]:
+        """d(score)/d(each tap), as feature maps, and d(score)/d(input): one backward for all of them.
+
+        A layer on which the score does not depend has the gradient zero.
+        """
+        leaves = [tap.value for tap in self.taps.values()] + ([] if self.leaf is None else [self.leaf])
+        grads = torch.autograd.grad(score.sum(), leaves, retain_graph=True, allow_unused=True)
+        filled = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves, strict=True)]
+        at_taps = {
+            name: tap.layout.maps(grad) for (name, tap), grad in zip(self.taps.items(), filled, strict=False)
+        }
+        return at_taps, None if self.leaf is None else filled[-1]
+
+
+def capture(
+    engine: Engine, inputs: Float[Tensor, "N C H W"], layers: Sequence[str] = (), whole_graph: bool = False
+) -> Capture:
+    """Runs the model once and keeps the outputs of `layers`, by name, "auto" among them.
+
+    `whole_graph` builds the graph from the input on, so that the input's gradient can be had too.
+
+    Raises:
+        ModelError: a layer that was not reached or holds no grid; no layer found for "auto"; a model
+            that is no nn.Module.
+    """
+    keeper = Keeper(inputs, layers, engine.auto_layers.get(inputs.shape[1:]))
+    leaf = inputs.detach().requires_grad_() if whole_graph else inputs.detach()
+    with (
+        engine.making(forward=len(inputs)) as charge,
+        keeper.watching(engine.model.module),
+        torch.set_grad_enabled(whole_graph or keeper.finding),
+    ):
+        raw = engine.forward(leaf.clone())  # a copy: the model may normalise its input in place
+    taps = keeper.taken(layers)
+    if "auto" in taps:
+        engine.auto_layers[inputs.shape[1:]] = taps["auto"].name
+    return Capture(raw, taps, leaf if whole_graph else None, charge)
+
+
+class Keeper:
+    """The hooks of one forward pass, and what they kept.
+
+    To find the layer for "auto" every module is watched, and the last feature maps win: those of the
+    last module whose output holds a grid and is not pooled. If they hold prefix tokens, as a ViT's, the
+    class token is what the head reads and the patch tokens of the last block get no gradient; then the
+    maps that went into the last attention win.
+    """
+
+    def __init__(self, inputs: Float[Tensor, "N C H W"], layers: Sequence[str], auto: str | None) -> None:
+        self.inputs = inputs.shape
+        self.finding = "auto" in layers and auto is None
+        self.auto = auto
+        self.names = {auto if name == "auto" else name for name in layers} - {None}
+        self.kept: dict[str, Tap] = {}
+        self.shapes: dict[str, torch.Size] = {}
+        self.last: Tap | None = None
+        self.before_attention: Tap | None = None
+        self.attending = 0
+        self.pooled: Tensor | None = None
+        self.prefix: int | None = None
+
+    @contextmanager
+    def watching(self, module: Any) -> Iterator[None]:
+        """Hooks in place for this block, and gone after it whatever happens."""
+        if not self.names and not self.finding:
+            yield
+            return
+        if not isinstance(module, nn.Module):
+            raise ModelError(
+                "This method reads the model's layers, so the model must be an nn.Module; "
+                f"got a {type(module).__name__}. Methods that need only outputs work on any callable."
+            )
+        self.prefix = prefix_tokens(module)
+        handles = []
+        try:
+            for name, child in module.named_modules():
+                if self.finding and name:
+                    if is_attention(child):
+                        handles.append(child.register_forward_pre_hook(self.enter_attention))
+                    handles.append(child.register_forward_hook(self.watcher(name, child)))
+                if name in self.names:
+                    handles.append(child.register_forward_hook(self.keeper(name)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def keeper(self, name: str) -> Any:
+        """The hook of a layer that was asked for; of several calls the last one counts."""
+
+        def keep(module: nn.Module, args: Any, output: Any) -> Any:
+            tensor = first_tensor(output)
+            if tensor is None:
+                return output
+            self.shapes[name] = tensor.shape
+            layout = layout_of(tensor.shape, self.inputs, self.prefix)
+            if layout is None:
+                return output
+            before = self.kept.get(name)
+            self.kept[name] = tap = make_tap(name, layout, tensor, 1 + (before.calls if before else 0))
+            torch.set_grad_enabled(True)  # the graph begins here; the caller's mode comes back at the end
+            return with_first_tensor(output, tap.passed)
+
+        return keep
+
+    def enter_attention(self, module: nn.Module, args: Any) -> None:
+        """Remembers what goes into an attention; what happens inside holds no feature maps."""
+        if not self.attending:
+            self.before_attention = self.last
+        self.attending += 1
+
+    def watcher(self, name: str, module: nn.Module) -> Any:
+        """The hook of a module that may turn out to be the last with feature maps."""
+        attention, pooling = is_attention(module), "Pool" in type(module).__name__
+
+        def watch(module: nn.Module, args: Any, output: Any) -> Any:
+            self.attending -= attention
+            tensor = first_tensor(output)
+            if self.attending or tensor is None or tensor is self.pooled:
+                return output
+            if pooling:
+                self.pooled = tensor
+                return output
+            if self.last is not None and tensor is self.last.passed and not tensor._version:
+                if self.last.name.startswith(name + "."):
+                    self.last.name = name  # the enclosing module: it runs once where its parts may be reused
+                return output
+            if self.last is not None and tensor.data_ptr() == self.last.passed.data_ptr():
+                if tensor is not self.last.passed:
+                    return output  # the same numbers, only moved
+            layout = layout_of(tensor.shape, self.inputs, self.prefix)
+            if layout is None:
+                return output
+            self.last = make_tap(name, layout, tensor, 1)
+            return with_first_tensor(output, self.last.passed)
+
+        return watch
+
+    def taken(self, layers: Sequence[str]) -> dict[str, Tap]:
+        """What was kept, by the names that were asked for."""
+        taken = {}
+        for name in layers:
+            if name == "auto":
+                tap = self.found() if self.finding else self.kept.get(self.auto or "")
+            else:
+                tap = self.kept.get(name)
+            if tap is None:
+                raise self.missing(name)
+            taken[name] = tap
+        return taken
+
+    def found(self) -> Tap | None:
+        """The layer of "auto"."""
+        if self.last is not None and self.last.layout.prefix and self.before_attention is not None:
+            return self.before_attention
+        return self.last
+
+    def missing(self, name: str) -> ModelError:
+        """Why nothing was kept under a name."""
+        if name in self.shapes:
+            return no_grid(name, self.shapes[name], self.inputs)
+        if name == "auto":
+            return ModelError(
+                "No layer of this model gives feature maps (N, K, h, w), (N, h, w, K) or (N, tokens, K) "
+                "with a grid of the input's aspect ratio: name one with layer=, or use a gradient method."
+            )
+        return ModelError(f"The model does not run its layer {name!r} on this input: choose another layer.")
+
+
+def make_tap(name: str, layout: Layout, output: Tensor, calls: int) -> Tap:
+    """Keeps an output in the graph: as it is if a gradient reaches it already, else as a new leaf."""
+    with torch.enable_grad():
+        value = output if output.requires_grad else output.detach().requires_grad_()
+        return Tap(name, layout, value, value.clone(), calls)
+
+
+def is_attention(module: nn.Module) -> bool:
+    """Whether a module mixes tokens: by its class's name, as libraries have no common base for it."""
+    name = type(module).__name__.lower()
+    return "attention" in name or "attn" in name
+
+
+def first_nonfinite(engine: Engine, inputs: Float[Tensor, "N C H W"]) -> str | None:
+    """The first layer that gives a NaN or an infinity on these inputs: one more forward pass."""
+    seen: list[str] = []
+
+    def looking_at(name: str) -> Any:
+        def look(module: nn.Module, args: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            if tensor is not None and tensor.is_floating_point() and not tensor.isfinite().all():
+                seen.append(name)
+
+        return look
+
+    handles = []
+    try:
+        if isinstance(engine.model.module, nn.Module):
+            for name, child in engine.model.module.named_modules():
+                handles.append(child.register_forward_hook(looking_at(name)))
+        with engine.making(forward=len(inputs)), torch.no_grad():
+            engine.forward(inputs.clone())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen[0] if seen else None

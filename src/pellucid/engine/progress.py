@@ -1,0 +1,73 @@
+"""A progress bar with the time left, on anything that takes longer than a second."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+PATIENCE = 1.0
+"""Seconds before a bar appears: shorter work is not worth one."""
+
+
+class Progress(Protocol):
+    """Told how many samples were run; draws, or does nothing."""
+
+    def advance(self, samples: int) -> None:
+        """Counts `samples` more as done."""
+
+
+class Silent:
+    """Draws nothing."""
+
+    def advance(self, samples: int) -> None:
+        """Counts nothing."""
+
+
+class Bar:
+    """A rich progress bar on standard error that appears after a second."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self.title, self.total, self.done, self.started = title, total, 0, time.monotonic()
+        self._bar = None
+        self._task = None
+
+    def advance(self, samples: int) -> None:
+        """Counts `samples` more as done, and draws if a second has passed."""
+        self.done += samples
+        if self._bar is None:
+            if time.monotonic() - self.started < PATIENCE or self.done >= self.total:
+                return
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Rich
+
+            self._bar = Rich(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self.title, total=self.total)
+        self._bar.update(self._task, completed=min(self.done, self.total))
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+@contextmanager
+def showing(title: str, total: int, progress: bool | None) -> Iterator[Progress]:
+    """A bar if `progress` is True, or None and standard error is a terminal; otherwise silence."""
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        yield Silent()
+        return
+    bar = Bar(title, total)
+    try:
+        yield bar
+    finally:
+        bar.close()

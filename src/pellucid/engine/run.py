@@ -1,0 +1,208 @@
+"""How a model is run: in evaluation mode, its state untouched, every pass counted and billed."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pellucid.engine.cost import Cost
+from pellucid.engine.progress import Progress, Silent
+from pellucid.errors import InvalidValue, ModelError
+from pellucid.model import Model
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(eq=False)
+class Charge:
+    """The cost of one piece of evidence; whoever uses that evidence is billed for it, once."""
+
+    cost: Cost = Cost()
+
+
+@dataclass(eq=False)
+class Bill:
+    """What one method used: evidence shared with others counts in full, as if it had run alone."""
+
+    used: set[Charge] = field(default_factory=set)
+    measured: float = 0.0  # seconds spent making evidence while this bill was open
+    opened: float = field(default_factory=time.perf_counter)
+
+    def total(self) -> Cost:
+        """What the work done since the bill was opened would have cost alone."""
+        own = time.perf_counter() - self.opened - self.measured
+        return sum((charge.cost for charge in self.used), Cost(seconds=own))
+
+
+@dataclass
+class Engine:
+    """Runs one model: the single place where it is called.
+
+    `spent` is what was really run; a bill says what one method would have cost alone.
+    """
+
+    model: Model
+    precision: Precision = "auto"
+    progress: Progress = field(default_factory=Silent)
+    spent: Cost = Cost()
+    auto_layers: dict[tuple[int, ...], str] = field(default_factory=dict)
+    _bills: list[Bill] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise InvalidValue(
+                f"precision must be one of {', '.join(get_args(Precision))}; got {self.precision!r}."
+            )
+
+    def forward(self, inputs: Float[Tensor, "N C H W"]) -> Any:
+        """The model's raw output.
+
+        Raises:
+            ModelError: the model failed on these inputs; its own message is kept.
+        """
+        try:
+            return self.model(inputs)
+        except (torch.OutOfMemoryError, ModelError):
+            raise
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ModelError(
+                f"The model failed on an input of shape {tuple(inputs.shape)}: {reason}"
+            ) from error
+
+    @contextmanager
+    def making(self, forward: int = 0, backward: int = 0) -> Iterator[Charge]:
+        """Counts the passes made in this block; the charge is kept with the evidence they gave."""
+        start = time.perf_counter()
+        charge = Charge()
+        yield charge
+        charge.cost = Cost(forward, backward, time.perf_counter() - start)
+        self.spent += charge.cost
+        self.progress.advance(forward)
+        for bill in self._bills:
+            bill.measured += charge.cost.seconds
+        self.use(charge)
+
+    def use(self, charge: Charge) -> None:
+        """Puts evidence on every open bill."""
+        for bill in self._bills:
+            bill.used.add(charge)
+
+    @contextmanager
+    def bill(self) -> Iterator[Bill]:
+        """A bill for the work done in this block."""
+        bill = Bill()
+        self._bills.append(bill)
+        try:
+            yield bill
+        finally:
+            self._bills.remove(bill)
+
+    @contextmanager
+    def session(self, seed: int) -> Iterator[None]:
+        """Everything the model is run under; whatever is set here is put back, also after exceptions.
+
+        Evaluation mode, gradients possible even for callers under `no_grad` or `inference_mode`, no
+        autocast but our own, no fused attention that would skip a hooked layer, and a random state of our
+        own for models that draw numbers in their forward pass.
+        """
+        model = self.model
+        if model.is_module and any(p.is_inference() for p in model.module.parameters()):
+            raise ModelError(
+                "The model's weights were made under torch.inference_mode(), where gradients cannot be had: "
+                "build or load the model outside it."
+            )
+        kind = model.device.type
+        accelerators = [model.device] if kind == "cuda" else []
+        with ExitStack() as stack:
+            if model.is_module:
+                stack.enter_context(evaluating(model.module))
+            stack.enter_context(unfused_attention())
+            stack.enter_context(torch.random.fork_rng(devices=accelerators))
+            torch.manual_seed(seed)
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            low = self.precision == "bfloat16"
+            stack.enter_context(torch.autocast(kind, dtype=torch.bfloat16 if low else None, enabled=low))
+            yield
+
+    def ran_in(self) -> str:
+        """The precision that ran: 'float32', 'bfloat16', ..."""
+        if self.precision == "bfloat16":
+            return "bfloat16"
+        return str(self.model.dtype).removeprefix("torch.")
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for this block; every training flag is put back as it was."""
+    training = [child for child in module.modules() if child.training]
+    try:
+        for child in training:
+            child.training = False
+        yield
+    finally:
+        for child in training:
+            child.training = True
+
+
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """nn.TransformerEncoderLayer's fused path skips its sublayers, and their hooks with them."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on an accelerator or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def batch_limit(batch_size: int | str, device: torch.device) -> int:
+    """The most samples run together: small on a CPU, whose allocator makes large batches slower.
+
+    Raises:
+        InvalidValue: neither "auto" nor at least 1.
+    """
+    if batch_size == "auto":
+        return 8 if device.type == "cpu" else 64
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise InvalidValue(f"batch_size must be 'auto' or at least 1; got {batch_size!r}.")
+    return batch_size
+
+
+def in_chunks(total: int, size: int, step: Callable[[int, int], None]) -> None:
+    """Calls `step(start, stop)` over range(total); when memory runs out, halves the chunk and goes on.
+
+    A step that fails must not have kept anything.
+
+    Example:
+        >>> in_chunks(5, 2, lambda start, stop: print(start, stop))
+        0 2
+        2 4
+        4 5
+    """
+    start = 0
+    while start < total:
+        stop = min(start + size, total)
+        try:
+            step(start, stop)
+        except Exception as error:
+            if not out_of_memory(error) or size == 1:
+                raise
+            size = max(1, size // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        else:
+            start = stop

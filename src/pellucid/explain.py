@@ -1,0 +1,339 @@
+"""The verb `explain`: pictures in, an Explanation out. What it shares with `compare` is `investigate`."""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from pellucid.engine.cost import Cost
+from pellucid.engine.progress import showing
+from pellucid.engine.run import Engine, Precision, batch_limit, in_chunks
+from pellucid.errors import InvalidType, InvalidValue, ModelError, PellucidError
+from pellucid.explanation import Explanation, Prediction
+from pellucid.images import Batch
+from pellucid.layers import layer_names
+from pellucid.methods import Method, get_method, parse
+from pellucid.methods.finding import Finding
+from pellucid.methods.registry import WRAPPERS
+from pellucid.model import Model
+from pellucid.probe import Probe
+from pellucid.target import Output, Score, Target, are_probabilities, class_name, probabilities
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Request:
+    """One method with the options it was given, and all its options settled."""
+
+    method: Method
+    given: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, spec: str, given: Mapping[str, Any] | None = None) -> "Request":
+        """From a name, or as on the command line: "smooth-grad:samples=20", with further options."""
+        name, written = parse(spec)
+        method = get_method(name)
+        given = {**written, **(given or {})}
+        return cls(method, given, method.settle(given))
+
+    @property
+    def title(self) -> str:
+        """The method and the options it was given, as on the command line."""
+        shown = ",".join(f"{name}={_plain(value)}" for name, value in self.given.items())
+        return self.method.name + (f":{shown}" if shown else "")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one request gave for one target: an Explanation, or the reason why there is none."""
+
+    request: Request
+    explanation: Explanation | None
+    error: PellucidError | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one request found about one chunk of the images."""
+
+    finding: Finding
+    probe: Probe
+    predictions: list[list[Prediction]]
+    value: Float[Tensor, " N"]
+    cost: Cost
+
+
+def explain(
+    model: Model | nn.Module | Callable[[Tensor], Any],
+    images: Any,
+    method: str = "grad-cam",
+    *,
+    target: Target = None,
+    output: Output | None = None,
+    seed: int = 0,
+    batch_size: int | str = "auto",
+    precision: Precision = "auto",
+    progress: bool | None = None,
+    **options: Any,
+) -> Explanation:
+    """Explains why a model gave images their scores, by one method.
+
+    Args:
+        model: a `Model`, any `nn.Module`, or a differentiable callable (N, C, H, W) -> (N, K).
+        images: a path, a PIL image, a uint8 array (H, W[, C]), a list of these, or a float tensor
+            (C, H, W) or (N, C, H, W), which is taken as the model's own input.
+        method: a registered method, with options if you like: "smooth-grad:samples=20".
+        target: None for the class each image is predicted as; a class index or name; one of these per
+            image; a `Contrast(a, b)`; or a callable `raw output -> (N,)`.
+        output: "logit", "probability" or "loss"; None for the method's own, as in its paper.
+        seed: of everything drawn at random.
+        batch_size: the most samples run together; never changes a result beyond rounding.
+        precision: "auto" and "float32" run the model in its own precision, "bfloat16" under autocast.
+        progress: True for a bar, False for none, None for one where standard error is a terminal.
+        **options: the method's, and `smooth=`, `smooth_noise=`, `smooth_statistic=`, `augment=`, which
+            every method takes.
+
+    Returns:
+        An `Explanation` of all images.
+
+    Raises:
+        InvalidValue, InvalidType: an image, target, method or option that does not hold.
+        ModelError: the model fails on the images, or cannot be explained by this method.
+
+    Cost:
+        The method's: see `pellucid.methods()`.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        >>> e = explain(net, torch.rand(2, 3, 9, 12), method="grad-cam", target=1)
+        >>> e.attribution.shape, e.raw.shape, e.cost.forward, e.cost.backward
+        (torch.Size([2, 1, 9, 12]), torch.Size([2, 7, 10]), 2, 2)
+    """
+    wrapped = Model.wrap(model)
+    request = Request.of(method, options)
+    (outcome,), _ = investigate(
+        wrapped,
+        wrapped.read(images),
+        [request],
+        [target],
+        output=output,
+        seed=seed,
+        batch_size=batch_size,
+        precision=precision,
+        progress=progress,
+    )
+    if outcome.explanation is None:
+        raise outcome.error or ModelError(f"{request.title} gave nothing.")
+    return outcome.explanation
+
+
+def investigate(
+    model: Model,
+    batch: Batch,
+    requests: Sequence[Request],
+    targets: Sequence[Target],
+    *,
+    output: Output | None = None,
+    seed: int = 0,
+    batch_size: int | str = "auto",
+    precision: Precision = "auto",
+    progress: bool | None = None,
+) -> tuple[list[Outcome], Cost]:
+    """Every request for every target over one batch, evidence shared; and what was really run.
+
+    Targets are the outer order. A method that cannot explain this model costs the others nothing: its outcome holds the reason.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise InvalidType(f"seed must be a whole number; got {seed!r}.")
+    n = len(batch.inputs)
+    limit = batch_limit(batch_size, model.device)
+    asked = [(target, request) for target in targets for request in requests]
+    parts: list[list[Part]] = [[] for _ in asked]
+    errors: dict[int, PellucidError] = {}
+    passes = len(batch.inputs) * sum(request.method.cost(request.options)[0] for _, request in asked)
+    engine = Engine(model, precision)
+    with showing(model.name, passes, progress) as engine.progress, engine.session(seed):
+        inputs = batch.inputs.clone() if batch.inputs.is_inference() else batch.inputs
+
+        def step(start: int, stop: int) -> None:
+            base = Probe(engine, inputs[start:stop], seed=seed, limit=limit, **_plan(model, requests))
+            done: dict[int, Part] = {}
+            for i, (target, request) in enumerate(asked):
+                if i in errors:
+                    continue
+                try:
+                    probe = base.about(_some(target, start, stop), output or request.method.output)
+                    done[i] = _examine(probe, request)
+                except PellucidError as error:
+                    errors[i] = error
+            for i, part in done.items():
+                parts[i].append(part)
+
+        in_chunks(len(inputs), limit, step)
+    outcomes = [
+        Outcome(request, None, errors[i])
+        if i in errors
+        else Outcome(request, _assemble(request, parts[i], batch, engine, seed))
+        for i, (_, request) in enumerate(asked)
+    ]
+    return outcomes, engine.spent
+
+
+def _plan(model: Model, requests: Sequence[Request]) -> dict[str, Any]:
+    """All evidence the requests will ask for, so that one pass serves them; wrapped ones ask for more."""
+    layers: list[str] = []
+    for request in requests:
+        if request.method.reads == "layers" and request.method.shares(request.options):
+            try:
+                layers += layer_names(model.module, request.options["layer"])
+            except PellucidError:
+                continue  # this request will fail by itself
+    with_input = any(r.method.reads == "input gradient" and r.method.shares(r.options) for r in requests)
+    return {"layers": tuple(dict.fromkeys(layers)), "with_input": with_input}
+
+
+def _some(target: Target, start: int, stop: int) -> Target:
+    """The targets of some of the images."""
+    if isinstance(target, (list, tuple)) or (isinstance(target, Tensor) and target.ndim):
+        return target[start:stop]
+    return target
+
+
+def _examine(probe: Probe, request: Request) -> Part:
+    """Runs one method on one chunk, and looks at what it gives."""
+    engine = probe.engine
+    with engine.bill() as bill:
+        finding = request.method(probe, **request.options)
+        value = probe.value
+        try:
+            outputs = probe.outputs
+        except ModelError:  # a callable target may read outputs that hold no classes
+            predictions: list[list[Prediction]] = [[] for _ in value]
+        else:
+            predictions = _predictions(engine.model, outputs)
+            if are_probabilities(outputs) and probe.output == "logit" and probe.score.function is None:
+                probe.note(
+                    "The model's outputs already sum to 1, so there are no logits: a probability is explained."
+                )
+    map = finding.map.detach()
+    if not map.isfinite().all():
+        bad = int((~map.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise InvalidValue(
+            f"{request.title} gave a value that is not finite for image {bad} of its batch: the model's "
+            "activations or gradients overflow. Try the model in float32."
+        )
+    probe.note("The map is zero everywhere.", (map == 0).flatten(1).all(1) & ~_noted(probe, len(map)))
+    return Part(finding, probe, predictions, value, bill.total())
+
+
+def _noted(probe: Probe, n: int) -> Tensor:
+    noted = torch.zeros(n, dtype=torch.bool)
+    for images in probe.notes.values():
+        noted[images] = True
+    return noted
+
+
+def _predictions(model: Model, outputs: Float[Tensor, "N K"]) -> list[list[Prediction]]:
+    p = probabilities(outputs.float())
+    values, classes = p.topk(min(TOP, p.shape[1]), dim=1)
+    return [
+        [
+            Prediction(index, class_name(model, index, outputs.shape[1]), probability)
+            for index, probability in zip(row, odds, strict=True)
+        ]
+        for row, odds in zip(classes.tolist(), values.tolist(), strict=True)
+    ]
+
+
+def _assemble(
+    request: Request, parts: Sequence[Part], batch: Batch, engine: Engine, seed: int
+) -> Explanation:
+    """One Explanation of all images from those of its chunks."""
+    size = tuple(batch.inputs.shape[-2:])
+    raw = torch.cat([_kept(part.finding.map) for part in parts])
+    stderrs = [part.finding.stderr for part in parts]
+    scores = [part.probe.score for part in parts]
+    method = request.method
+    return Explanation(
+        method=method.name,
+        options={name: _plain(value) for name, value in request.options.items() if _matters(name, request)},
+        attribution=at_input(raw, size),
+        raw=raw,
+        target=[c for s, p in zip(scores, parts, strict=True) for c in _classes(s, len(p.value))],
+        labels=[name for score in scores for name in score.names],
+        score=torch.cat([part.value for part in parts]).float().cpu(),
+        output=parts[0].probe.output,
+        prediction=[row for part in parts for row in part.predictions],
+        model=engine.model.name,
+        paper=method.paper,
+        seed=seed,
+        precision=engine.ran_in(),
+        versions=versions(),
+        cost=sum((part.cost for part in parts), Cost()),
+        pictures=batch.pictures,
+        boxes=batch.boxes,
+        layer=list(parts[0].finding.layers),
+        stderr=None
+        if stderrs[0] is None
+        else at_input(torch.cat([_kept(s) for s in stderrs if s is not None]), size),
+        details={
+            name: torch.cat([_kept(part.finding.details[name]) for part in parts])
+            for name in parts[0].finding.details
+        },
+        notes=[notes for part in parts for notes in _per_image(part.probe, len(part.value))],
+    )
+
+
+def at_input(map: Tensor, size: tuple[int, int]) -> Float[Tensor, "N D H W"]:
+    """A raw map at the input's resolution, float32: (N, h, w) resized bilinearly, (N, C, H, W) as it is."""
+    if map.ndim == 4:
+        return map.float()
+    return interpolate(map[:, None].float(), size, mode="bilinear", align_corners=False)
+
+
+def _kept(map: Tensor) -> Tensor:
+    """A map as it is kept: on the CPU, half precision widened."""
+    map = map.detach().cpu()
+    return map.float() if map.dtype in (torch.float16, torch.bfloat16) else map
+
+
+def _classes(score: Score, n: int) -> list[int | None]:
+    return [None] * n if score.classes is None else score.classes.tolist()
+
+
+def _per_image(probe: Probe, n: int) -> list[list[str]]:
+    return [[text for text, images in probe.notes.items() if i in images] for i in range(n)]
+
+
+def _matters(name: str, request: Request) -> bool:
+    """Whether an option is stored: a wrapper's only where it was used."""
+    wrapped = {"augment": request.options["augment"]}
+    return wrapped.get(name, bool(request.options["smooth"])) if name in _WRAPPERS else True
+
+
+_WRAPPERS = {option.name for option in WRAPPERS}
+
+
+def _plain(value: Any) -> Any:
+    """An option as it is stored: modules by their class, tuples as lists."""
+    if isinstance(value, nn.Module):
+        return type(value).__name__
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions a result was made with."""
+    names = ("pellucid", "torch", "timm", "torchvision")
+    return {"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in names}}

@@ -1,0 +1,1 @@
+"""Class activation maps: weighted sums of the feature maps of one layer."""

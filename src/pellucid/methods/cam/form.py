@@ -1,0 +1,147 @@
+"""The common form of class activation maps: L = ReLU(sum_k w_k A_k).
+
+A CAM is registered by `@cam(...)` over a function of one layer's evidence that gives its channel weights
+(N, K), its weighted maps (N, K, h, w), or, where no sum over channels is meant, its map (N, h, w). The
+form adds what all of them share: the layer, fusion of several layers, the sum or the first principal
+component, rectification, and a word when nothing is left.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pellucid.layers import layer_names
+from pellucid.methods.finding import Finding
+from pellucid.methods.registry import LayerOption, method
+from pellucid.probe import At, Probe
+
+Fusion = Literal["mean", "max", "tanh-max"]
+SHALLOW_STRIDE = 4
+"""Layers of up to this stride are LayerCAM's shallow ones (VGG's stages 1 to 3)."""
+
+
+def cam(
+    name: str,
+    *,
+    paper: str,
+    gradient: bool = True,
+    signed: bool = False,
+    fusion: Fusion = "mean",
+    sums: bool = True,
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Registers a formula `(at, *, options) -> weights, weighted maps or map` as a CAM.
+
+    Args:
+        name: the paper's name, in kebab-case.
+        paper: authors, year, arXiv.
+        gradient: whether the formula reads `at.G`.
+        signed: the default of `signed=`, as in the paper: whether negative evidence is kept.
+        fusion: the default of `fusion=`.
+        sums: whether the formula leaves the sum over channels to the form, so that `principal=` applies.
+    """
+
+    def register(formula: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def run(
+            probe: Probe,
+            *,
+            layer: LayerOption = "auto",
+            fusion: Fusion = fusion,
+            signed: bool = signed,
+            principal: bool = False,
+            **own: Any,
+        ) -> Finding:
+            names = layer_names(probe.engine.model.module, layer)
+            ats = probe.at(*names)
+            maps, details = [], {}
+            for at in ats:
+                found = formula(at, **own)
+                if found.ndim == 2:
+                    details["weights"] = found
+                map = found if found.ndim == 3 else combined(found, at, principal)
+                maps.append(map if signed else map.relu())
+                warn(probe, at, map, gradient, signed)
+            fused = maps[0] if len(maps) == 1 else fuse(maps, fusion, probe.inputs.shape[-2])
+            return Finding(fused, details=details, layers=tuple(at.name for at in ats))
+
+        taken = [p for p in inspect.signature(run).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        if not sums:
+            taken = [p for p in taken if p.name != "principal"]
+        own = [p for p in inspect.signature(formula).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        run.__signature__ = inspect.Signature([*taken, *own])  # type: ignore[attr-defined]
+        run.__doc__, run.__module__, run.__name__ = formula.__doc__, formula.__module__, formula.__name__
+        method(name, paper=paper, passes=(1, int(gradient)), reads="layers")(run)
+        return formula
+
+    return register
+
+
+def combined(found: Tensor, at: At, principal: bool) -> Float[Tensor, "N h w"]:
+    """Channel weights or weighted maps, summed over channels or projected on their principal component."""
+    if principal:
+        weighted = found if found.ndim == 4 else found[..., None, None] * at.A
+        return principal_component(weighted, toward=weighted.sum(1), at=at)
+    return found.sum(1) if found.ndim == 4 else torch.einsum("nk,nkhw->nhw", found, at.A)
+
+
+def principal_component(
+    maps: Float[Tensor, "N K h w"], *, toward: Float[Tensor, "N h w"], at: At, center: bool = True
+) -> Float[Tensor, "N h w"]:
+    """The projection of each position's K values on their first right singular vector.
+
+    The sign of a singular vector is arbitrary: it is chosen so that the map does not run against `toward`.
+    Computed from the smaller Gram matrix in float64.
+    """
+    M = maps.flatten(2).transpose(1, 2).double()  # (N, Z, K)
+    if center:
+        M = M - M.mean(1, keepdim=True)
+    Z, K = M.shape[1:]
+    gram = M @ M.mT if Z <= K else M.mT @ M
+    values, vectors = torch.linalg.eigh(gram)
+    top = vectors[..., -1:]  # (N, Z or K, 1)
+    projected = top * values[:, None, -1:].clamp(min=0).sqrt() if Z <= K else M @ top  # (N, Z, 1)
+    if values.shape[1] > 1:
+        tied = (values[:, -1] > 0) & (values[:, -1] - values[:, -2] < 1e-9 * values[:, -1])
+        at.probe.note(f"The first two principal components at {at.name} are equally strong: "
+                      "the map is one of many.", tied)  # fmt: skip
+    aim = toward.flatten(1).double()
+    against = (projected[..., 0] * (aim - aim.mean(1, keepdim=True))).sum(1) < 0
+    map = torch.where(against[:, None], -projected[..., 0], projected[..., 0])
+    return map.unflatten(1, maps.shape[2:]).to(maps.dtype)
+
+
+def fuse(maps: Sequence[Float[Tensor, "N _ _"]], fusion: Fusion, height: int) -> Float[Tensor, "N h w"]:
+    """Maps of several layers in one, at the finest resolution among them; it has no unit.
+
+    Each map is divided by its largest magnitude, since layers differ in scale by orders; then the mean or
+    the maximum is taken. `tanh-max` is LayerCAM's: the maximum, with tanh(2 M / max M) for shallow layers.
+    """
+    size = max((tuple(map.shape[1:]) for map in maps), key=lambda hw: hw[0] * hw[1])
+    scaled = []
+    for map in maps:
+        top = map.abs().amax((1, 2), keepdim=True)
+        unit = map / torch.where(top > 0, top, torch.ones_like(top))
+        if fusion == "tanh-max" and height / map.shape[1] <= SHALLOW_STRIDE:
+            unit = torch.tanh(2 * unit)
+        scaled.append(interpolate(unit[:, None], size, mode="bilinear", align_corners=False)[:, 0])
+    stack = torch.stack(scaled)
+    return stack.mean(0) if fusion == "mean" else stack.amax(0)
+
+
+def warn(probe: Probe, at: At, map: Float[Tensor, "N h w"], gradient: bool, signed: bool) -> None:
+    """Says why a map is empty, where it is."""
+    blind = (at.G == 0).flatten(1).all(1) if gradient else torch.zeros(len(map), dtype=torch.bool)
+    probe.note(f"The score does not depend on layer {at.name}: the map is empty.", blind)
+    if not signed:
+        negative = (map.amax((1, 2)) <= 0) & (map.amin((1, 2)) < 0)
+        probe.note(
+            f"All evidence for this class at layer {at.name} is negative: the map is empty. "
+            "signed=True keeps it; another layer or target may have positive evidence.",
+            negative,
+        )
+    if at.tap.calls > 1:
+        probe.note(f"Layer {at.name} runs {at.tap.calls} times in one pass: the last time is explained.")

@@ -1,0 +1,23 @@
+"""Grad-CAM."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.methods.cam.form import cam
+from pellucid.probe import At
+
+
+@cam("grad-cam", paper="Selvaraju et al. 2017, arXiv:1610.02391")
+def grad_cam(at: At) -> Float[Tensor, "N K"]:
+    """ReLU(sum_k alpha_k A_k), alpha_k = mean_ij dS/dA_k(i, j).
+
+    Returns:
+        (N, h, w), at least 0, in units of the score per activation.
+
+    Cost:
+        1 forward, 1 backward to the layer.
+
+    Source:
+        eqs. 1 and 2. Equals CAM divided by h*w where the head is a global average pool and one Linear.
+    """
+    return at.G.mean((2, 3))

@@ -1,0 +1,43 @@
+"""Grad-CAM++."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.methods.cam.form import cam
+from pellucid.probe import At
+
+
+@cam("grad-cam++", paper="Chattopadhay et al. 2018, arXiv:1710.11063")
+def grad_cam_plus_plus(at: At, *, eps: float = 0.0, normalize_alphas: bool = False) -> Float[Tensor, "N K"]:
+    """ReLU(sum_k w_k A_k), w_k = sum_ij a_k(i, j) ReLU(g), a = g^2 / (2 g^2 + g^3 sum_ab A_k(a, b)), g = dS/dA.
+
+    Where the denominator is 0, a is 0. The paper's exp(S) is a positive factor common to all channels, and
+    left out: it overflows float32 for S > 88.
+
+    Args:
+        at: the evidence at the layer.
+        eps: added to the denominator. It is not scale-free: 1e-6, pytorch-grad-cam's, is larger than 2 g^2
+            on many networks and suppresses their weak channels.
+        normalize_alphas: makes each channel's a sum to 1, as the official code does.
+
+    Cost:
+        1 forward, 1 backward to the layer.
+
+    Source:
+        eq. 19. Assumes A >= 0: layers with negative activations get a warning.
+    """
+    A, G = at.A, at.G
+    g2, denominator = G**2, 2 * G**2 + G**3 * A.sum((2, 3), keepdim=True) + eps
+    at.probe.note(
+        f"Grad-CAM++ assumes activations >= 0; those at {at.name} make some of its weights negative. "
+        "Choose a layer behind a ReLU, or another method.",
+        (denominator < 0).flatten(1).any(1),
+    )
+    safe = torch.where(denominator == 0, torch.ones_like(denominator), denominator)
+    alpha = torch.where((denominator == 0) | (G == 0), torch.zeros_like(G), g2 / safe)
+    if normalize_alphas:
+        alpha = alpha * (G > 0)
+        total = alpha.sum((2, 3), keepdim=True)
+        alpha = alpha / torch.where(total == 0, torch.ones_like(total), total)
+    return (alpha * G.relu()).sum((2, 3))

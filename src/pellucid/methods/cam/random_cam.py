@@ -1,0 +1,23 @@
+"""Random-CAM: the baseline that a CAM must beat."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.methods.cam.form import cam
+from pellucid.probe import At
+
+
+@cam("random-cam", paper="pytorch-grad-cam (Gildenblat et al. 2021)", gradient=False)
+def random_cam(at: At) -> Float[Tensor, "N K"]:
+    """ReLU(sum_k w_k A_k), w_k ~ U(-1, 1): a sanity baseline, the same weights for every image.
+
+    Cost:
+        1 forward.
+
+    Source:
+        pytorch-grad-cam's RandomCAM, there drawn from the global random state.
+    """
+    A = at.A
+    weights = torch.empty(A.shape[1], dtype=torch.float64).uniform_(-1, 1, generator=at.probe.generator())
+    return weights.to(A).expand(A.shape[:2])

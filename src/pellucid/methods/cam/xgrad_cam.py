@@ -1,0 +1,36 @@
+"""XGrad-CAM."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.methods.cam.form import cam
+from pellucid.probe import At
+
+
+@cam("xgrad-cam", paper="Fu et al. 2020, arXiv:2008.02312")
+def xgrad_cam(at: At, *, eps: float = 0.0) -> Float[Tensor, "N K"]:
+    """ReLU(sum_k w_k A_k), w_k = sum_ij dS/dA_k * A_k / sum_ij A_k.
+
+    Channels whose activations sum to 0 weigh 0.
+
+    Args:
+        at: the evidence at the layer.
+        eps: added to the denominator (official code 1e-6, pytorch-grad-cam 1e-7).
+
+    Cost:
+        1 forward, 1 backward to the layer.
+
+    Source:
+        eqs. 7 and 8.
+    """
+    A = at.A
+    total = A.sum((2, 3)) + eps
+    weights = (at.G * A).sum((2, 3)) / torch.where(total == 0, torch.ones_like(total), total)
+    cancelling = (total.abs() < 1e-3 * A.abs().sum((2, 3))) & (total != 0)
+    at.probe.note(
+        f"XGrad-CAM divides by each channel's sum, and some at {at.name} nearly cancel: their weights are "
+        "large. Choose a layer behind a ReLU, or hirescam, which needs no division.",
+        cancelling.any(1),
+    )
+    return torch.where(total == 0, torch.zeros_like(total), weights)

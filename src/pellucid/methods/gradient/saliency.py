@@ -1,0 +1,24 @@
+"""Saliency: the input's gradient."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.methods.registry import method
+from pellucid.probe import Probe
+
+
+@method("saliency", paper="Simonyan et al. 2013, arXiv:1312.6034", passes=(1, 1))
+def saliency(probe: Probe, *, signed: bool = False) -> Float[Tensor, "N channels H W"]:
+    """max_c |dS/dx_c|: how strongly each pixel moves the score; with signed=True, dS/dx itself.
+
+    Returns:
+        (N, 1, H, W), at least 0; signed: (N, C, H, W). In units of the score per unit of input.
+
+    Cost:
+        1 forward, 1 backward.
+
+    Source:
+        section 3.1.
+    """
+    gradient = probe.input_gradient()
+    return gradient if signed else gradient.abs().amax(1, keepdim=True)

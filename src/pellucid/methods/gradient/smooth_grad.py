@@ -1,0 +1,71 @@
+"""SmoothGrad and its kin: statistics of the gradient over noisy copies of the input."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pellucid.methods.finding import Finding
+from pellucid.methods.registry import method
+from pellucid.methods.wrappers import smooth
+from pellucid.probe import Probe
+
+
+def _gradient(probe: Probe) -> Finding:
+    return Finding(probe.input_gradient())
+
+
+def _passes(options: Mapping[str, Any]) -> tuple[int, int]:
+    return options["samples"] + 1, options["samples"]
+
+
+@method("smooth-grad", paper="Smilkov et al. 2017, arXiv:1706.03825", passes=_passes)
+def smooth_grad(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Finding:
+    """mean_n dS/dx(x + e_n), e_n ~ N(0, (noise * (max x - min x))^2); signed, with its standard error.
+
+    Args:
+        probe: the evidence.
+        samples: noisy copies.
+        noise: standard deviation as a share of each image's range (the paper: 0.1 to 0.2).
+
+    Cost:
+        samples forward and backward, 1 forward of the image itself.
+
+    Source:
+        eq. 2.
+    """
+    return smooth(probe, _gradient, samples=samples, noise=noise, statistic="mean")
+
+
+@method("smooth-grad-squared", paper="Hooker et al. 2018, arXiv:1806.10758", passes=_passes)
+def smooth_grad_squared(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Finding:
+    """mean_n (dS/dx(x + e_n))^2: at least 0, with its standard error.
+
+    Args:
+        probe: the evidence.
+        samples: noisy copies.
+        noise: standard deviation as a share of each image's range.
+
+    Cost:
+        samples forward and backward, 1 forward of the image itself.
+
+    Source:
+        section 3.
+    """
+    return smooth(probe, _gradient, samples=samples, noise=noise, statistic="square")
+
+
+@method("var-grad", paper="Adebayo et al. 2018, arXiv:1810.03307", passes=_passes)
+def var_grad(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Finding:
+    """Var_n dS/dx(x + e_n): smooth-grad-squared minus the square of smooth-grad; with its standard error.
+
+    Args:
+        probe: the evidence.
+        samples: noisy copies.
+        noise: standard deviation as a share of each image's range.
+
+    Cost:
+        samples forward and backward, 1 forward of the image itself.
+
+    Source:
+        section 2.
+    """
+    return smooth(probe, _gradient, samples=samples, noise=noise, statistic="variance")

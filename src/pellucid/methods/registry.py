@@ -1,0 +1,228 @@
+"""The registry: what a method is, and what its signature says about it.
+
+A method is a plain function `(probe, *, options) -> map`. Its keyword-only options are the command line's
+flags, the docs' tables, the report's captions and the stored provenance: all are read off the signature.
+"""
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, get_args, get_origin
+
+from torch import Tensor, nn
+
+from pellucid.errors import InvalidType, InvalidValue
+from pellucid.methods.finding import Finding
+from pellucid.methods.wrappers import COPIES, Statistic, augment, smooth
+from pellucid.probe import Probe
+from pellucid.target import Output
+
+LayerOption = str | nn.Module | list[str | nn.Module] | tuple[str | nn.Module, ...]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword-only option of a method."""
+
+    name: str
+    type: Any
+    default: Any
+
+    @property
+    def kind(self) -> str:
+        """Its type in words: "int", "mean | max", "layer"."""
+        if self.type is LayerOption:
+            return "layer"
+        if get_origin(self.type) is Literal:
+            return " | ".join(map(str, get_args(self.type)))
+        return str(getattr(self.type, "__name__", self.type))
+
+    def check(self, value: Any) -> Any:
+        """`value` as this option takes it; text is read as the command line gives it.
+
+        Raises:
+            InvalidValue, InvalidType: naming the option, what it takes and what came.
+        """
+        if self.type is LayerOption:
+            return value
+        if get_origin(self.type) is Literal:
+            if value not in get_args(self.type):
+                raise InvalidValue(f"{self.name} must be one of {self.kind}; got {value!r}.")
+            return value
+        if self.type is bool:
+            words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+            value = words.get(value.lower(), value) if isinstance(value, str) else value
+            if not isinstance(value, bool):
+                raise InvalidType(f"{self.name} must be true or false; got {value!r}.")
+            return value
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise InvalidType(f"{self.name} must be of type {self.kind}; got {value!r}.")
+        if self.type is str:
+            return str(value)
+        try:
+            number = float(value)
+        except ValueError:
+            raise InvalidValue(f"{self.name} must be a number ({self.kind}); got {value!r}.") from None
+        if not -float("inf") < number < float("inf"):
+            raise InvalidValue(f"{self.name} must be finite; got {value!r}.")
+        if self.type is int and not number.is_integer():
+            raise InvalidValue(f"{self.name} must be a whole number; got {value!r}.")
+        return self.type(number)
+
+
+WRAPPERS = (
+    Option("smooth", int, 0),
+    Option("smooth_noise", float, 0.15),
+    Option("smooth_statistic", Statistic, "mean"),
+    Option("augment", bool, False),
+)
+"""What every method takes besides its own options: see `methods.wrappers`."""
+
+Passes = Callable[[Mapping[str, Any]], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method: call it with a probe and its options, or read what it is.
+
+    `passes` gives forward and backward samples per image for its options; `reads` says what evidence it
+    needs ("layers", "input gradient"), so that it can be planned and refused before anything runs.
+    """
+
+    name: str
+    family: str
+    paper: str
+    function: Callable[..., Finding | Tensor]
+    options: tuple[Option, ...]
+    passes: Passes
+    reads: Literal["layers", "input gradient"]
+    output: Output
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring: what it is, or its formula."""
+        return inspect.cleandoc(self.function.__doc__ or "").splitlines()[0]
+
+    @property
+    def doc(self) -> str:
+        """Its whole docstring."""
+        return inspect.cleandoc(self.function.__doc__ or "")
+
+    def settle(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All its options: those given, checked, and the defaults of the others.
+
+        Raises:
+            InvalidType: an option that it does not have; the message names those it has.
+            InvalidValue: a value that an option does not take.
+        """
+        known = {option.name: option for option in (*self.options, *WRAPPERS)}
+        for name in given:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise InvalidType(
+                    f"{self.name} has no option {name!r}.{hint} It takes: {', '.join(known) or 'none'}."
+                )
+        return {
+            name: option.check(given[name]) if name in given else option.default
+            for name, option in known.items()
+        }
+
+    def shares(self, settled: Mapping[str, Any]) -> bool:
+        """Whether it reads the evidence of the image itself, which others may need too."""
+        return not settled["smooth"] and self.passes(settled)[0] == 1
+
+    def cost(self, settled: Mapping[str, Any]) -> tuple[int, int]:
+        """Forward and backward samples per image, the clean pass that gives the prediction included."""
+        forward, backward = self.passes(settled)
+        if settled["smooth"]:
+            forward, backward = settled["smooth"] * forward + 1, settled["smooth"] * backward
+        if settled["augment"]:
+            forward, backward = len(COPIES) * forward, len(COPIES) * backward
+        return forward, backward
+
+    def __call__(self, probe: Probe, **options: Any) -> Finding:
+        settled = self.settle(options)
+        own = {option.name: settled[option.name] for option in self.options}
+
+        def formula(probe: Probe) -> Finding:
+            found = self.function(probe, **own)
+            return found if isinstance(found, Finding) else Finding(found)
+
+        if settled["smooth"]:
+            formula = partial(
+                smooth,
+                formula=formula,
+                samples=settled["smooth"],
+                noise=settled["smooth_noise"],
+                statistic=settled["smooth_statistic"],
+            )
+        return augment(probe, formula) if settled["augment"] else formula(probe)
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(
+    name: str,
+    *,
+    paper: str,
+    passes: tuple[int, int] | Passes,
+    reads: Literal["layers", "input gradient"] = "input gradient",
+    output: Output = "logit",
+) -> Callable[[Callable[..., Finding | Tensor]], Callable[..., Finding | Tensor]]:
+    """Registers a function `(probe, *, options) -> map` under its paper's name, in kebab-case.
+
+    The family is the folder the function lives in; every option must have a type and a default.
+    """
+
+    def register(function: Callable[..., Finding | Tensor]) -> Callable[..., Finding | Tensor]:
+        options = tuple(
+            Option(p.name, p.annotation, p.default)
+            for p in inspect.signature(function).parameters.values()
+            if p.kind is p.KEYWORD_ONLY
+        )
+        count = passes if callable(passes) else (lambda settled, fixed=passes: fixed)
+        family = function.__module__.split(".")[2]
+        METHODS[name] = Method(name, family, paper, function, options, count, reads, output)
+        return function
+
+    return register
+
+
+def get_method(name: str) -> Method:
+    """The method registered under a name.
+
+    Raises:
+        InvalidValue: there is none; the message names the closest.
+    """
+    if name not in METHODS:
+        close = difflib.get_close_matches(name.lower().replace("_", "-"), METHODS, n=3, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise InvalidValue(f"There is no method {name!r}.{hint} `pellucid methods` lists them all.")
+    return METHODS[name]
+
+
+def parse(spec: str) -> tuple[str, dict[str, str]]:
+    """A method and its options as written on the command line.
+
+    Example:
+        >>> parse("smooth-grad:samples=20,noise=0.1")
+        ('smooth-grad', {'samples': '20', 'noise': '0.1'})
+
+    Raises:
+        InvalidValue: an option without a value.
+    """
+    name, _, rest = spec.partition(":")
+    options: dict[str, str] = {}
+    for part in filter(None, re.split(r",(?=[\w-]+=)", rest)):
+        key, equals, value = part.partition("=")
+        if not equals or not value:
+            raise InvalidValue(
+                f"Options must be written NAME=VALUE, as in smooth-grad:samples=20; got {part!r}."
+            )
+        options[key.strip().replace("-", "_")] = value.strip()
+    return name.strip(), options

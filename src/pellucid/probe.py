@@ -1,0 +1,212 @@
+"""The probe: evidence that one model gives about one batch and one target, each piece computed once.
+
+Methods read what they need and never run the model themselves; two methods that need the same evidence
+share it, and so do two targets where the evidence does not depend on the target.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.engine.capture import Capture, Tap, capture, first_nonfinite
+from pellucid.engine.run import Charge, Engine, out_of_memory
+from pellucid.errors import InvalidValue, ModelError
+from pellucid.model import outputs_of
+from pellucid.target import Output, Score, Target, resolve
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class At:
+    """The evidence at one layer: activations `A` and gradients `G`, as feature maps (N, K, h, w)."""
+
+    probe: "Probe"
+    tap: Tap
+    asked: str
+
+    @property
+    def A(self) -> Float[Tensor, "N K h w"]:
+        """The activations."""
+        return self.tap.maps
+
+    @property
+    def G(self) -> Float[Tensor, "N K h w"]:
+        """The gradients dS/dA of each sample's score."""
+        return self.probe.gradients(self.asked)[0][self.asked]
+
+    @property
+    def name(self) -> str:
+        """The layer's dotted name."""
+        return self.tap.name
+
+
+class Probe:
+    """One model, one batch, one target.
+
+    Args:
+        engine: what runs the model; the batch must be small enough to be run at once.
+        inputs: (N, C, H, W), the model's own input.
+        target: a target, or a `Score` already resolved.
+        output: which number a class target stands for.
+        layers: layers whose evidence will be asked for, so that one pass serves them all.
+        with_input: whether the input's gradient will be asked for too.
+        seed: of everything drawn at random.
+        limit: the most altered copies to run together.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        inputs: Float[Tensor, "N C H W"],
+        target: Target | Score = None,
+        output: Output = "logit",
+        *,
+        layers: Sequence[str] = (),
+        with_input: bool = False,
+        seed: int = 0,
+        limit: int = 8,
+    ) -> None:
+        self.engine, self.inputs, self.seed, self.limit = engine, inputs, seed, limit
+        self.target, self.output = target, output
+        self._planned = (tuple(layers), with_input)
+        self._captures: list[Capture] = []
+        self._gradients: dict[Capture, tuple[dict[str, Tensor], Tensor | None, Charge]] = {}
+        self._made: dict[Hashable, tuple[Any, tuple[Charge, ...]]] = {}
+        self.notes: dict[str, list[int]] = {}
+
+    def about(self, target: Target | Score, output: Output) -> "Probe":
+        """The same evidence for another target: forward passes are shared, backward passes are not."""
+        other = Probe(self.engine, self.inputs, target, output, seed=self.seed, limit=self.limit)
+        other._planned, other._captures = self._planned, self._captures
+        return other
+
+    def altered(self, copies: Float[Tensor, "NB C H W"]) -> "Probe":
+        """The same question about altered copies, those of one sample adjacent."""
+        score = self.score.repeat(len(copies) // len(self.inputs))
+        return Probe(self.engine, copies, score, self.output, seed=self.seed, limit=self.limit)
+
+    # What the model says
+
+    @cached_property
+    def raw(self) -> Any:
+        """The model's raw output, of whichever pass came first."""
+        return self._capture((), False).raw
+
+    @cached_property
+    def outputs(self) -> Float[Tensor, "N K"]:
+        """The model's outputs, outside the graph."""
+        return outputs_of(self.raw).detach()
+
+    @cached_property
+    def score(self) -> Score:
+        """The target, resolved."""
+        if isinstance(self.target, Score):
+            return self.target
+        with torch.no_grad():
+            return resolve(self.target, self.raw, self.engine.model, self.output)
+
+    @cached_property
+    def value(self) -> Float[Tensor, " N"]:
+        """The explained number of each sample, outside the graph."""
+        with torch.no_grad():
+            return self._finite(self.score(self.raw))
+
+    # Evidence
+
+    def at(self, *layers: str) -> list[At]:
+        """Evidence at layers, by name or "auto"; several cost one pass together."""
+        taken = self._capture(layers, False)
+        return [At(self, taken.taps[layer], layer) for layer in layers]
+
+    def input_gradient(self) -> Float[Tensor, "N C H W"]:
+        """dS/dx, of the same shape as the input."""
+        gradient = self.gradients(None)[1]
+        if gradient is None:
+            raise ModelError("The input's gradient was not kept.")
+        return gradient
+
+    def gradients(self, layer: str | None) -> tuple[dict[str, Tensor], Tensor | None]:
+        """The gradients of the pass that kept `layer` (None: the input): one backward for all it kept."""
+        taken = self._capture((layer,) if layer else (), layer is None)
+        if taken not in self._gradients:
+            score = self._finite(self.score(taken.raw))
+            if not score.requires_grad and taken.leaf is None:
+                # The model switches gradients off inside: build the graph from the input on instead.
+                self._captures.remove(taken)
+                self._captures.append(capture(self.engine, self.inputs, tuple(taken.taps), True))
+                return self.gradients(layer)
+            self._gradients[taken] = self._backward(taken, score)
+        at_taps, at_input, charge = self._gradients[taken]
+        self.engine.use(charge)
+        return at_taps, at_input
+
+    def generator(self, draw: int = 0) -> torch.Generator:
+        """The source of the numbers of one draw: the same for every image, batch size and device."""
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + draw) % 2**63)
+
+    def note(self, text: str, where: Tensor | None = None) -> None:
+        """A warning about some images of the batch (a mask (N,)), or about all."""
+        images = range(len(self.inputs)) if where is None else where.nonzero()[:, 0].tolist()
+        if len(images):
+            self.notes.setdefault(text, []).extend(i for i in images if i not in self.notes.get(text, []))
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made once per probe; whoever asks again is billed for it as well."""
+        if key not in self._made:
+            with self.engine.bill() as bill:
+                made = make()
+            self._made[key] = made, tuple(bill.used)
+        made, charges = self._made[key]
+        for charge in charges:
+            self.engine.use(charge)
+        return made
+
+    # How it is had
+
+    def _capture(self, layers: Sequence[str], with_input: bool) -> Capture:
+        for taken in self._captures:
+            if set(layers) <= set(taken.taps) and (taken.leaf is not None or not with_input):
+                self.engine.use(taken.charge)
+                return taken
+        planned, with_planned = self._planned
+        if not self._captures and set(layers) <= set(planned) and with_input <= with_planned:
+            try:
+                self._captures.append(capture(self.engine, self.inputs, planned, with_planned))
+                return self._captures[-1]
+            except ModelError:  # a layer that others asked for: each asks for its own from here on
+                self._planned = ((), False)
+        self._captures.append(capture(self.engine, self.inputs, layers, with_input))
+        return self._captures[-1]
+
+    def _backward(
+        self, taken: Capture, score: Float[Tensor, " N"]
+    ) -> tuple[dict[str, Tensor], Tensor | None, Charge]:
+        if not score.requires_grad:
+            raise ModelError(
+                "The score does not depend on the input through differentiable operations (a detached "
+                "output, no_grad inside the model, integer weights): gradients cannot explain it."
+            )
+        try:
+            with self.engine.making(backward=len(self.inputs)) as charge:
+                return *taken.gradients(score), charge
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"The model's gradients cannot be computed: {reason}") from error
+
+    def _finite(self, score: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        bad = (~score.detach().isfinite()).nonzero()[:, 0].tolist()
+        if bad:
+            layer = first_nonfinite(self.engine, self.inputs)
+            raise InvalidValue(
+                f"The score must be finite; image {bad[0]} of its batch has {float(score[bad[0]])}"
+                + (f". The first layer to give such a value is {layer!r}." if layer else ".")
+            )
+        return score

@@ -1,0 +1,191 @@
+"""What is asked of a model: an output becomes one score per sample.
+
+A target is `None` (the class each image is predicted as), a class (index or name), one of these per
+image, a `Contrast(a, b)`, or a callable `raw output -> (N,)`. Once the outputs of the unaltered images
+are known it is resolved to a `Score`, which stays fixed however the images are altered afterwards.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pellucid.errors import InvalidType, InvalidValue
+from pellucid.model import Model, outputs_of
+
+Output = Literal["logit", "probability", "loss"]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Explain why `a` rather than `b`: the score of class `a` minus that of class `b`.
+
+    Example:
+        >>> Contrast("tiger cat", "tabby")
+        Contrast(a='tiger cat', b='tabby')
+    """
+
+    a: int | str
+    b: int | str
+
+
+OneTarget = int | str | Contrast | None
+Target = OneTarget | Callable[[Any], Tensor] | Sequence[OneTarget] | Tensor
+
+
+@dataclass(frozen=True)
+class Score:
+    """A resolved target: called with the model's raw output it gives one number per sample, (N,).
+
+    `classes` and, for a contrast, `against` hold a class index per sample; -1 in `against` means none.
+    A model with one logit has the classes 0 and 1, of logit -z and z.
+    """
+
+    classes: Int[Tensor, " N"] | None
+    against: Int[Tensor, " N"] | None
+    function: Callable[[Any], Tensor] | None
+    output: Output
+    names: tuple[str, ...]
+
+    def repeat(self, times: int) -> "Score":
+        """The same question about `times` altered copies of each sample, copies of one sample adjacent."""
+        if self.classes is None or self.against is None:
+            return self
+        return replace(
+            self,
+            classes=self.classes.repeat_interleave(times),
+            against=self.against.repeat_interleave(times),
+            names=tuple(name for name in self.names for _ in range(times)),
+        )
+
+    def __call__(self, raw: Any) -> Float[Tensor, " N"]:
+        if self.function is not None:
+            return _called(self.function, raw)
+        return self.of_outputs(outputs_of(raw))
+
+    def of_outputs(self, outputs: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
+        """The score of outputs already unwrapped to (N, K)."""
+        if self.classes is None or self.against is None:
+            raise InvalidValue("This needs a target that is a class or a contrast; it is a callable.")
+        classes, against = self.classes.to(outputs.device), self.against.to(outputs.device)
+        values = class_values(outputs, self.output)
+        chosen = values.gather(1, classes[:, None])[:, 0]
+        if (against < 0).all():
+            return chosen
+        other = values.gather(1, against.clamp(min=0)[:, None])[:, 0]
+        return chosen - torch.where(against < 0, torch.zeros_like(other), other)
+
+
+def as_classes(outputs: Float[Tensor, "N K"]) -> Float[Tensor, "N classes"]:
+    """Logits of at least two classes: one logit z of a binary head becomes (-z, z)."""
+    return torch.cat([-outputs, outputs], 1) if outputs.shape[1] == 1 else outputs
+
+
+def are_probabilities(outputs: Float[Tensor, "N K"]) -> bool:
+    """Whether the model already ends in a softmax, so that its outputs must not pass through another."""
+    values = outputs.detach().float()
+    return outputs.shape[1] > 1 and bool((values >= 0).all() and ((values.sum(1) - 1).abs() < 1e-3).all())
+
+
+def probabilities(outputs: Float[Tensor, "N K"]) -> Float[Tensor, "N classes"]:
+    """Class probabilities: softmax, a sigmoid's two sides for one logit, the outputs if they are already."""
+    if outputs.shape[1] == 1:
+        return torch.cat([(-outputs).sigmoid(), outputs.sigmoid()], 1)
+    return outputs if are_probabilities(outputs) else outputs.softmax(1)
+
+
+def class_values(outputs: Float[Tensor, "N K"], output: Output) -> Float[Tensor, "N classes"]:
+    """What `output=` names, for every class: logits, probabilities, or cross-entropy losses."""
+    if output == "logit":
+        return as_classes(outputs)
+    if output == "probability":
+        return probabilities(outputs)
+    if are_probabilities(outputs):
+        return -outputs.log()
+    if outputs.shape[1] == 1:
+        return torch.nn.functional.softplus(-as_classes(outputs))
+    return -outputs.log_softmax(1)
+
+
+def resolve(target: Target, raw: Any, model: Model, output: Output = "logit") -> Score:
+    """Fixes `target` for the samples whose raw output is `raw`.
+
+    Raises:
+        InvalidValue: a class that does not exist, a number of targets that is not the number of images,
+            a contrast of losses, an `output` that is none of logit, probability and loss.
+        InvalidType: a target of another type.
+    """
+    if output not in get_args(Output):
+        raise InvalidValue(f"output must be one of {', '.join(get_args(Output))}; got {output!r}.")
+    if callable(target):
+        name = getattr(target, "__name__", type(target).__name__)
+        return Score(None, None, target, output, (name,) * len(_called(target, raw)))
+    outputs = outputs_of(raw)
+    n, classes = outputs.shape[0], as_classes(outputs).shape[1]
+    each = [_one(t, i, outputs, model, classes) for i, t in enumerate(_per_image(target, n))]
+    if output == "loss" and any(b >= 0 for _, b in each):
+        raise InvalidValue("A Contrast explains logits or probabilities; got output='loss'.")
+    names = tuple(
+        class_name(model, a, outputs.shape[1])
+        + (f" - {class_name(model, b, outputs.shape[1])}" if b >= 0 else "")
+        for a, b in each
+    )
+    a, b = (torch.tensor(column, device=outputs.device) for column in zip(*each, strict=True))
+    return Score(a, b, None, output, names)
+
+
+def _called(function: Callable[[Any], Tensor], raw: Any) -> Tensor:
+    score = function(raw)
+    if not isinstance(score, Tensor) or score.ndim != 1:
+        came = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+        raise InvalidValue(f"A callable target must give one number per image, a tensor (N,); got {came}.")
+    return score
+
+
+def _per_image(target: Any, n: int) -> list[OneTarget]:
+    if isinstance(target, Tensor):
+        if target.is_floating_point() or target.ndim > 1:
+            raise InvalidType(
+                f"A target tensor must hold one whole class index per image; got {target.dtype} "
+                f"of shape {tuple(target.shape)}."
+            )
+        target = target.tolist()
+    if isinstance(target, Sequence) and not isinstance(target, str):
+        if len(target) != n:
+            raise InvalidValue(f"There must be one target per image: {n} images, {len(target)} targets.")
+        return list(target)
+    return [target] * n
+
+
+def _one(target: Any, i: int, outputs: Float[Tensor, "N K"], model: Model, classes: int) -> tuple[int, int]:
+    """(class, class it is contrasted with or -1) of image i."""
+    if target is None:
+        return int(as_classes(outputs)[i].argmax()), -1
+    if isinstance(target, Contrast):
+        return _class(target.a, model, classes), _class(target.b, model, classes)
+    return _class(target, model, classes), -1
+
+
+def _class(target: Any, model: Model, classes: int) -> int:
+    if isinstance(target, str) or (isinstance(target, int) and not isinstance(target, bool)):
+        index = model.class_index(target)
+    elif hasattr(target, "__index__") and not isinstance(target, bool):  # numpy integers
+        index = target.__index__()
+    else:
+        raise InvalidType(
+            "A target must be a class index or name, one per image, a Contrast, a callable or None; "
+            f"got {type(target).__name__}."
+        )
+    if not 0 <= index < classes:
+        raise InvalidValue(f"A target must be a class from 0 to {classes - 1}; got {index}.")
+    return index
+
+
+def class_name(model: Model, index: int, outputs: int) -> str:
+    """What a class is called; the two sides of a single logit without names are positive and negative."""
+    if outputs == 1 and (model.labels is None or len(model.labels) != 2):
+        return ("negative", "positive")[index]
+    return model.label(index)
