@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from jaxtyping import config
 from PIL import Image
 
 from pellucid import files
@@ -24,6 +25,14 @@ from pellucid.render import scale
 def picture(width=12, height=8, name="cat"):
     pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Picture(Image.fromarray(pixels), name)
+
+
+@pytest.fixture
+def unchecked():
+    """Run-time type checks off, where a wrong value should reach our own."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 def explanation(attribution, **changes):
@@ -46,7 +55,7 @@ def explanation(attribution, **changes):
         "versions": {"torch": "2"},
         "cost": Cost(1, 1, 0.5),
         "pictures": [picture()] * count,
-        "boxes": [Box(2, 0, 10, 8)] * count,
+        "boxes": [Box(2.0, 0.0, 10.0, 8.0)] * count,
     }
     return Explanation(**(parts | changes))
 
@@ -81,8 +90,8 @@ def test_map_without_positive_evidence_is_zeros(value):
 
 def test_channels_are_summed_with_their_sign_or_the_strongest_taken():
     e = explanation(torch.tensor([[[1.0, 2.0]], [[-3.0, 2.0]], [[1.0, 4.0]]])[None])
-    assert e.heatmap(percentile=100).tolist() == [[[0.0, 1.0]]]
-    assert e.heatmap(reduce="max-abs", sign="negative", percentile=100).tolist() == [[[1.0, 0.0]]]
+    assert e.heatmap(percentile=100.0).tolist() == [[[0.0, 1.0]]]
+    assert e.heatmap(reduce="max-abs", sign="negative", percentile=100.0).tolist() == [[[1.0, 0.0]]]
 
 
 def test_maps_per_channel_are_clipped_at_the_99th_percentile_and_others_are_not():
@@ -105,7 +114,7 @@ def test_shared_scale_and_vmax_keep_images_comparable():
     e = explanation(torch.tensor([1.0, 4.0]).reshape(2, 1, 1, 1))
     assert e.heatmap().flatten().tolist() == [1.0, 1.0]
     assert e.heatmap(shared=True).flatten().tolist() == [0.25, 1.0]
-    assert e.heatmap(vmax=2).flatten().tolist() == [0.5, 1.0]
+    assert e.heatmap(vmax=2.0).flatten().tolist() == [0.5, 1.0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -126,7 +135,7 @@ def test_heatmap_is_finite_and_in_range_for_every_finite_map(values):
 @pytest.mark.parametrize(
     "options", [{"sign": "up"}, {"reduce": "mean"}, {"percentile": 0}, {"percentile": 101}, {"vmax": 0.0}]
 )
-def test_wrong_heatmap_options_are_named(options):
+def test_wrong_heatmap_options_are_named(options, unchecked):
     with pytest.raises(InvalidValue, match=f"{next(iter(options))} must be"):
         one_map([[1.0]]).heatmap(**options)
 
@@ -158,8 +167,8 @@ def test_top_share_is_the_highest_level_set_that_reaches_the_share(values, share
 def test_bounding_box_is_in_picture_pixels():
     values = torch.zeros(1, 1, 4, 8)
     values[0, 0, 1, 2:5] = 1
-    e = explanation(values, boxes=[Box(10, 20, 26, 36)])  # 2 x 4 picture pixels per cell
-    assert e.bounding_box() == Box(14, 24, 20, 28)
+    e = explanation(values, boxes=[Box(10.0, 20.0, 26.0, 36.0)])  # 2 x 4 picture pixels per cell
+    assert e.bounding_box() == Box(14.0, 24.0, 20.0, 28.0)
     assert explanation(-values).bounding_box() is None
 
 
@@ -264,7 +273,7 @@ def test_files_give_everything_back_exactly(tmp_path, suffix, details, dtype, te
         trace=[details],
         stderr=torch.rand(1, 1, 1, 3),
         pictures=[Picture(clear.convert("RGB"), text, path, clear)],
-        boxes=[Box(-0.5, 0.1, 3.7, 2)],
+        boxes=[Box(-0.5, 0.1, 3.7, 2.0)],
     )
     assert_equal(Explanation.load(e.save(tmp_path / f"e{suffix}")), e)
 

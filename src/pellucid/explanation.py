@@ -216,7 +216,7 @@ class Explanation:
     def masked(self, index: int = 0, *, share: float = 0.5, fill: heat.Fill = "dim") -> Image.Image:
         """The picture where the top `share` of the evidence is; the rest `"dim"`, `"grey"` or `"blur"`."""
         one = self[index]
-        values = one.heatmap(percentile=100)[0]  # clipping would move evidence between pixels
+        values = one.heatmap(percentile=100.0)[0]  # clipping would move evidence between pixels
         return heat.masked(values, one.pictures[0].rgb, one.boxes[0], share=share, fill=fill)
 
     def contours(

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from pellucid.errors import InvalidValue
 from pellucid.images import Box, place
@@ -184,7 +185,14 @@ def boxed(rgb: Image.Image, box: Box | None, *, colour: str = "#ffd400") -> Imag
 def _on_picture(
     values: Float[Tensor, "h w"], box: Box, rgb: Image.Image
 ) -> tuple[Float[Tensor, "H W"], Image.Image]:
-    """Values on the picture's pixels, 0 outside what the model saw, and a mask of what it saw."""
+    """Values on the picture's pixels, 0 outside what the model saw, and a mask of what it saw.
+
+    A map finer than the picture is averaged, not sampled: single pixels must neither vanish nor prevail.
+    """
+    height, width = values.shape
+    size = min(height, max(1, round(box.bottom - box.top))), min(width, max(1, round(box.right - box.left)))
+    if size != (height, width):
+        values = interpolate(values[None, None].float(), size, mode="bilinear", antialias=True)[0, 0]
     placed = torch.from_numpy(place(values.float(), box, rgb.size))
     return placed.nan_to_num(0.0), _mask((~placed.isnan()).float())
 

@@ -168,7 +168,7 @@ def _levels(title: Title) -> tuple[str, ...]:
 def _row_title_width(titles: list[tuple[str, ...]], size: int, cell: int) -> int:
     """As wide as the widest line, once titles are wrapped to three fifths of a cell."""
     font = _font(size, True)
-    lines = [part for title in titles for line in title for part in wrap(line, cell * 0.6, font)]
+    lines = [part for title in titles for line in title for part in wrap(line, cell * 3 // 5, font)]
     return math.ceil(max(map(font.getlength, lines), default=0))
 
 
@@ -216,7 +216,7 @@ def _text(
     return block
 
 
-def wrap(text: str, width: float, font: ImageFont.FreeTypeFont) -> list[str]:
+def wrap(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
     """Lines no wider than `width`, broken at spaces; a word too wide alone, after a hyphen or the like."""
     lines: list[str] = []
     for paragraph in text.splitlines() or [""]:
