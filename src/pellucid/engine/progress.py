@@ -2,14 +2,16 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 PATIENCE = 1.0
 """Seconds before a bar appears: shorter work is not worth one."""
 
 
+@runtime_checkable
+@runtime_checkable
 class Progress(Protocol):
     """Told how many samples were run; draws, or does nothing."""
 
@@ -29,35 +31,32 @@ class Bar:
 
     def __init__(self, title: str, total: int) -> None:
         self.title, self.total, self.done, self.started = title, total, 0, time.monotonic()
-        self._bar = None
-        self._task = None
+        self._draw: Callable[[int], None] | None = None
+        self._stop: Callable[[], None] = lambda: None
 
     def advance(self, samples: int) -> None:
         """Counts `samples` more as done, and draws if a second has passed."""
         self.done += samples
-        if self._bar is None:
-            if time.monotonic() - self.started < PATIENCE or self.done >= self.total:
-                return
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Rich
+        if self._draw is None and time.monotonic() - self.started > PATIENCE and self.done < self.total:
+            self._appear()
+        if self._draw is not None:
+            self._draw(min(self.done, self.total))
 
-            self._bar = Rich(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(self.title, total=self.total)
-        self._bar.update(self._task, completed=min(self.done, self.total))
+    def _appear(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Rich
+
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        bar = Rich(*columns, console=Console(stderr=True), transient=True)
+        bar.start()
+        task = bar.add_task(self.title, total=self.total)
+        self._draw = lambda done: bar.update(task, completed=done)
+        self._stop = bar.stop
 
     def close(self) -> None:
         """Takes the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
+        self._stop()
 
 
 @contextmanager

@@ -1,0 +1,37 @@
+"""What all tests share. Shape annotations are checked at run time: the hook must stand before the first import."""
+
+import os
+
+from jaxtyping import install_import_hook
+
+install_import_hook("pellucid", "beartype.beartype")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+
+import pellucid  # noqa: E402
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+
+@pytest.fixture(autouse=True)
+def seeds():
+    """Every test draws the same numbers, whichever ran before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def lite0() -> pellucid.Model:
+    """The default model: EfficientNet-Lite0 with its ImageNet weights."""
+    return pellucid.load()
+
+
+@pytest.fixture(scope="session")
+def cat() -> Image.Image:
+    """A real photograph of a cat, 451 x 300."""
+    from skimage import data
+
+    return Image.fromarray(data.chelsea())
