@@ -126,7 +126,8 @@ def compare(
         pass per target; each sampled method its own.
 
     Example:
-        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
         >>> c = compare(net, torch.rand(1, 3, 9, 9), ["grad-cam", "hirescam", "saliency"])
         >>> len(c), c.cost.forward, c.cost.backward
         (3, 1, 1)
@@ -175,5 +176,5 @@ def rank_correlation(rows: Float[Tensor, "M P"]) -> Float[Tensor, "M M"]:
 
 def _ranks(row: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
     _, group, count = row.unique(return_inverse=True, return_counts=True)
-    last = count.cumsum(0).to(row)
-    return (last - (count.to(row) - 1) / 2)[group]
+    mean_rank: Tensor = count.cumsum(0).to(row) - (count.to(row) - 1) / 2
+    return mean_rank[group]

@@ -113,7 +113,8 @@ def explain(
         The method's: see `pellucid.methods()`.
 
     Example:
-        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
         >>> e = explain(net, torch.rand(2, 3, 9, 12), method="grad-cam", target=1)
         >>> e.attribution.shape, e.raw.shape, e.cost.forward, e.cost.backward
         (torch.Size([2, 1, 9, 12]), torch.Size([2, 7, 10]), 2, 2)
@@ -150,11 +151,11 @@ def investigate(
 ) -> tuple[list[Outcome], Cost]:
     """Every request for every target over one batch, evidence shared; and what was really run.
 
-    Targets are the outer order. A method that cannot explain this model costs the others nothing: its outcome holds the reason.
+    Targets are the outer order. A method that cannot explain this model costs the others nothing: its
+    outcome holds the reason.
     """
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise InvalidType(f"seed must be a whole number; got {seed!r}.")
-    n = len(batch.inputs)
     limit = batch_limit(batch_size, model.device)
     asked = [(target, request) for target in targets for request in requests]
     parts: list[list[Part]] = [[] for _ in asked]
@@ -194,7 +195,7 @@ def _plan(model: Model, requests: Sequence[Request]) -> dict[str, Any]:
     for request in requests:
         if request.method.reads == "layers" and request.method.shares(request.options):
             try:
-                layers += layer_names(model.module, request.options["layer"])
+                layers += layer_names(model.network, request.options["layer"])
             except PellucidError:
                 continue  # this request will fail by itself
     with_input = any(r.method.reads == "input gradient" and r.method.shares(r.options) for r in requests)
@@ -221,9 +222,7 @@ def _examine(probe: Probe, request: Request) -> Part:
         else:
             predictions = _predictions(engine.model, outputs)
             if are_probabilities(outputs) and probe.output == "logit" and probe.score.function is None:
-                probe.note(
-                    "The model's outputs already sum to 1, so there are no logits: a probability is explained."
-                )
+                probe.note("The model ends in a softmax: a probability is explained, as there are no logits.")
     map = finding.map.detach()
     if not map.isfinite().all():
         bad = int((~map.isfinite()).flatten(1).any(1).nonzero()[0])
@@ -258,15 +257,15 @@ def _assemble(
     request: Request, parts: Sequence[Part], batch: Batch, engine: Engine, seed: int
 ) -> Explanation:
     """One Explanation of all images from those of its chunks."""
-    size = tuple(batch.inputs.shape[-2:])
+    height, width = batch.inputs.shape[-2:]
     raw = torch.cat([_kept(part.finding.map) for part in parts])
-    stderrs = [part.finding.stderr for part in parts]
+    stderrs = [_kept(p.finding.stderr) for p in parts if p.finding.stderr is not None]
     scores = [part.probe.score for part in parts]
     method = request.method
     return Explanation(
         method=method.name,
         options={name: _plain(value) for name, value in request.options.items() if _matters(name, request)},
-        attribution=at_input(raw, size),
+        attribution=at_input(raw, (height, width)),
         raw=raw,
         target=[c for s, p in zip(scores, parts, strict=True) for c in _classes(s, len(p.value))],
         labels=[name for score in scores for name in score.names],
@@ -282,9 +281,7 @@ def _assemble(
         pictures=batch.pictures,
         boxes=batch.boxes,
         layer=list(parts[0].finding.layers),
-        stderr=None
-        if stderrs[0] is None
-        else at_input(torch.cat([_kept(s) for s in stderrs if s is not None]), size),
+        stderr=at_input(torch.cat(stderrs), (height, width)) if stderrs else None,
         details={
             name: torch.cat([_kept(part.finding.details[name]) for part in parts])
             for name in parts[0].finding.details

@@ -7,7 +7,8 @@ for: a grid is spatial when it has the input's aspect ratio.
 
 import difflib
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -43,9 +44,9 @@ class Layout:
             case "NHWC":
                 return output.permute(0, 3, 1, 2)
             case "NTC":
-                return output[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
+                return output[:, self.prefix :].transpose(1, 2).reshape(len(output), -1, *self.grid)
             case "TNC":
-                return output[self.prefix :].permute(1, 2, 0).unflatten(2, self.grid)
+                return output[self.prefix :].permute(1, 2, 0).reshape(output.shape[1], -1, *self.grid)
 
     def __str__(self) -> str:
         tokens = f", {self.prefix} prefix tokens" if self.prefix else ""
@@ -115,20 +116,18 @@ def with_first_tensor(output: Any, tensor: Tensor) -> Any:
     """A layer's output with its first tensor replaced, of the same type."""
     if isinstance(output, Tensor):
         return tensor
-    if isinstance(output, dict):
+    if isinstance(output, dict):  # transformers' ModelOutput is one too
         key = next(key for key, item in output.items() if isinstance(item, Tensor))
-        return replace(output, **{key: tensor}) if hasattr(output, "__dataclass_fields__") else {
-            **output, key: tensor
-        }  # fmt: skip
+        return type(output)(**{**output, key: tensor})
     at = next(i for i, item in enumerate(output) if isinstance(item, Tensor))
     items = [*output[:at], tensor, *output[at + 1 :]]
     return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
 
 
-LayerSpec = str | nn.Module
+LayerSpec = str | nn.Module | Sequence[str | nn.Module]
 
 
-def layer_name(module: nn.Module, layer: LayerSpec) -> str:
+def layer_name(module: nn.Module, layer: object) -> str:
     """The dotted name of a layer given as a name or as the module itself.
 
     Raises:
@@ -141,9 +140,8 @@ def layer_name(module: nn.Module, layer: LayerSpec) -> str:
                 return name
         raise InvalidValue(f"layer must be a module inside the model; this {type(layer).__name__} is not.")
     if not isinstance(layer, str):
-        raise InvalidType(
-            f"layer must be 'auto', a dotted name, a module, or a list of these; got {type(layer).__name__}."
-        )
+        came = type(layer).__name__
+        raise InvalidType(f"layer must be 'auto', a dotted name, a module, or a list of these; got {came}.")
     names = [name for name, _ in module.named_modules() if name]
     if layer not in names:
         close = difflib.get_close_matches(layer, names, n=4, cutoff=0.3)
@@ -152,24 +150,14 @@ def layer_name(module: nn.Module, layer: LayerSpec) -> str:
     return layer
 
 
-def layer_names(
-    module: nn.Module, layer: LayerSpec | list[LayerSpec] | tuple[LayerSpec, ...]
-) -> tuple[str, ...]:
+def layer_names(module: nn.Module, layer: LayerSpec) -> tuple[str, ...]:
     """The layers a `layer=` option names: 'auto' stands for itself; a list, or commas, for several."""
     if isinstance(layer, str):
         layer = [part.strip() for part in layer.split(",")]
-    if isinstance(layer, nn.Module):
-        layer = [layer]
-    if not isinstance(layer, (list, tuple)):
-        return (layer_name(module, layer),)
-    if not layer:
+    layers = list(layer) if isinstance(layer, (list, tuple)) else [layer]
+    if not layers:
         raise InvalidValue("layer must name at least one layer; got an empty list.")
-    return tuple("auto" if name == "auto" else layer_name(module, name) for name in layer)
-
-
-def describe(name: str, layout: Layout) -> str:
-    """How a chosen layer is reported: its name and what it holds."""
-    return f"{name} ({layout})"
+    return tuple("auto" if name == "auto" else layer_name(module, name) for name in layers)
 
 
 def no_grid(name: str, shape: torch.Size, inputs: torch.Size) -> ModelError:

@@ -53,6 +53,7 @@ class Model:
             raise InvalidType(f"labels must be a sequence with one name per class; got {labels!r}.")
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             module = module.module
+        module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper skips the hooks of its parts
         self.module: nn.Module | Callable[[Tensor], Any] = module
         self.preprocess = preprocess
         self.labels = None if labels is None else tuple(labels)
@@ -86,6 +87,20 @@ class Model:
     def is_module(self) -> bool:
         """Whether there is an `nn.Module` to look into, rather than a plain callable."""
         return isinstance(self.module, nn.Module)
+
+    @property
+    def network(self) -> nn.Module:
+        """The `nn.Module` to look into.
+
+        Raises:
+            ModelError: the model is a plain callable.
+        """
+        if isinstance(self.module, nn.Module):
+            return self.module
+        raise ModelError(
+            "This method reads the model's layers, so the model must be an nn.Module; "
+            f"got {self.name}, a plain callable. Gradient methods need only a differentiable one."
+        )
 
     @property
     def device(self) -> torch.device:

@@ -62,6 +62,7 @@ class Score:
         )
 
     def __call__(self, raw: Any) -> Float[Tensor, " N"]:
+        """The score of each sample, from the model's raw output."""
         if self.function is not None:
             return _called(self.function, raw)
         return self.of_outputs(outputs_of(raw))
@@ -170,10 +171,8 @@ def _one(target: Any, i: int, outputs: Float[Tensor, "N K"], model: Model, class
 
 
 def _class(target: Any, model: Model, classes: int) -> int:
-    if isinstance(target, str) or (isinstance(target, int) and not isinstance(target, bool)):
+    if isinstance(target, str) or (hasattr(target, "__index__") and not isinstance(target, bool)):
         index = model.class_index(target)
-    elif hasattr(target, "__index__") and not isinstance(target, bool):  # numpy integers
-        index = target.__index__()
     else:
         raise InvalidType(
             "A target must be a class index or name, one per image, a Contrast, a callable or None; "

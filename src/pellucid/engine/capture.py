@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pellucid.engine.run import Charge, Engine
 from pellucid.errors import ModelError
 from pellucid.layers import Layout, first_tensor, layout_of, no_grid, prefix_tokens, with_first_tensor
+from pellucid.model import Model
 
 
 @dataclass(eq=False)
@@ -28,6 +29,12 @@ class Tap:
     value: Tensor
     passed: Tensor
     calls: int
+
+    def holds(self, output: Tensor) -> bool:
+        """Whether an output met later is what was passed on, untouched: itself, or in another shape."""
+        if output is self.passed:
+            return output._version == 0
+        return output.data_ptr() == self.passed.data_ptr()
 
     @property
     def maps(self) -> Float[Tensor, "N K h w"]:
@@ -76,7 +83,7 @@ def capture(
     leaf = inputs.detach().requires_grad_() if whole_graph else inputs.detach()
     with (
         engine.making(forward=len(inputs)) as charge,
-        keeper.watching(engine.model.module),
+        keeper.watching(engine.model),
         torch.set_grad_enabled(whole_graph or keeper.finding),
     ):
         raw = engine.forward(leaf.clone())  # a copy: the model may normalise its input in place
@@ -109,16 +116,12 @@ class Keeper:
         self.prefix: int | None = None
 
     @contextmanager
-    def watching(self, module: Any) -> Iterator[None]:
+    def watching(self, model: Model) -> Iterator[None]:
         """Hooks in place for this block, and gone after it whatever happens."""
         if not self.names and not self.finding:
             yield
             return
-        if not isinstance(module, nn.Module):
-            raise ModelError(
-                "This method reads the model's layers, so the model must be an nn.Module; "
-                f"got a {type(module).__name__}. Methods that need only outputs work on any callable."
-            )
+        module = model.network
         self.prefix = prefix_tokens(module)
         handles = []
         try:
@@ -170,13 +173,10 @@ class Keeper:
             if pooling:
                 self.pooled = tensor
                 return output
-            if self.last is not None and tensor is self.last.passed and not tensor._version:
-                if self.last.name.startswith(name + "."):
+            if self.last is not None and self.last.holds(tensor):
+                if tensor is self.last.passed and self.last.name.startswith(name + "."):
                     self.last.name = name  # the enclosing module: it runs once where its parts may be reused
                 return output
-            if self.last is not None and tensor.data_ptr() == self.last.passed.data_ptr():
-                if tensor is not self.last.passed:
-                    return output  # the same numbers, only moved
             layout = layout_of(tensor.shape, self.inputs, self.prefix)
             if layout is None:
                 return output
@@ -243,8 +243,8 @@ def first_nonfinite(engine: Engine, inputs: Float[Tensor, "N C H W"]) -> str | N
 
     handles = []
     try:
-        if isinstance(engine.model.module, nn.Module):
-            for name, child in engine.model.module.named_modules():
+        if engine.model.is_module:
+            for name, child in engine.model.network.named_modules():
                 handles.append(child.register_forward_hook(looking_at(name)))
         with engine.making(forward=len(inputs)), torch.no_grad():
             engine.forward(inputs.clone())

@@ -22,7 +22,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class Charge:
     """The cost of one piece of evidence; whoever uses that evidence is billed for it, once."""
 
-    cost: Cost = Cost()
+    cost: Cost = field(default_factory=Cost)
 
 
 @dataclass(eq=False)
@@ -49,7 +49,7 @@ class Engine:
     model: Model
     precision: Precision = "auto"
     progress: Progress = field(default_factory=Silent)
-    spent: Cost = Cost()
+    spent: Cost = field(default_factory=Cost)
     auto_layers: dict[tuple[int, ...], str] = field(default_factory=dict)
     _bills: list[Bill] = field(default_factory=list)
 
@@ -114,7 +114,7 @@ class Engine:
         own for models that draw numbers in their forward pass.
         """
         model = self.model
-        if model.is_module and any(p.is_inference() for p in model.module.parameters()):
+        if model.is_module and any(p.is_inference() for p in model.network.parameters()):
             raise ModelError(
                 "The model's weights were made under torch.inference_mode(), where gradients cannot be had: "
                 "build or load the model outside it."
@@ -123,7 +123,7 @@ class Engine:
         accelerators = [model.device] if kind == "cuda" else []
         with ExitStack() as stack:
             if model.is_module:
-                stack.enter_context(evaluating(model.module))
+                stack.enter_context(evaluating(model.network))
             stack.enter_context(unfused_attention())
             stack.enter_context(torch.random.fork_rng(devices=accelerators))
             torch.manual_seed(seed)

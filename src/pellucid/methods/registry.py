@@ -145,6 +145,7 @@ class Method:
         return forward, backward
 
     def __call__(self, probe: Probe, **options: Any) -> Finding:
+        """Runs the method, inside whatever wrappers its options ask for."""
         settled = self.settle(options)
         own = {option.name: settled[option.name] for option in self.options}
 

@@ -36,7 +36,7 @@ def head(at: At) -> Float[Tensor, "classes K"]:
     """The weights W of the model's head, checked on this very batch: outputs = W mean_ij(A) + b."""
     pooled, outputs = at.A.mean((2, 3)), at.probe.outputs
     shape = (outputs.shape[1], pooled.shape[1])
-    for module in at.probe.engine.model.module.modules():
+    for module in at.probe.engine.model.network.modules():
         if not isinstance(module, (nn.Linear, nn.Conv2d)) or module.weight.flatten(1).shape != shape:
             continue
         W = module.weight.detach().flatten(1)

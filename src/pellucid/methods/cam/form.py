@@ -55,7 +55,7 @@ def cam(
             principal: bool = False,
             **own: Any,
         ) -> Finding:
-            names = layer_names(probe.engine.model.module, layer)
+            names = layer_names(probe.engine.model.network, layer)
             ats = probe.at(*names)
             maps, details = [], {}
             for at in ats:
@@ -111,7 +111,7 @@ def principal_component(
     aim = toward.flatten(1).double()
     against = (projected[..., 0] * (aim - aim.mean(1, keepdim=True))).sum(1) < 0
     map = torch.where(against[:, None], -projected[..., 0], projected[..., 0])
-    return map.unflatten(1, maps.shape[2:]).to(maps.dtype)
+    return map.reshape(len(maps), *maps.shape[2:]).to(maps.dtype)
 
 
 def fuse(maps: Sequence[Float[Tensor, "N _ _"]], fusion: Fusion, height: int) -> Float[Tensor, "N h w"]:
