@@ -5,7 +5,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,7 @@ from pellucid.methods.finding import Finding
 from pellucid.methods.registry import WRAPPERS
 from pellucid.model import Model
 from pellucid.probe import Probe
-from pellucid.target import Output, Score, Target, are_probabilities, class_name, probabilities
+from pellucid.target import OneTarget, Output, Score, Target, are_probabilities, class_name, probabilities
 
 TOP = 5
 
@@ -66,9 +66,10 @@ class Part:
     """What one request found about one chunk of the images."""
 
     finding: Finding
-    probe: Probe
-    predictions: list[list[Prediction]]
+    score: Score
     value: Float[Tensor, " N"]
+    predictions: list[list[Prediction]]
+    notes: list[list[str]]
     cost: Cost
 
 
@@ -157,7 +158,12 @@ def investigate(
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise InvalidType(f"seed must be a whole number; got {seed!r}.")
     limit = batch_limit(batch_size, model.device)
-    asked = [(target, request) for target in targets for request in requests]
+    for target in targets:
+        if _is_list(target) and len(target) != len(batch.inputs):
+            raise InvalidValue(
+                f"There must be one target per image: {len(batch.inputs)} images, {len(target)} targets."
+            )
+    asked = [(t, request) for t in range(len(targets)) for request in requests]
     parts: list[list[Part]] = [[] for _ in asked]
     errors: dict[int, PellucidError] = {}
     passes = len(batch.inputs) * sum(request.method.cost(request.options)[0] for _, request in asked)
@@ -167,13 +173,16 @@ def investigate(
 
         def step(start: int, stop: int) -> None:
             base = Probe(engine, inputs[start:stop], seed=seed, limit=limit, **_plan(model, requests))
+            probes: dict[tuple[int, str], Probe] = {}
             done: dict[int, Part] = {}
-            for i, (target, request) in enumerate(asked):
+            for i, (t, request) in enumerate(asked):
                 if i in errors:
                     continue
+                about = output or request.method.output
+                if (t, about) not in probes:
+                    probes[t, about] = base.about(_some(targets[t], start, stop), about)
                 try:
-                    probe = base.about(_some(target, start, stop), output or request.method.output)
-                    done[i] = _examine(probe, request)
+                    done[i] = _examine(probes[t, about], request)
                 except PellucidError as error:
                     errors[i] = error
             for i, part in done.items():
@@ -204,14 +213,16 @@ def _plan(model: Model, requests: Sequence[Request]) -> dict[str, Any]:
 
 def _some(target: Target, start: int, stop: int) -> Target:
     """The targets of some of the images."""
-    if isinstance(target, (list, tuple)) or (isinstance(target, Tensor) and target.ndim):
-        return target[start:stop]
-    return target
+    return target[start:stop] if _is_list(target) else target
+
+
+def _is_list(target: Target) -> TypeGuard[Sequence[OneTarget] | Tensor]:
+    return isinstance(target, (list, tuple)) or (isinstance(target, Tensor) and target.ndim > 0)
 
 
 def _examine(probe: Probe, request: Request) -> Part:
     """Runs one method on one chunk, and looks at what it gives."""
-    engine = probe.engine
+    engine, probe.notes = probe.engine, {}
     with engine.bill() as bill:
         finding = request.method(probe, **request.options)
         value = probe.value
@@ -223,7 +234,7 @@ def _examine(probe: Probe, request: Request) -> Part:
             predictions = _predictions(engine.model, outputs)
             if are_probabilities(outputs) and probe.output == "logit" and probe.score.function is None:
                 probe.note("The model ends in a softmax: a probability is explained, as there are no logits.")
-    map = finding.map.detach()
+    map = _kept(finding.map)
     if not map.isfinite().all():
         bad = int((~map.isfinite()).flatten(1).any(1).nonzero()[0])
         raise InvalidValue(
@@ -231,7 +242,8 @@ def _examine(probe: Probe, request: Request) -> Part:
             "activations or gradients overflow. Try the model in float32."
         )
     probe.note("The map is zero everywhere.", (map == 0).flatten(1).all(1) & ~_noted(probe, len(map)))
-    return Part(finding, probe, predictions, value, bill.total())
+    notes = [[text for text, images in probe.notes.items() if i in images] for i in range(len(map))]
+    return Part(finding, probe.score, value, predictions, notes, bill.total())
 
 
 def _noted(probe: Probe, n: int) -> Tensor:
@@ -260,7 +272,7 @@ def _assemble(
     height, width = batch.inputs.shape[-2:]
     raw = torch.cat([_kept(part.finding.map) for part in parts])
     stderrs = [_kept(p.finding.stderr) for p in parts if p.finding.stderr is not None]
-    scores = [part.probe.score for part in parts]
+    scores = [part.score for part in parts]
     method = request.method
     return Explanation(
         method=method.name,
@@ -270,7 +282,7 @@ def _assemble(
         target=[c for s, p in zip(scores, parts, strict=True) for c in _classes(s, len(p.value))],
         labels=[name for score in scores for name in score.names],
         score=torch.cat([part.value for part in parts]).float().cpu(),
-        output=parts[0].probe.output,
+        output=scores[0].output,
         prediction=[row for part in parts for row in part.predictions],
         model=engine.model.name,
         paper=method.paper,
@@ -286,7 +298,7 @@ def _assemble(
             name: torch.cat([_kept(part.finding.details[name]) for part in parts])
             for name in parts[0].finding.details
         },
-        notes=[notes for part in parts for notes in _per_image(part.probe, len(part.value))],
+        notes=[notes for part in parts for notes in part.notes],
     )
 
 
@@ -305,10 +317,6 @@ def _kept(map: Tensor) -> Tensor:
 
 def _classes(score: Score, n: int) -> list[int | None]:
     return [None] * n if score.classes is None else score.classes.tolist()
-
-
-def _per_image(probe: Probe, n: int) -> list[list[str]]:
-    return [[text for text, images in probe.notes.items() if i in images] for i in range(n)]
 
 
 def _matters(name: str, request: Request) -> bool:

@@ -142,12 +142,12 @@ def layer_name(module: nn.Module, layer: object) -> str:
     if not isinstance(layer, str):
         came = type(layer).__name__
         raise InvalidType(f"layer must be 'auto', a dotted name, a module, or a list of these; got {came}.")
-    names = [name for name, _ in module.named_modules() if name]
+    names: list[str] = [name for name, _ in module.named_modules() if name]
     if layer not in names:
         close = difflib.get_close_matches(layer, names, n=4, cutoff=0.3)
         hint = f"; the closest are {', '.join(close)}" if close else ""
         raise InvalidValue(f"The model has no layer {layer!r}{hint}. `pellucid doctor` lists its layers.")
-    return layer
+    return str(layer)
 
 
 def layer_names(module: nn.Module, layer: LayerSpec) -> tuple[str, ...]:

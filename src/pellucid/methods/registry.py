@@ -81,6 +81,7 @@ WRAPPERS = (
 )
 """What every method takes besides its own options: see `methods.wrappers`."""
 
+Reads = Literal["layers", "input gradient", "altered copies"]
 Passes = Callable[[Mapping[str, Any]], tuple[int, int]]
 
 
@@ -88,8 +89,8 @@ Passes = Callable[[Mapping[str, Any]], tuple[int, int]]
 class Method:
     """A registered method: call it with a probe and its options, or read what it is.
 
-    `passes` gives forward and backward samples per image for its options; `reads` says what evidence it
-    needs ("layers", "input gradient"), so that it can be planned and refused before anything runs.
+    `passes` gives the forward and backward samples per image of its formula, for its options; `reads` says
+    what evidence it needs, so that it can be planned before anything runs.
     """
 
     name: str
@@ -98,7 +99,7 @@ class Method:
     function: Callable[..., Finding | Tensor]
     options: tuple[Option, ...]
     passes: Passes
-    reads: Literal["layers", "input gradient"]
+    reads: Reads
     output: Output
 
     @property
@@ -133,16 +134,13 @@ class Method:
 
     def shares(self, settled: Mapping[str, Any]) -> bool:
         """Whether it reads the evidence of the image itself, which others may need too."""
-        return not settled["smooth"] and self.passes(settled)[0] == 1
+        return not settled["smooth"] and self.reads != "altered copies"
 
     def cost(self, settled: Mapping[str, Any]) -> tuple[int, int]:
-        """Forward and backward samples per image, the clean pass that gives the prediction included."""
+        """Forward and backward samples per image, the pass that gives the prediction included."""
         forward, backward = self.passes(settled)
-        if settled["smooth"]:
-            forward, backward = settled["smooth"] * forward + 1, settled["smooth"] * backward
-        if settled["augment"]:
-            forward, backward = len(COPIES) * forward, len(COPIES) * backward
-        return forward, backward
+        times = max(1, settled["smooth"]) * (len(COPIES) if settled["augment"] else 1)
+        return times * forward + (not self.shares(settled)), times * backward
 
     def __call__(self, probe: Probe, **options: Any) -> Finding:
         """Runs the method, inside whatever wrappers its options ask for."""
@@ -172,7 +170,7 @@ def method(
     *,
     paper: str,
     passes: tuple[int, int] | Passes,
-    reads: Literal["layers", "input gradient"] = "input gradient",
+    reads: Reads = "input gradient",
     output: Output = "logit",
 ) -> Callable[[Callable[..., Finding | Tensor]], Callable[..., Finding | Tensor]]:
     """Registers a function `(probe, *, options) -> map` under its paper's name, in kebab-case.
