@@ -137,7 +137,7 @@ def layer_name(module: nn.Module, layer: object) -> str:
     if isinstance(layer, nn.Module):
         for name, candidate in module.named_modules():
             if candidate is layer and name:
-                return name
+                return str(name)
         raise InvalidValue(f"layer must be a module inside the model; this {type(layer).__name__} is not.")
     if not isinstance(layer, str):
         came = type(layer).__name__
@@ -147,7 +147,7 @@ def layer_name(module: nn.Module, layer: object) -> str:
         close = difflib.get_close_matches(layer, names, n=4, cutoff=0.3)
         hint = f"; the closest are {', '.join(close)}" if close else ""
         raise InvalidValue(f"The model has no layer {layer!r}{hint}. `pellucid doctor` lists its layers.")
-    return str(layer)
+    return layer
 
 
 def layer_names(module: nn.Module, layer: LayerSpec) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """SmoothGrad and its kin: statistics of the gradient over noisy copies of the input."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pellucid.methods.finding import Finding
@@ -17,7 +18,10 @@ def _passes(options: Mapping[str, Any]) -> tuple[int, int]:
     return options["samples"], options["samples"]
 
 
-@method("smooth-grad", paper="Smilkov et al. 2017, arXiv:1706.03825", passes=_passes, reads="altered copies")
+sampled = partial(method, passes=_passes, reads="altered copies")
+
+
+@sampled("smooth-grad", paper="Smilkov et al. 2017, arXiv:1706.03825")
 def smooth_grad(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Finding:
     """mean_n dS/dx(x + e_n), e_n ~ N(0, (noise * (max x - min x))^2); signed, with its standard error.
 
@@ -35,7 +39,7 @@ def smooth_grad(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Find
     return smooth(probe, _gradient, samples=samples, noise=noise, statistic="mean")
 
 
-@method(
+@sampled(
     "smooth-grad-squared",
     paper="Hooker et al. 2018, arXiv:1806.10758",
     passes=_passes,
@@ -58,7 +62,7 @@ def smooth_grad_squared(probe: Probe, *, samples: int = 50, noise: float = 0.15)
     return smooth(probe, _gradient, samples=samples, noise=noise, statistic="square")
 
 
-@method("var-grad", paper="Adebayo et al. 2018, arXiv:1810.03307", passes=_passes, reads="altered copies")
+@sampled("var-grad", paper="Adebayo et al. 2018, arXiv:1810.03307")
 def var_grad(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Finding:
     """Var_n dS/dx(x + e_n): smooth-grad-squared minus the square of smooth-grad; with its standard error.
 
