@@ -1,0 +1,75 @@
+"""Times jobs against each other in one process, run by turns, and weighs each in a process of its own."""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+Job = Callable[[], object]
+Jobs = Mapping[str, Job]
+"""Named jobs over the same work; the first is ours."""
+
+
+def peak_mb() -> float:
+    """The most resident memory this process ever had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def by_turns(jobs: Jobs, runs: int) -> dict[str, list[float]]:
+    """Seconds of each run, after one warm-up; the jobs alternate, so a drift of the machine hits them all."""
+    for job in jobs.values():
+        job()
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(runs):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def main(groups: Callable[[], Mapping[str, Jobs]]) -> None:
+    """The command line of a benchmark script: measures its groups of jobs and prints a Markdown table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=7, help="counted runs of each job (median is shown)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="also write the table to this file")
+    parser.add_argument("--weigh", nargs=2, metavar=("GROUP", "JOB"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    made = groups()
+    if options.weigh:
+        job = made[options.weigh[0]][options.weigh[1]]
+        before = peak_mb()
+        job()
+        print(json.dumps(peak_mb() - before))
+        return
+    lines = [
+        f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}, float32; "
+        f"median (min to max) of {options.runs} runs by turns; MB: peak memory over the process before the job.",
+        "",
+        "| work | library | seconds | ratio to ours | + MB |",
+        "|---|---|---|---|---|",
+    ]
+    for group, jobs in made.items():
+        seconds = by_turns(jobs, options.runs)
+        ours = statistics.median(next(iter(seconds.values())))
+        for name, times in seconds.items():
+            weigh = [sys.executable, sys.argv[0], "--threads", str(options.threads), "--weigh", group, name]
+            extra = json.loads(subprocess.run(weigh, capture_output=True, text=True, check=True).stdout)
+            lines.append(
+                f"| {group} | {name} | {statistics.median(times):.3f} ({min(times):.3f} to {max(times):.3f}) "
+                f"| {statistics.median(times) / ours:.2f} | {extra:.0f} |"
+            )
+            print(lines[-1], file=sys.stderr)
+    print("\n".join(lines))
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n")
