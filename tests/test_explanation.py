@@ -372,6 +372,17 @@ def test_details_that_no_file_can_hold_are_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_details_with_awkward_names_stay_apart(tmp_path, suffix):
+    names = ["a", "a.npy", "a_npy", "\0", "/", "../x", "ü", "\ud800", "$tensor"]
+    details = {name: torch.tensor(i) for i, name in enumerate(names)} | {
+        "b": {"c": torch.ones(1)},
+        "b.c": torch.ones(2),
+    }
+    back = Explanation.load(one_map([[1.0]], details=details).save(tmp_path / f"e{suffix}"))
+    assert_equal(back.details, details)
+
+
 def test_metadata_is_plain_json_with_a_schema_version(tmp_path):
     path = one_map([[1.0]], details={"nan": float("nan")}).save(tmp_path / "e.npz")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -163,8 +164,10 @@ def pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         case float() | np.floating():
             return float(value) if np.isfinite(value) else {"$float": str(float(value))}
         case Tensor() | np.ndarray():
+            # Archives take plain names only, and "x.npy" is how NumPy files "x".
+            name = re.sub(r"[^\w.-]|\.(?=npy$)", "_", name, flags=re.ASCII)
             while name in tensors:  # {"a": {"b": t}, "a.b": u} would meet under one name
-                name += "'"
+                name += "_"
             tensors[name] = torch.as_tensor(value)
             return {"$tensor": name}
         case tuple():
