@@ -91,6 +91,7 @@ def test_map_without_positive_evidence_is_zeros(value):
 def test_channels_are_summed_with_their_sign_or_the_strongest_taken():
     e = explanation(torch.tensor([[[1.0, 2.0]], [[-3.0, 2.0]], [[1.0, 4.0]]])[None])
     assert e.heatmap(percentile=100.0).tolist() == [[[0.0, 1.0]]]
+    assert scale.merge_channels(e.attribution).tolist() == [[[-1.0, 8.0]]]
     assert e.heatmap(reduce="max-abs", sign="negative", percentile=100.0).tolist() == [[[1.0, 0.0]]]
 
 
@@ -104,7 +105,7 @@ def test_maps_per_channel_are_clipped_at_the_99th_percentile_and_others_are_not(
 
 def test_sparse_map_does_not_vanish_under_its_percentile():
     values = torch.zeros(1, 3, 30, 30)
-    values[0, 0, 4, 5] = 7
+    values[0, 0, 4, 5] = 0.5
     heat = explanation(values).heatmap()
     assert heat[0, 4, 5] == 1
     assert heat.sum() == 1

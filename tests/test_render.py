@@ -189,6 +189,8 @@ def test_contours_follow_the_level():
     columns = np.flatnonzero(shown[50].sum(-1) > 100)
     assert {25, 75} <= set(columns)
     assert all(min(abs(c - 25), abs(c - 75)) <= 2 for c in columns)
+    turned = pixels(heat.contours(values.T, black, Box(0.0, 0.0, 101.0, 101.0), levels=(0.25,)))
+    assert abs(np.flatnonzero(turned[:, 50].sum(-1) > 100) - 25).max() <= 2
 
 
 def test_contours_of_an_empty_map_are_the_picture_and_bad_levels_are_refused():
