@@ -61,9 +61,10 @@ def layout_of(shape: torch.Size, inputs: torch.Size, prefix: int | None = None) 
     """
     n, H, W = inputs[0], inputs[2], inputs[3]
     if len(shape) == 4 and shape[0] == n:
-        for kind, (h, w) in (("NCHW", shape[2:]), ("NHWC", shape[1:3])):
-            if h * w > 1 and _same_aspect(h, w, H, W):
-                return Layout(kind, (h, w))  # type: ignore[arg-type]
+        for fits in (_same_aspect, _same_margin):
+            for kind, (h, w) in (("NCHW", shape[2:]), ("NHWC", shape[1:3])):
+                if h * w > 1 and fits(h, w, H, W):
+                    return Layout(kind, (h, w))  # type: ignore[arg-type]
     if len(shape) == 3:
         for kind, batch, tokens in (("NTC", shape[0], shape[1]), ("TNC", shape[1], shape[0])):
             if batch != n:
@@ -81,6 +82,15 @@ def _same_aspect(h: int, w: int, H: int, W: int) -> bool:
         return False
     stride = max(H / h, W / w) if h * w else math.inf
     return abs(h - H / stride) <= 1 and abs(w - W / stride) <= 1 and min(h, w) > 0
+
+
+def _same_margin(h: int, w: int, H: int, W: int) -> bool:
+    """Whether an h x w grid can come of convolutions without padding, which take as much from both sides."""
+    if h > H or w > W or not h * w:
+        return False
+    strides = 1, max(H / h, W / w)
+    low, high = sorted((H - W) / stride - (h - w) for stride in strides)
+    return low <= 1 and high >= -1
 
 
 def _grid(tokens: int, H: int, W: int) -> tuple[int, int] | None:
