@@ -1,4 +1,4 @@
-"""What all tests share. Shape annotations are checked at run time: the hook must stand before the first import."""
+"""What all tests share. Shapes are checked at run time: the hook stands before the first import."""
 
 import os
 
