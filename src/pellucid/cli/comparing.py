@@ -1,0 +1,181 @@
+"""`pellucid compare`: methods, targets and models side by side, in one grid and one page."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.table import Table
+
+from pellucid.cli import options
+from pellucid.cli.screen import complain, console, passes, plain_errors, print_json, table
+from pellucid.compare import DEFAULT_METHODS, Comparison, Entry
+from pellucid.compare import compare as compare_all
+from pellucid.engine.cost import Cost
+from pellucid.errors import FileMissing, PictureError
+from pellucid.methods import METHODS
+from pellucid.model import Model
+from pellucid.models import load
+from pellucid.render.views import predicted
+
+
+def compare(
+    pictures: options.Pictures,
+    method: options.Methods = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every registered method.", rich_help_panel="The question")
+    ] = False,
+    target: options.Targets = None,
+    layer: options.Layer = None,
+    output: options.OutputOption = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="SPEC",
+            help=options.MODEL_HELP + " May be repeated.",
+            rich_help_panel="The model",
+            show_default="efficientnet-lite0",
+        ),
+    ] = None,
+    weights: options.Weights = None,
+    random_weights: options.RandomWeights = False,
+    out: options.Out = Path("pellucid-out"),
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    device: options.Device = None,
+    precision: options.PrecisionOption = "auto",
+    batch_size: options.BatchSize = None,
+    seed: options.Seed = 0,
+    debug: options.Debug = False,
+) -> None:
+    """Compare methods, targets and models in a grid, compare.png, and a page, report.html.
+
+    A method that cannot explain a model is refused with its reason; the others are still compared.
+
+    Example: pellucid compare cat.jpg -m grad-cam -m layer-cam --model torchvision:resnet50
+    """
+    with plain_errors(debug):
+        specs = list(METHODS) if every else method or list(DEFAULT_METHODS)
+        requests = options.read_requests(specs, layer)
+        targets = [options.read_target(text) for text in dict.fromkeys(target or ["predicted"])]
+        options.check_folder(out)
+        sources = options.pictures_of(pictures)
+        models = [
+            load(spec, weights=weights, random_weights=random_weights, device=device)
+            for spec in dict.fromkeys(model or ["efficientnet-lite0"])
+        ]
+        for one in models:
+            options.check_question(one, requests, targets)
+        readable = [source for source in sources if _readable(source, models)]
+        if not readable:
+            raise typer.Exit(1)
+        comparison = compare_all(
+            models,
+            readable,
+            [(request.method.name, request.given) for request in requests],
+            targets=targets,
+            output=output,
+            seed=seed,
+            batch_size=batch_size or "auto",
+            precision=precision,
+            progress=False if quiet else None,
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        files = [comparison.save(out / name) for name in ("compare.png", "report.html")]
+        if json:
+            print_json(_report(comparison, readable, files))
+        elif not quiet:
+            _show(comparison, files)
+        asked_and_refused = bool(comparison.refusals) and not every
+        if len(readable) < len(sources) or asked_and_refused:
+            raise typer.Exit(1)
+
+
+def _readable(source: str, models: Sequence[Model]) -> bool:
+    """Whether a picture can be read by all models; if not, it is told why."""
+    try:
+        for model in models:
+            model.read(source)
+    except (PictureError, FileMissing) as error:
+        complain(options.about(source, error))
+        return False
+    return True
+
+
+def _alike(comparison: Comparison) -> list[tuple[list[Entry], list[list[float]]]]:
+    """The entries of each model and target, and how their maps agree: the mean over all pictures."""
+    groups = []
+    by_question = groupby(comparison.entries, lambda e: (e.explanation.model, e.explanation.labels))
+    for entries in (list(group) for _, group in by_question):
+        alike = Comparison(tuple(entries), (), Cost())
+        pictures = range(len(entries[0].explanation))
+        groups.append((entries, torch.stack([alike.agreement(i) for i in pictures]).mean(0).tolist()))
+    return groups
+
+
+def _show(comparison: Comparison, files: Sequence[Path]) -> None:
+    screen = console()
+    for entries, agreement in _alike(comparison):
+        first = entries[0].explanation
+        for picture, best, label in zip(first.pictures, first.prediction, first.labels, strict=True):
+            screen.print(f"{picture.name}: {label}, by {first.model} ({predicted(best)})", style="bold")
+        screen.print(_table(entries, agreement))
+        for entry in entries:
+            for warning in entry.explanation.warnings:
+                screen.print(f"{entry.title}: {warning}", style="yellow")
+        screen.print()
+    for refusal in comparison.refusals:
+        screen.print(f"{refusal.title} cannot explain {refusal.model}: {refusal.reason}", style="yellow")
+    screen.print(f"Together, evidence shared: {passes(comparison.cost)}")
+    for file in files:
+        screen.print(str(file), soft_wrap=True)
+
+
+def _table(entries: Sequence[Entry], agreement: Sequence[Sequence[float]]) -> Table:
+    """What each method would have cost alone, and whose map is the most and the least like it."""
+    shown = table(
+        "method", "forward", "backward", "seconds", "most alike", "least alike",
+        right=["forward", "backward", "seconds"],
+    )  # fmt: skip
+    for i, entry in enumerate(entries):
+        others = sorted((agreement[i][j], entries[j].title) for j in range(len(entries)) if j != i)
+        ends = [f"{others[at][1]} {others[at][0]:.2f}" if others else "" for at in (-1, 0)]
+        cost = entry.explanation.cost
+        shown.add_row(entry.title, str(cost.forward), str(cost.backward), f"{cost.seconds:.2f}", *ends)
+    shown.caption = "alike: Spearman's rank correlation of the maps"
+    shown.caption_justify = "left"
+    return shown
+
+
+def _report(comparison: Comparison, sources: Sequence[str], files: Sequence[Path]) -> dict[str, Any]:
+    return {
+        "pictures": sources,
+        "comparisons": [
+            {
+                "model": entries[0].explanation.model,
+                "targets": entries[0].explanation.labels,
+                "prediction": [[vars(p) for p in best] for best in entries[0].explanation.prediction],
+                "methods": [
+                    {
+                        "title": entry.title,
+                        "method": entry.explanation.method,
+                        "options": entry.explanation.options,
+                        "score": entry.explanation.score.tolist(),
+                        "output": entry.explanation.output,
+                        "layer": entry.explanation.layer,
+                        "cost": vars(entry.explanation.cost),
+                        "warnings": entry.explanation.warnings,
+                    }
+                    for entry in entries
+                ],
+                "agreement": agreement,
+            }
+            for entries, agreement in _alike(comparison)
+        ],
+        "refusals": [vars(refusal) for refusal in comparison.refusals],
+        "cost": vars(comparison.cost),
+        "files": [str(file) for file in files],
+    }

@@ -1,0 +1,149 @@
+"""`pellucid doctor`: what a model is, which layers and methods suit it, and what they cost."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from pellucid.cli import options
+from pellucid.cli.screen import console, plain_errors, print_json, table
+from pellucid.doctor import Diagnosis, FeatureLayer, examine
+from pellucid.images import Preprocess
+from pellucid.models import load
+from pellucid.render.views import percent
+
+_DEEP = 2  # dots in a layer's name, from which on only --layers lists it
+
+
+def doctor(
+    model: options.ModelSpec = "efficientnet-lite0",
+    weights: options.Weights = None,
+    random_weights: options.RandomWeights = False,
+    picture: Annotated[
+        str | None,
+        typer.Option(metavar="PICTURE", help="What it is examined with.", show_default="sample:cat"),
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="List all layers, not only the outer ones.")
+    ] = False,
+    json: options.Json = False,
+    device: options.Device = None,
+    debug: options.Debug = False,
+) -> None:
+    """Examine a model: its layers, which methods work and why not the others, memory and time.
+
+    Every method is tried on one picture.
+    """
+    with plain_errors(debug):
+        loaded = load(model, weights=weights, random_weights=random_weights, device=device)
+        diagnosis = examine(loaded, picture, progress=None)
+        if json:
+            print_json(asdict(diagnosis))
+        else:
+            _show(diagnosis, layers)
+
+
+def _show(found: Diagnosis, all_layers: bool) -> None:
+    screen = console()
+    screen.print(found.model, style="bold")
+    screen.print(_facts(found))
+    screen.print()
+    shown = [layer for layer in found.layers if all_layers or _outer(layer, found)]
+    screen.print("Layers with feature maps", style="bold")
+    if shown:
+        rows = table("layer", "class", "layout", "shape")
+        for layer in shown:
+            chosen = layer.name == found.auto
+            shape = "×".join(map(str, layer.shape))
+            rows.add_row(
+                f"{layer.name} (auto)" if chosen else layer.name,
+                layer.kind,
+                str(layer.layout),
+                shape,
+                style="green" if chosen else None,
+            )
+        screen.print(rows)
+    if found.auto is None:
+        screen.print("None is chosen by layer=auto: no layer holds a grid of the input's aspect ratio.")
+    if len(shown) < len(found.layers):
+        screen.print(f"{len(found.layers) - len(shown)} more inside these: --layers lists them.", style="dim")
+    screen.print()
+    works = [verdict for verdict in found.methods if verdict.works]
+    screen.print(f"Methods: {len(works)} of {len(found.methods)} work", style="bold")
+    rows = table("method", "passes", "per picture", "remark", right=["passes", "per picture"])
+    for verdict in found.methods:
+        rows.add_row(
+            verdict.method,
+            f"{verdict.forward}+{verdict.backward}",
+            "" if verdict.seconds is None else duration(verdict.seconds),
+            " ".join(verdict.warnings) if verdict.works else f"does not work: {verdict.reason}",
+            style=None if verdict.works else "red",
+        )
+    screen.print(rows)
+
+
+def _facts(found: Diagnosis) -> Table:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    frozen = f", {found.frozen:,} of them frozen (no matter)" if found.frozen else ""
+    training = f"{found.training} modules in training mode (run in evaluation mode)"
+    memory = f"{size(found.parameter_bytes)} weights"
+    if found.graph_bytes is not None:
+        memory += f", {size(found.graph_bytes)} per picture for a backward pass"
+    seconds = f"{duration(found.forward_seconds)} forward"
+    if found.backward_seconds is not None:
+        seconds += f", {duration(found.backward_seconds)} backward"
+    for name, text in {
+        "class": found.kind,
+        "parameters": f"{found.parameters:,}{frozen}",
+        "runs on": f"{found.device}, {found.dtype}",
+        "mode": training if found.training else "evaluation",
+        "input": "×".join(map(str, found.input_shape)),
+        "preprocessing": preprocessing(found.preprocess),
+        "classes": f"{found.classes}, {'named' if found.named else 'without names'}",
+        "sees here": f"{found.prediction.label} {percent(found.prediction.probability)}",
+        "memory": memory,
+        "per picture": seconds,
+    }.items():
+        facts.add_row(name, text)
+    return facts
+
+
+def _outer(layer: FeatureLayer, found: Diagnosis) -> bool:
+    return layer.name == found.auto or (layer.name.count(".") < _DEEP and layer.kind != "Identity")
+
+
+def preprocessing(preprocess: Preprocess | None) -> str:
+    """In words: "resize to 256, crop 224×224, bicubic, mean (...), std (...)"."""
+    if preprocess is None:
+        return "none: it was given noise; pictures need Model(module, preprocess=pellucid.Preprocess(...))"
+    scale = preprocess.scale_to
+    to = "×".join(map(str, scale)) if isinstance(scale, tuple) else scale
+    values = [", ".join(f"{value:.3g}" for value in row) for row in (preprocess.mean, preprocess.std)]
+    resize = f"resize to {to}, " if to is not None else ""
+    return (
+        f"{resize}{preprocess.fit} {'×'.join(map(str, preprocess.size))}, {preprocess.interpolation}, "
+        f"mean ({values[0]}), std ({values[1]})"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(0.0123), duration(2.5), duration(200)
+    ('12 ms', '2.5 s', '3.3 min')
+    """
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def size(count: int) -> str:
+    """Bytes for people.
+
+    >>> size(18_700_000), size(900)
+    ('18.7 MB', '0.0 MB')
+    """
+    return f"{count / 1e6:.1f} MB"

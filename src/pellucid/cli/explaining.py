@@ -1,0 +1,322 @@
+"""`pellucid explain`: one result per picture, target and method."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.table import Table
+
+from pellucid.cli import options
+from pellucid.cli.names import file_names, picture_names
+from pellucid.cli.screen import STOPPED, complain, console, passes, plain_errors, print_json, table
+from pellucid.engine.cost import Cost
+from pellucid.engine.progress import showing
+from pellucid.engine.run import batch_limit
+from pellucid.errors import FileMissing, InvalidValue, ModelError, PellucidError, PictureError
+from pellucid.explain import Outcome, Request, investigate, versions
+from pellucid.explanation import Explanation, Prediction
+from pellucid.files import atomic_write
+from pellucid.images import Batch
+from pellucid.model import Model
+from pellucid.models import load
+from pellucid.render.heat import colormap
+from pellucid.render.sheet import number
+from pellucid.render.views import predicted
+from pellucid.target import OneTarget
+
+FORMATS = ("png", "npz", "safetensors", "html")
+Answer = Explanation | PellucidError
+
+
+def explain(
+    pictures: options.Pictures,
+    method: options.Methods = None,
+    target: options.Targets = None,
+    layer: options.Layer = None,
+    output: options.OutputOption = None,
+    model: options.ModelSpec = "efficientnet-lite0",
+    weights: options.Weights = None,
+    random_weights: options.RandomWeights = False,
+    out: options.Out = Path("pellucid-out"),
+    save: Annotated[
+        str,
+        typer.Option(metavar="KINDS", help="Any of " + ",".join(FORMATS) + ".", rich_help_panel="The result"),
+    ] = "png",
+    cmap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Colour map of the PNGs, any of matplotlib's.",
+            rich_help_panel="The result",
+            show_default="by the map",
+        ),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    device: options.Device = None,
+    precision: options.PrecisionOption = "auto",
+    batch_size: options.BatchSize = None,
+    seed: options.Seed = 0,
+    debug: options.Debug = False,
+) -> None:
+    """Explain pictures: one heatmap per picture, target and method.
+
+    Files are named PICTURE.METHOD.png, with options and target where you gave them.
+
+    A picture that cannot be read costs one line; the others are still explained.
+
+    Example: pellucid explain cats/ -m grad-cam -m saliency -t tabby -t "tiger cat^tabby"
+    """
+    with plain_errors(debug):
+        requests = options.read_requests(method or ["grad-cam"], layer)
+        asked = list(dict.fromkeys(target or ["predicted"]))
+        targets = [options.read_target(text) for text in asked]
+        kinds = _kinds(save)
+        if cmap is not None:
+            colormap(cmap)
+        options.check_folder(out)
+        sources = options.pictures_of(pictures)
+        loaded = load(model, weights=weights, random_weights=random_weights, device=device)
+        options.check_question(loaded, requests, targets)
+
+        limit = batch_limit(batch_size or "auto", loaded.device)
+        questions = [
+            Question(one, request, text if target else "")
+            for text, one in zip(asked, targets, strict=True)
+            for request in requests
+        ]
+        groups = [sources[start : start + limit] for start in range(0, len(sources), limit)]
+        one_bar = len(groups) == 1  # then the engine shows how far it is; else the groups are counted here
+        progress = False if quiet else None
+        run = Run(
+            loaded,
+            questions,
+            Files(out, kinds, cmap, sources, questions),
+            {
+                "output": output,
+                "seed": seed,
+                "batch_size": batch_size or "auto",
+                "precision": precision,
+                "progress": progress if one_bar else False,
+            },
+        )
+        stopped = False
+        try:
+            with showing("pictures", len(sources), False if one_bar else progress) as bar:
+                for group in groups:
+                    run.explain(group)
+                    bar.advance(len(group))
+        except KeyboardInterrupt:
+            stopped = True
+        if json:
+            print_json(run.report(stopped))
+        elif not quiet:
+            run.show()
+        if stopped:
+            complain(f"Stopped after {len(run.results)} of {len(sources) * len(questions)} results.")
+        if stopped or run.failures:
+            raise typer.Exit(STOPPED if stopped else 1)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One target and one method; `text` is the target as it was written, empty where none was."""
+
+    target: OneTarget
+    request: Request
+    text: str
+
+
+class Files:
+    """Where the results go: a folder, made when the first one comes; the names are fixed beforehand."""
+
+    def __init__(
+        self,
+        folder: Path,
+        kinds: Sequence[str],
+        cmap: str | None,
+        sources: Sequence[str],
+        questions: Sequence[Question],
+    ) -> None:
+        self.folder, self.kinds, self.cmap = folder, kinds, cmap
+        pairs = [(s, q) for s in range(len(sources)) for q in range(len(questions))]
+        short = picture_names(sources)
+        names = file_names(
+            [(short[s], questions[q].request.title.replace(":", "."), questions[q].text) for s, q in pairs]
+        )
+        self.names = {(sources[s], q): name for (s, q), name in zip(pairs, names, strict=True)}
+
+    def write(self, source: str, question: int, explanation: Explanation) -> list[str]:
+        """One result in all the formats asked for, each file whole or absent; returns their paths."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        paths = [self.folder / f"{self.names[source, question]}.{kind}" for kind in self.kinds]
+        for path in paths:
+            if path.suffix == ".png" and self.cmap is not None:
+                draw = explanation.map if explanation.per_channel else explanation.overlay
+                with atomic_write(path) as temporary:
+                    draw(cmap=self.cmap).save(temporary, "PNG")
+            else:
+                explanation.save(path)
+        return [str(path) for path in paths]
+
+
+@dataclass
+class Run:
+    """The questions asked about group after group of pictures, and what came of them."""
+
+    model: Model
+    questions: Sequence[Question]
+    files: Files
+    settings: dict[str, Any]
+    results: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    cost: Cost = field(default_factory=Cost)
+
+    def explain(self, sources: Sequence[str]) -> None:
+        """Explains some pictures together and writes the results; a picture that fails is told of.
+
+        Raises:
+            PellucidError: a question that has no answer for any of the first pictures: it was refused, and
+                nothing is written.
+        """
+        readable: list[str] = []
+        batches: list[Batch] = []
+        for source in sources:
+            try:
+                batches.append(self.model.read(source))
+                readable.append(source)
+            except (PictureError, FileMissing) as error:
+                self._fail(source, error)
+        if not readable:
+            return
+        answers = list(self._ask(joined(batches)))
+        if not self.results:
+            for of_one_question in zip(*answers, strict=True):
+                errors = [answer for answer in of_one_question if isinstance(answer, PellucidError)]
+                if len(errors) == len(readable):
+                    raise errors[0]
+        for source, row in zip(readable, answers, strict=True):
+            for index, answer in enumerate(row):
+                if isinstance(answer, PellucidError):
+                    self._fail(source, answer, self.questions[index].request.title)
+                else:
+                    files = self.files.write(source, index, answer)
+                    self.results.append(result(source, self.questions[index], answer, files))
+
+    def _ask(self, batch: Batch) -> Iterator[list[Answer]]:
+        """For each picture of a batch, the answer to every question."""
+        targets = list({question.text: question.target for question in self.questions}.values())
+        requests = list({question.request.title: question.request for question in self.questions}.values())
+        outcomes, cost = investigate(self.model, batch, requests, targets, **self.settings)
+        self.cost += cost
+        n = len(batch.pictures)
+        if n > 1 and any(outcome.error for outcome in outcomes):  # which of the pictures is it?
+            for i in range(n):
+                yield from self._ask(
+                    Batch(batch.inputs[i : i + 1], batch.pictures[i : i + 1], batch.boxes[i : i + 1])
+                )
+            return
+        for i in range(n):
+            yield [answer(outcome, i) for outcome in outcomes]
+
+    def _fail(self, source: str, error: PellucidError, method: str = "") -> None:
+        self.failures.append({"picture": source, "method": method, "message": str(error)})
+        complain(f"{method}: {options.about(source, error)}" if method else options.about(source, error))
+
+    def report(self, stopped: bool) -> dict[str, Any]:
+        """All of it, for scripts."""
+        return {
+            "model": self.model.name,
+            "seed": self.settings["seed"],
+            "stopped": stopped,
+            "results": self.results,
+            "errors": self.failures,
+            "cost": vars(self.cost),
+            "versions": versions(),
+        }
+
+    def show(self) -> None:
+        """All of it, for people."""
+        if not self.results:
+            return
+        screen = console()
+        screen.print(results_table(self.results))
+        for row in self.results:
+            for warning in row["warnings"]:
+                screen.print(f"{Path(row['picture']).name}, {row['title']}: {warning}", style="yellow")
+        written = sum(len(row["files"]) for row in self.results)
+        files = "1 file" if written == 1 else f"{written} files"
+        screen.print(
+            f"{files} in {self.files.folder}/, by {self.model.name}: {passes(self.cost)}", style="dim"
+        )
+
+
+def results_table(results: Sequence[dict[str, Any]]) -> Table:
+    """A row per result; a picture and what it is predicted as are told once."""
+    shown = table("picture", "prediction", "method", "explained", "score", right=["score"])
+    shown.add_column("file", overflow="fold")
+    before = None
+    for row in results:
+        new, before = row["picture"] != before, row["picture"]
+        shown.add_row(
+            Path(row["picture"]).name if new else "",
+            predicted([Prediction(**best) for best in row["prediction"]], 1).replace(
+                " %", "\N{NO-BREAK SPACE}%"
+            )
+            if new
+            else "",
+            row["title"],
+            row["label"],
+            f"{row['output']} {number(row['score'])}",
+            Path(row["files"][0]).name,
+        )
+    return shown
+
+
+def result(source: str, question: Question, explanation: Explanation, files: list[str]) -> dict[str, Any]:
+    """What is told of one result; the maps themselves are in its files."""
+    return {
+        "picture": source,
+        "method": explanation.method,
+        "title": question.request.title,
+        "options": explanation.options,
+        "target": explanation.target[0],
+        "label": explanation.labels[0],
+        "output": explanation.output,
+        "score": float(explanation.score[0]),
+        "prediction": [vars(best) for best in explanation.prediction[0]],
+        "layer": explanation.layer,
+        "precision": explanation.precision,
+        "cost": vars(explanation.cost),
+        "warnings": explanation.warnings,
+        "files": files,
+    }
+
+
+def answer(outcome: Outcome, index: int) -> Answer:
+    """What an outcome says about one picture of a group, with its share of the group's cost."""
+    explanation = outcome.explanation
+    if explanation is None:
+        return outcome.error or ModelError(f"{outcome.request.title} gave nothing.")
+    cost, n = explanation.cost, len(explanation)
+    return replace(explanation[index], cost=Cost(cost.forward // n, cost.backward // n, cost.seconds / n))
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Pictures read one by one, as one batch."""
+    return Batch(
+        torch.cat([batch.inputs for batch in batches]),
+        [picture for batch in batches for picture in batch.pictures],
+        [box for batch in batches for box in batch.boxes],
+    )
+
+
+def _kinds(text: str) -> list[str]:
+    kinds = list(dict.fromkeys(kind.strip().lower() for kind in text.split(",")))
+    for kind in kinds:
+        if kind not in FORMATS:
+            raise InvalidValue(f"--save must name any of {', '.join(FORMATS)}; got {kind!r}.")
+    return kinds

@@ -1,0 +1,80 @@
+"""What the commands print: tables on standard output, errors in one line on standard error."""
+
+import json
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pellucid.engine.cost import Cost
+from pellucid.errors import PellucidError
+
+REFUSED, STOPPED = 2, 130
+
+
+def console() -> Console:
+    """Standard output; without colours where it is no terminal."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def complain(message: object) -> None:
+    """One line on standard error."""
+    line = " ".join(str(message).split())
+    Console(stderr=True, highlight=False, markup=False, emoji=False).print(
+        f"pellucid: {line}", soft_wrap=True
+    )
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
+    """An empty table; columns in `right` are numbers, those in `whole` are never wrapped."""
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in columns:
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column in whole,
+            overflow="fold",
+        )
+    return made
+
+
+def passes(cost: Cost) -> str:
+    """A cost for people.
+
+    >>> passes(Cost(51, 1, 2.345))
+    '51 forward and 1 backward passes, 2.3 s'
+    """
+    return f"{cost.forward} forward and {cost.backward} backward passes, {cost.seconds:.1f} s"
+
+
+@contextmanager
+def plain_errors(debug: bool) -> Iterator[None]:
+    """Whatever goes wrong inside is told in one line, unless `debug` asks for the traceback.
+
+    A request that was refused exits with 2; Ctrl-C with 130.
+    """
+    try:
+        yield
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except KeyboardInterrupt:
+        complain("Stopped.")
+        raise typer.Exit(STOPPED) from None
+    except Exception as error:
+        if debug:
+            traceback.print_exception(error)
+        elif isinstance(error, PellucidError):
+            complain(error)
+        else:
+            complain(f"{type(error).__name__}: {error} (--debug shows where)")
+        raise typer.Exit(REFUSED) from None

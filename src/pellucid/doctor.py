@@ -1,0 +1,283 @@
+"""What a model is, which layers and methods suit it, and what they will cost: found by trying."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.engine.capture import capture
+from pellucid.engine.run import Engine
+from pellucid.errors import ModelError, PellucidError
+from pellucid.explain import Request, investigate
+from pellucid.explanation import Prediction
+from pellucid.images import Batch, Preprocess
+from pellucid.layers import Layout, first_tensor, layout_of, prefix_tokens
+from pellucid.methods import METHODS, Method
+from pellucid.model import Model
+from pellucid.probe import Probe
+from pellucid.target import as_classes, class_name, probabilities
+
+_FEW = 2  # samples, instead of a method's default, to see whether it works
+_TIMED = 3  # passes, of which the fastest counts
+
+
+@dataclass(frozen=True)
+class FeatureLayer:
+    """A layer whose output holds feature maps of the picture; `shape` is that of its output."""
+
+    name: str
+    kind: str
+    layout: Layout
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a method can explain the model, why not, and about how long one picture takes by default.
+
+    `forward` and `backward` are passes per picture; `seconds` is None where the method does not work.
+    """
+
+    method: str
+    works: bool
+    reason: str
+    warnings: tuple[str, ...]
+    forward: int
+    backward: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `examine` found out about a model.
+
+    Attributes:
+        model, kind: its name and class.
+        parameters, frozen: how many, and how many of them do not require gradients.
+        training: how many of its modules are in training mode; Pellucid runs all in evaluation mode.
+        parameter_bytes: of parameters and buffers.
+        graph_bytes: kept for one picture's backward pass; None where there is none.
+        device, dtype: of its parameters.
+        input_shape: (C, H, W) of one input.
+        preprocess: how pictures become inputs; None where it must be given tensors.
+        classes, named: how many it tells apart, and whether they have names.
+        prediction: the class of the first image, with its probability.
+        layers: all layers that hold feature maps, in the order they run.
+        auto: the layer that `layer="auto"` chooses; None where there is none.
+        methods: a verdict for every registered method.
+        forward_seconds, backward_seconds: for one image; backward without forward, None where there is none.
+    """
+
+    model: str
+    kind: str
+    parameters: int
+    frozen: int
+    training: int
+    parameter_bytes: int
+    graph_bytes: int | None
+    device: str
+    dtype: str
+    input_shape: tuple[int, ...]
+    preprocess: Preprocess | None
+    classes: int
+    named: bool
+    prediction: Prediction
+    layers: tuple[FeatureLayer, ...]
+    auto: str | None
+    methods: tuple[Verdict, ...]
+    forward_seconds: float
+    backward_seconds: float | None
+
+
+def examine(
+    model: Model | nn.Module | Callable[[Tensor], Any], images: Any = None, *, progress: bool | None = False
+) -> Diagnosis:
+    """Examines a model with the first of `images`: its layers, which methods work, and what they cost.
+
+    Every registered method is tried once, the sampled ones with two samples.
+
+    Args:
+        model: as for `explain`.
+        images: as for `explain`; by default a photograph of a cat, or noise for a model that does not say
+            how a picture becomes its input.
+        progress: as for `explain`.
+
+    Raises:
+        ModelError: the model fails on the image.
+
+    Example:
+        >>> head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), *head)
+        >>> d = examine(net)
+        >>> d.auto, d.classes, [layer.name for layer in d.layers], all(v.works for v in d.methods)
+        ('1', 2, ['0', '1'], True)
+    """
+    wrapped = Model.wrap(model)
+    batch = _first(_batch(wrapped, images))
+    engine = Engine(wrapped)
+    training = sum(child.training for child in _modules(wrapped).values())
+    with engine.session(0):
+        probe = Probe(engine, batch.inputs)
+        outputs = probe.outputs
+        layers = feature_layers(engine, batch.inputs)
+        auto = _auto(engine, batch.inputs)
+        forward, backward = _seconds(engine, batch.inputs)
+        kept = _graph_bytes(engine, batch.inputs)
+    odds = probabilities(outputs.float())[0]
+    best = int(odds.argmax())
+    parameters = list(wrapped.module.parameters()) if isinstance(wrapped.module, nn.Module) else []
+    buffers = list(wrapped.module.buffers()) if isinstance(wrapped.module, nn.Module) else []
+    return Diagnosis(
+        model=wrapped.name,
+        kind=type(wrapped.module).__name__,
+        parameters=sum(p.numel() for p in parameters),
+        frozen=sum(p.numel() for p in parameters if not p.requires_grad),
+        training=training,
+        parameter_bytes=sum(t.nbytes for t in parameters + buffers),
+        graph_bytes=kept,
+        device=str(wrapped.device),
+        dtype=str(wrapped.dtype).removeprefix("torch."),
+        input_shape=tuple(batch.inputs.shape[1:]),
+        preprocess=wrapped.preprocess,
+        classes=as_classes(outputs).shape[1],
+        named=wrapped.labels is not None,
+        prediction=Prediction(best, class_name(wrapped, best, outputs.shape[1]), float(odds[best])),
+        layers=layers,
+        auto=auto,
+        methods=_verdicts(wrapped, batch, forward, backward, progress),
+        forward_seconds=forward,
+        backward_seconds=backward,
+    )
+
+
+def feature_layers(engine: Engine, inputs: Tensor) -> tuple[FeatureLayer, ...]:
+    """All layers whose output holds feature maps, in the order they finish: one forward pass."""
+    found: dict[str, FeatureLayer] = {}
+    prefix = prefix_tokens(engine.model.module) if isinstance(engine.model.module, nn.Module) else None
+
+    def looking_at(name: str) -> Callable[..., None]:
+        def look(module: nn.Module, args: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            layout = None if tensor is None else layout_of(tensor.shape, inputs.shape, prefix)
+            if tensor is not None and layout is not None:
+                found[name] = FeatureLayer(name, type(module).__name__, layout, tuple(tensor.shape))
+
+        return look
+
+    handles = [
+        child.register_forward_hook(looking_at(name))
+        for name, child in _modules(engine.model).items()
+        if name
+    ]
+    try:
+        with torch.no_grad():
+            engine.forward(inputs.clone())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tuple(found.values())
+
+
+def _modules(model: Model) -> dict[str, nn.Module]:
+    return dict(model.module.named_modules()) if isinstance(model.module, nn.Module) else {}
+
+
+def _batch(model: Model, images: Any) -> Batch:
+    if images is not None:
+        return model.read(images)
+    if model.preprocess is not None:
+        return model.read("sample:cat")
+    first = next((m for m in _modules(model).values() if isinstance(m, nn.Conv2d)), None)
+    channels = first.in_channels if first is not None else 3
+    return model.read(torch.rand(channels, 224, 224, generator=torch.Generator().manual_seed(0)))
+
+
+def _first(batch: Batch) -> Batch:
+    return Batch(batch.inputs[:1], batch.pictures[:1], batch.boxes[:1])
+
+
+def _auto(engine: Engine, inputs: Tensor) -> str | None:
+    try:
+        return capture(engine, inputs, ("auto",)).taps["auto"].name
+    except ModelError:
+        return None
+
+
+def _seconds(engine: Engine, inputs: Tensor) -> tuple[float, float | None]:
+    """Of one forward pass without a graph, and of what a backward pass to the input adds."""
+
+    def forward() -> None:
+        with torch.no_grad():
+            engine.forward(inputs.clone())
+
+    def both() -> None:
+        Probe(engine, inputs, with_input=True).input_gradient()
+
+    alone = _fastest(forward, inputs.device)
+    try:
+        return alone, max(0.0, _fastest(both, inputs.device) - alone)
+    except PellucidError:
+        return alone, None
+
+
+def _fastest(run: Callable[[], None], device: torch.device) -> float:
+    """The least seconds of a few runs: whatever else the machine does only adds to them."""
+    times = []
+    for _ in range(_TIMED):
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _graph_bytes(engine: Engine, inputs: Tensor) -> int | None:
+    """What autograd keeps of one pass, parameters apart; each piece of memory is counted once."""
+    own = {
+        t.untyped_storage().data_ptr() for m in _modules(engine.model).values() for t in m.parameters(False)
+    }
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            Probe(engine, inputs, with_input=True).input_gradient()
+    except PellucidError:
+        return None
+    return sum(kept.values())
+
+
+def _verdicts(
+    model: Model, batch: Batch, forward: float, backward: float | None, progress: bool | None
+) -> tuple[Verdict, ...]:
+    methods = [METHODS[name] for name in METHODS]
+    requests = [Request.of(method.name, _cheap(method)) for method in methods]
+    outcomes, _ = investigate(model, batch, requests, [None], progress=progress)
+    verdicts = []
+    for method, outcome in zip(methods, outcomes, strict=True):
+        passes = method.cost(method.settle({}))
+        works = outcome.explanation is not None
+        verdicts.append(
+            Verdict(
+                method.name,
+                works,
+                "" if outcome.error is None else str(outcome.error),
+                () if outcome.explanation is None else tuple(outcome.explanation.warnings),
+                *passes,
+                passes[0] * forward + passes[1] * (backward or 0.0) if works else None,
+            )
+        )
+    return tuple(verdicts)
+
+
+def _cheap(method: Method) -> dict[str, Any]:
+    return {option.name: _FEW for option in method.options if option.name == "samples"}
