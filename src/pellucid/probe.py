@@ -206,7 +206,7 @@ class Probe:
         if bad:
             layer = first_nonfinite(self.engine, self.inputs)
             raise InvalidValue(
-                f"The score must be finite; image {bad[0]} of its batch has {float(score[bad[0]])}"
+                f"The score must be finite; image {bad[0]} of its batch has {score[bad[0]].item()}"
                 + (f". The first layer to give such a value is {layer!r}." if layer else ".")
             )
         return score
