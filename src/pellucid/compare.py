@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,16 @@ from pellucid.engine.run import Precision
 from pellucid.errors import InvalidValue, PellucidError
 from pellucid.explain import Request, investigate
 from pellucid.explanation import Explanation
+from pellucid.files import atomic_write
+from pellucid.images import Box, place
 from pellucid.model import Model
+from pellucid.render.scale import merge_channels
 from pellucid.target import Output, Target
 
 DEFAULT_METHODS = ("grad-cam", "grad-cam++", "layer-cam", "hirescam", "input-x-gradient", "smooth-grad")
 """What is compared unless asked otherwise: the CAMs people use, and two views of the input's gradient."""
+
+_SIDE = 224  # pixels of the longer side of a picture on which maps of different sizes are compared
 
 
 @dataclass(frozen=True)
@@ -65,10 +71,15 @@ class Comparison:
         """How alike the maps of one picture are: Spearman's rank correlation over its input pixels.
 
         Channels are summed as in a heatmap. 1 is the same order of pixels, 0 no relation; a constant map
-        has no order and agrees with none (0), itself included.
+        has no order and agrees with none (0), itself included. Maps of models that see the picture at
+        different sizes or in different parts are compared on what all of them see, 224 pixels to its longer
+        side.
         """
-        maps = torch.stack([e.attribution[index].sum(0).flatten() for e in self.explanations])
-        return rank_correlation(maps.double())
+        maps = [merge_channels(e.attribution[index][None])[0] for e in self.explanations]
+        boxes = [e.boxes[index] for e in self.explanations]
+        if len({(map.shape, box) for map, box in zip(maps, boxes, strict=True)}) > 1:
+            return rank_correlation(_seen_by_all(maps, boxes, self.explanations[0].pictures[index].rgb.size))
+        return rank_correlation(torch.stack(maps).flatten(1))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes a grid (.png) or a self-contained page (.html), whole or not at all.
@@ -77,11 +88,16 @@ class Comparison:
             InvalidValue: another suffix.
             FileMissing: the folder does not exist.
         """
-        from pellucid.report import write_report
-
         path = Path(path)
         match path.suffix.lower():
+            case ".png":
+                from pellucid.render.views import sheet
+
+                with atomic_write(path) as temporary:
+                    sheet(self.explanations).save(temporary, "PNG")
             case ".html":
+                from pellucid.report import write_report
+
                 write_report(self, path)
             case _:
                 raise InvalidValue(f"path must end in .png or .html; got {path.name!r}.")
@@ -135,7 +151,7 @@ def compare(
     requests = [Request.of(m) if isinstance(m, str) else Request.of(*m) for m in methods]
     if not requests:
         raise InvalidValue("methods must name at least one method; got none.")
-    models = [Model.wrap(m) for m in (model if isinstance(model, (list, tuple)) else [model])]
+    models = _told_apart([Model.wrap(m) for m in (model if isinstance(model, (list, tuple)) else [model])])
     entries: list[Entry] = []
     refusals: list[Refusal] = []
     errors: list[PellucidError] = []
@@ -163,6 +179,33 @@ def compare(
     if not entries:
         raise errors[0]
     return Comparison(tuple(entries), tuple(refusals), spent)
+
+
+def _told_apart(models: Sequence[Model]) -> list[Model]:
+    """The models; those that share a name get a number behind it, so that results can be told apart."""
+    names = [model.name for model in models]
+    apart = []
+    for i, model in enumerate(models):
+        if names.count(model.name) > 1:
+            model = copy(model)
+            model.name = f"{model.name} ({names[: i + 1].count(model.name)})"
+        apart.append(model)
+    return apart
+
+
+def _seen_by_all(
+    maps: Sequence[Float[Tensor, "_ _"]], boxes: Sequence[Box], size: tuple[int, int]
+) -> Float[Tensor, "M P"]:
+    """Maps at the pixels, of a small copy of their picture, that every model saw."""
+    scale = _SIDE / max(size)
+    small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    x, y = small[0] / size[0], small[1] / size[1]
+    placed = [
+        torch.from_numpy(place(map, Box(b.left * x, b.top * y, b.right * x, b.bottom * y), small))
+        for map, b in zip(maps, boxes, strict=True)
+    ]
+    pixels = torch.stack(placed).flatten(1)
+    return pixels[:, ~pixels.isnan().any(0)]
 
 
 def rank_correlation(rows: Float[Tensor, "M P"]) -> Float[Tensor, "M M"]:

@@ -111,8 +111,7 @@ def overlay(
         ink = Image.blend(Image.new("RGB", rgb.size, "white"), painted, alpha)
         tinted = ImageChops.multiply(_pale(rgb, 0.45), ink)
         return _outlined(Image.composite(tinted, _pale(rgb, 0.25), seen), box, _GREY)
-    # Opacity rises fast, then holds: hue carries the value, and must be readable from medium values on.
-    opacity = alpha * _smoothstep(placed / 0.6) if fade else torch.full_like(placed, alpha)
+    opacity = alpha * fading(placed) if fade else torch.full_like(placed, alpha)
     laid = Image.composite(painted, rgb, _mask(opacity))
     return _outlined(Image.composite(laid, _dimmed(rgb), seen), box, "white")
 
@@ -202,9 +201,12 @@ def _mask(opacity: Float[Tensor, "H W"]) -> Image.Image:
     return Image.fromarray((opacity * 255).round().to(torch.uint8).numpy())
 
 
-def _smoothstep(x: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
-    """0 up to 0, 1 from 1 on, smooth between."""
-    t = x.clamp(0, 1)
+def fading(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """How opaque values in [0, 1] lie over a picture: nothing at 0, fully from 0.6 on, smooth between.
+
+    Opacity rises fast, then holds: hue carries the value, and must be readable from medium values on.
+    """
+    t = (values / 0.6).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
 

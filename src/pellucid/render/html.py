@@ -35,7 +35,10 @@ _STYLE = """
 def data_uri(image: Image.Image, format: Literal["PNG", "JPEG"] = "PNG") -> str:
     """A picture as a `data:` address: PNG for maps and lines, JPEG (quality 90) for photographs."""
     stream = BytesIO()
-    image.convert("RGB").save(stream, format, optimize=True, **({"quality": 90} if format == "JPEG" else {}))
+    if format == "JPEG":
+        image.convert("RGB").save(stream, format, optimize=True, quality=90)
+    else:
+        image.save(stream, format, optimize=True)
     return f"data:image/{format.lower()};base64,{b64encode(stream.getvalue()).decode('ascii')}"
 
 

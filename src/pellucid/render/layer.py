@@ -1,0 +1,88 @@
+"""Maps as small pictures of their own, which a page lays over the photograph: one palette entry per value."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from pellucid.explanation import Explanation
+from pellucid.render.heat import FINE, colormap, fading
+
+_COLOURS = 255  # odd, so that one is exactly in the middle, where a signed map has its zero
+
+
+Blend = Literal["over", "multiply", "screen"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A map in colours, spanning the model's input; `limit` is the evidence shown in the last colour.
+
+    `image` is a paletted picture of the map's own resolution. No evidence adds nothing to what lies below:
+    `blend` tells whether the layer is transparent there and lies `"over"` the picture, is white and has to
+    `"multiply"` a pale one, or is black and has to `"screen"` a dark one; None is opaque.
+    """
+
+    image: Image.Image
+    blend: Blend | None
+    limit: float
+    cmap: str
+    signed: bool
+
+
+def overlay_layer(explanation: Explanation, index: int = 0) -> Layer:
+    """The map at input resolution, to be laid over the picture as `Explanation.overlay` does.
+
+    Only maps per pixel without evidence against glow in a dark picture: their grain is lost in a bright one.
+    """
+    one = explanation[index]
+    signed, values = _values(one)
+    if values.amin() == values.amax():
+        values = torch.zeros_like(values)  # a constant map prefers no place: nothing is laid over the picture
+    blend: Blend = "multiply" if signed else "screen" if _per_pixel(one) else "over"
+    return _layer(one, values, blend, signed)
+
+
+def raw_layer(explanation: Explanation, index: int = 0) -> Layer:
+    """The map as the formula gave it, on its own grid: a CAM's 7 x 7 cells, opaque."""
+    one = explanation[index]
+    raw = one.raw if one.raw.ndim == 4 else one.raw[:, None]
+    grid = replace(one, attribution=raw.float())
+    signed, values = _values(grid)
+    return _layer(grid, values, None, signed)
+
+
+def ramp(cmap: str) -> Image.Image:
+    """The colours of a map from its first to its last, one pixel high."""
+    return _painted(torch.arange(_COLOURS)[None], cmap)
+
+
+def _values(one: Explanation) -> tuple[bool, Float[Tensor, "H W"]]:
+    """Whether a map has evidence against, and its values in [0, 1], or [-1, 1] if so."""
+    signed = one.has_negative()
+    return signed, (one.signed_heatmap() if signed else one.heatmap())[0]
+
+
+def _per_pixel(one: Explanation) -> bool:
+    """Whether the formula speaks of the input's own pixels, as gradients at the input do."""
+    return one.raw.ndim == 4
+
+
+def _layer(one: Explanation, values: Float[Tensor, "H W"], blend: Blend | None, signed: bool) -> Layer:
+    shifted = (values + 1) / 2 if signed else values
+    cmap = FINE if _per_pixel(one) and not signed else one.default_cmap(signed)
+    image = _painted((shifted * (_COLOURS - 1)).round(), cmap)
+    if blend == "over":
+        opacity = fading(torch.linspace(0, 1, _COLOURS)) * 255
+        image.info["transparency"] = opacity.round().to(torch.uint8).numpy().tobytes()
+    return Layer(image, blend, one.limit(signed=signed), cmap, signed)
+
+
+def _painted(indices: Tensor, cmap: str) -> Image.Image:
+    image = Image.fromarray(indices.to(torch.uint8).numpy())
+    image.putpalette(colormap(cmap)(np.linspace(0, 1, _COLOURS), bytes=True)[:, :3].tobytes())
+    return image

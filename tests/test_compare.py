@@ -1,0 +1,188 @@
+"""Comparisons: agreement, what is refused, several models and targets, and one bill for shared evidence."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+from scipy.stats import rankdata, spearmanr
+from torch import nn
+
+import pellucid
+from pellucid.compare import rank_correlation
+from pellucid.errors import FileMissing, InvalidValue, ModelError
+
+METHODS = ["grad-cam", "hirescam", "layer-cam", "random-cam", "saliency", "input-x-gradient"]
+
+
+def small_net(seed=0, classes=4):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 5, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(5, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, classes),
+    ).eval()
+
+
+def flat_net():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 16, 4)).eval()
+
+
+def pictured(net, side, name="net"):
+    preprocess = pellucid.Preprocess(size=(side, side), scale_to=side)
+    return pellucid.Model(net, preprocess=preprocess, labels=list("abcd"), name=name)
+
+
+@pytest.fixture
+def inputs():
+    return torch.randn(2, 3, 12, 16, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def photograph():
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((80, 60))
+
+
+# --- agreement -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_agreement_is_scipys_spearman_of_the_summed_channels(inputs, index):
+    c = pellucid.compare(small_net(), inputs, METHODS, target=1)
+    maps = np.stack([e.attribution[index].double().sum(0).flatten().numpy() for e in c.explanations])
+    np.testing.assert_allclose(c.agreement(index), spearmanr(maps, axis=1).statistic, atol=1e-12)
+
+
+@given(hnp.arrays(np.float64, st.tuples(st.just(3), st.integers(3, 30)), elements=st.integers(-3, 3)))
+def test_tied_values_share_their_mean_rank(rows):
+    ranks = np.stack([rankdata(row) for row in rows])
+    found = rank_correlation(torch.from_numpy(rows))
+    for i, a in enumerate(ranks):
+        for j, b in enumerate(ranks):
+            constant = np.ptp(a) == 0 or np.ptp(b) == 0
+            assert found[i, j] == pytest.approx(0 if constant else np.corrcoef(a, b)[0, 1], abs=1e-12)
+
+
+def test_a_constant_map_agrees_with_none():
+    found = rank_correlation(torch.tensor([[1.0, 1, 1], [1, 2, 3]], dtype=torch.float64))
+    assert found.tolist() == [[0, 0], [0, pytest.approx(1)]]
+
+
+def test_models_of_different_input_sizes_are_compared_on_what_both_see(photograph):
+    net = small_net()
+    c = pellucid.compare([pictured(net, 24, "a"), pictured(net, 32, "b")], photograph, ["grad-cam"], target=2)
+    assert c.explanations[0].attribution.shape != c.explanations[1].attribution.shape
+    found = c.agreement()
+    assert found.diagonal().tolist() == pytest.approx([1, 1])
+    assert 0.3 < found[0, 1] < 1  # one network, one picture, two resolutions
+
+
+# --- refusals --------------------------------------------------------------------------------------------
+
+
+def test_a_method_that_cannot_explain_a_model_is_refused_and_the_others_are_unharmed(inputs):
+    alone = pellucid.explain(flat_net(), inputs, "saliency", target=0)
+    c = pellucid.compare(flat_net(), inputs, ["grad-cam", "saliency"], target=0)
+    assert [entry.title for entry in c.entries] == ["saliency"]
+    assert [(r.title, r.model) for r in c.refusals] == [("grad-cam", "Sequential")]
+    assert "layer" in c.refusals[0].reason
+    torch.testing.assert_close(c.explanations[0].attribution, alone.attribution, rtol=0, atol=0)
+
+
+def test_only_refusals_raise_the_first_of_them(inputs):
+    with pytest.raises(ModelError, match="layer"):
+        pellucid.compare(flat_net(), inputs, ["grad-cam", "hirescam"])
+
+
+def test_no_methods_and_unknown_methods_are_refused(inputs):
+    with pytest.raises(InvalidValue, match="at least one method"):
+        pellucid.compare(small_net(), inputs, [])
+    with pytest.raises(InvalidValue, match="Did you mean grad-cam"):
+        pellucid.compare(small_net(), inputs, ["gradcam"])
+
+
+# --- several models and targets --------------------------------------------------------------------------
+
+
+def test_entries_come_by_models_then_targets_then_methods(inputs):
+    models = [pellucid.Model(small_net(i), name=f"net {i}") for i in range(2)]
+    c = pellucid.compare(models, inputs, ["saliency", "grad-cam"], targets=[3, [0, 1]])
+    order = [(e.model, tuple(e.target), e.method) for e in c.explanations]
+    assert order == [
+        (model, target, method)
+        for model in ("net 0", "net 1")
+        for target in ((3, 3), (0, 1))
+        for method in ("saliency", "grad-cam")
+    ]
+    assert len(c) == 8
+
+
+def test_each_entry_is_what_explain_gives(inputs):
+    models = [small_net(0), small_net(1)]
+    methods = ["grad-cam", "input-x-gradient", "smooth-grad:samples=3", ("grad-cam", {"layer": "1"})]
+    c = pellucid.compare(models, inputs, methods, targets=[None, 2], seed=7)
+    for i, entry in enumerate(c.entries):
+        model, target = models[i // 8], (None, 2)[i // 4 % 2]
+        method, options = (methods[i % 4], {}) if isinstance(methods[i % 4], str) else methods[i % 4]
+        alone = pellucid.explain(model, inputs, method, target=target, seed=7, **options)
+        torch.testing.assert_close(entry.explanation.attribution, alone.attribution, rtol=1e-5, atol=1e-7)
+        assert entry.explanation.target == alone.target
+    assert c.entries[3].title == "grad-cam:layer=1"
+
+
+def test_models_of_one_name_are_told_apart_and_left_as_they_were(inputs):
+    models = [pellucid.Model(small_net(i), name="net") for i in range(2)]
+    c = pellucid.compare([*models, flat_net()], inputs, ["saliency"])
+    assert [e.model for e in c.explanations] == ["net (1)", "net (2)", "Sequential"]
+    assert [m.name for m in models] == ["net", "net"]
+
+
+# --- cost ------------------------------------------------------------------------------------------------
+
+
+def test_shared_evidence_is_run_once_and_billed_to_each(inputs):
+    counted = []
+    net = small_net()
+    net.register_forward_hook(lambda module, args, output: counted.append(len(args[0])))
+    c = pellucid.compare(net, inputs, METHODS, target=1)
+    assert (c.cost.forward, c.cost.backward) == (2, 2)
+    assert sum(counted) == 2
+    bills = {e.method: (e.cost.forward, e.cost.backward) for e in c.explanations}
+    assert bills["grad-cam"] == bills["saliency"] == (2, 2)
+
+
+def test_each_target_costs_one_backward_pass_more(inputs):
+    c = pellucid.compare(small_net(), inputs, ["grad-cam", "saliency"], targets=[0, 1, 2])
+    assert (c.cost.forward, c.cost.backward) == (2, 6)
+
+
+# --- files -----------------------------------------------------------------------------------------------
+
+
+def test_png_is_the_grid_of_all_explanations(tmp_path, inputs):
+    one = pellucid.compare(small_net(), inputs, ["grad-cam", "saliency"], target=0)
+    more = pellucid.compare(small_net(), inputs, ["grad-cam", "saliency", "hirescam"], targets=[0, 1])
+    small = Image.open(one.save(tmp_path / "one.png"))
+    large = Image.open(more.save(tmp_path / "more.png"))
+    assert small.format == "PNG"
+    assert large.width > 1.6 * small.width  # two targets
+    assert large.height > 1.2 * small.height  # one method more
+
+
+def test_other_suffixes_and_missing_folders_are_refused(tmp_path, inputs):
+    c = pellucid.compare(small_net(), inputs, ["grad-cam"])
+    with pytest.raises(InvalidValue, match=r"must end in \.png or \.html; got 'map\.gif'"):
+        c.save(tmp_path / "map.gif")
+    for name in ("map.png", "map.html"):
+        with pytest.raises(FileMissing):
+            c.save(tmp_path / "nowhere" / name)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,375 @@
+"""The report: one page that holds everything, loads nothing, and takes no text for markup."""
+
+import json
+import re
+import shutil
+import subprocess
+from base64 import b64decode, b64encode
+from dataclasses import replace
+from hashlib import sha256
+from html.parser import HTMLParser
+from io import BytesIO
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import pellucid
+from pellucid.compare import Comparison, Entry
+from pellucid.render import heat, layer
+from pellucid.report import render, write_report
+from pellucid.report.content import relative_error, spent
+
+LABELS = ["<script>alert(1)</script>", "</script><b>tabby", "e&f", '" onload="x']
+EVIL = "<img src=x onerror=alert(1)>"
+METHODS = ["grad-cam", "hirescam", "random-cam", "saliency", "smooth-grad:samples=3", "cam"]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def net(flat=False):
+    torch.manual_seed(0)
+    body = [nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+    return nn.Sequential(
+        *([] if flat else body), nn.Flatten(), nn.Linear(3 * 24 * 24 if flat else 4, 4)
+    ).eval()
+
+
+def model(name, **kind):
+    preprocess = pellucid.Preprocess(size=(24, 24), scale_to=24)
+    return pellucid.Model(net(**kind), preprocess=preprocess, labels=LABELS, name=name)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    grain = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    paths = [folder / f"{EVIL}.png", folder / "large.png"]
+    for path, size in zip(paths, [(90, 60), (1500, 1200)], strict=True):
+        Image.fromarray(grain).resize(size).save(path)
+    return [str(path) for path in paths]
+
+
+@pytest.fixture(scope="module")
+def comparison(pictures):
+    models = [model("<b>net</b>"), model("flat", flat=True)]
+    return pellucid.compare(models, pictures, METHODS, targets=[0, 1], seed=5)
+
+
+@pytest.fixture(scope="module")
+def html(comparison):
+    return render(comparison)
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, its text, and whether every element is closed."""
+
+    VOID = frozenset({"meta", "input", "image", "br"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.open, self.texts, self.raw = [], [], [], {}
+        self.feed(html)
+        self.close()
+        assert self.open == []
+        self.text = " ".join(" ".join(self.texts).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append(SimpleNamespace(tag=tag, attributes=dict(attributes), inside=tuple(self.open)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append(SimpleNamespace(tag=tag, attributes=dict(attributes), inside=tuple(self.open)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("script", "style"):
+            self.raw.setdefault(self.open[-1], []).append(data)
+        else:
+            self.texts.append(data)
+
+    def all(self, tag, **attributes):
+        return [e for e in self.elements if e.tag == tag and attributes.items() <= e.attributes.items()]
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def decoded(uri):
+    head, _, body = uri.partition(",")
+    image = Image.open(BytesIO(b64decode(body, validate=True)))
+    assert head == f"data:image/{image.format.lower()};base64"
+    return image
+
+
+def numbers(page):
+    return json.loads(page.raw["script"][0])
+
+
+# --- what is there ---------------------------------------------------------------------------------------
+
+
+def test_every_method_score_cost_formula_paper_and_prediction_is_in_the_text(page, comparison):
+    for entry in comparison.entries:
+        e = entry.explanation
+        assert entry.title in page.text
+        formula = next(m.summary for m in pellucid.methods() if m.name == e.method)
+        assert " ".join(formula.split()) in page.text
+        assert e.paper in page.text
+        assert f"{spent(e.cost)}, 2 pictures together" in page.text
+        for index in range(len(e)):
+            assert f"{e.labels[index]}, logit {e.score[index]:.3g}".replace("-", "−") in page.text
+            for p in e.prediction[index]:
+                assert p.label in page.text
+    assert f"All of it together ran {spent(comparison.cost)}." in page.text
+    assert len(page.all("article")) == 2 * len(comparison)
+
+
+def test_refusals_are_named_with_their_reason(page, comparison):
+    assert {r.title for r in comparison.refusals} >= {"grad-cam", "cam"}
+    for refusal in comparison.refusals:
+        assert " ".join(refusal.reason.split()) in page.text
+
+
+def test_warnings_belong_to_their_picture():
+    e = pellucid.explain(net(), torch.rand(2, 3, 24, 24), "grad-cam", target=0)
+    e.notes = [[], ["The <second> map is doubtful."]]
+    page = Page(render(Comparison((Entry("grad-cam", e),), (), e.cost)))
+    assert page.text.count("The <second> map is doubtful.") == 1
+
+
+def test_an_empty_map_says_so():
+    e = pellucid.explain(net(), torch.rand(1, 3, 24, 24), "grad-cam", target=0)
+    zero = replace(e, attribution=torch.zeros_like(e.attribution), raw=torch.zeros_like(e.raw))
+    assert (
+        "Empty map: zero everywhere." in Page(render(Comparison((Entry("grad-cam", zero),), (), e.cost))).text
+    )
+
+
+def test_the_numbers_are_there_for_programs(page, comparison):
+    data = numbers(page)
+    e = comparison.explanations[0]
+    assert data["cost"] == vars(comparison.cost)
+    assert len(data["explanations"]) == 2 * len(comparison)
+    first, second = data["explanations"][:2]
+    assert (first["method"], first["seed"], first["label"], second["picture"]) == (
+        "grad-cam",
+        5,
+        LABELS[0],
+        1,
+    )
+    assert first["score"] == float(e.score[0])
+    assert torch.tensor(first["raw"]).tolist() == e.raw[0].double().tolist()
+    assert first["name"] == EVIL
+    assert len(data["refusals"]) == len(comparison.refusals)
+
+
+def test_sampling_error_is_the_mean_standard_error_over_the_mean_magnitude(comparison):
+    e = comparison.explanations[4]
+    assert e.method == "smooth-grad"
+    expected = e.stderr[1].mean() / e.attribution[1].abs().mean()
+    assert relative_error(e, 1) == pytest.approx(float(expected), rel=1e-6)
+    assert relative_error(comparison.explanations[0], 0) is None
+
+
+def test_agreement_is_that_of_the_comparison(page, comparison):
+    question = Comparison(comparison.entries[:6], (), comparison.cost)
+    table = page.text.split("Agreement between the methods")[1]
+    found = re.findall(r"(?<![\d.])−?[01]\.\d\d(?!\d)", table)[:36]
+    rows = [[float(cell.replace("−", "-")) for cell in found[6 * i : 6 * i + 6]] for i in range(6)]
+    np.testing.assert_allclose(rows, question.agreement(0), atol=0.0051)
+
+
+def test_a_method_that_agrees_with_nothing_is_flagged():
+    e = pellucid.explain(net(), torch.rand(1, 3, 24, 24), "grad-cam", target=0)
+    e, odd = (replace(e, attribution=torch.rand(e.attribution.shape)) for _ in range(2))
+    like = replace(e, attribution=e.attribution + 1)
+    entries = tuple(Entry(t, x) for t, x in (("one", e), ("two", like), ("odd", odd)))
+    text = Page(render(Comparison(entries, (), e.cost))).text
+    assert re.search(r"suspicion\..* odd \(at most −?0\.\d\d\) agrees with no other method", text)
+    assert "two (at most" not in text
+
+
+def test_one_answer_to_two_equal_questions_is_shown_once():
+    x = torch.rand(1, 3, 24, 24)
+    best = pellucid.explain(net(), x).target[0]
+    c = pellucid.compare(net(), x, ["grad-cam", "saliency"], targets=[None, best])
+    assert len(Page(render(c)).all("article")) == 2
+
+
+# --- pictures and maps -----------------------------------------------------------------------------------
+
+
+def test_photographs_are_in_the_page_once_and_bounded(page):
+    photographs = [e for e in page.all("image") if e.attributes.get("id", "").startswith("photo-")]
+    images = [decoded(e.attributes["href"]) for e in photographs]
+    assert [(i.format, i.size) for i in images] == [("JPEG", (90, 60)), ("JPEG", (1000, 800))]
+    assert photographs[1].attributes["width"] == "1500"  # drawn in the picture's own pixels
+
+
+def test_maps_lie_where_the_model_looked(page, comparison):
+    maps = [decoded(e.attributes["href"]) for e in page.all("image", **{"class": "heat over"})]
+    assert maps
+    assert {m.size for m in maps} == {(24, 24)}
+    first = page.all("image", **{"class": "heat over"})[0].attributes
+    box = comparison.explanations[0].boxes[0]
+    assert [float(first[k]) for k in ("x", "y", "width")] == [box.left, box.top, box.right - box.left]
+    grids = [
+        decoded(e.attributes["href"]) for e in page.all("image", **{"class": "cells"}) if "x" in e.attributes
+    ]
+    assert {g.size for g in grids} == {(6, 6), (24, 24)}
+
+
+def test_every_reference_inside_the_page_has_its_target(page):
+    ids = [e.attributes["id"] for e in page.elements if "id" in e.attributes]
+    assert len(ids) == len(set(ids))
+    for e in page.elements:
+        for name in ("href", "aria-labelledby"):
+            target = e.attributes.get(name, "")
+            if name == "aria-labelledby" or target.startswith("#"):
+                assert target == "" or target.removeprefix("#") in ids
+
+
+def test_a_raw_layer_has_the_colour_of_each_cell():
+    e = pellucid.explain(net(), torch.rand(1, 3, 24, 24), "hirescam", target=0)
+    e.raw = torch.tensor([[[-2.0, 0.0, 1.0]]])
+    found = layer.raw_layer(e)
+    table = heat.colormap(heat.SIGNED)([0.0, 0.5, 0.75], bytes=True)[:, :3]
+    pixels = np.asarray(found.image.convert("RGB"))[0].astype(int)
+    assert np.abs(pixels - table).max() <= 3
+    assert tuple(pixels[1]) == (255, 255, 255)
+    assert (found.limit, found.signed, found.blend) == (2.0, True, None)
+
+
+def test_an_overlay_layer_on_the_picture_is_the_overlay():
+    e = pellucid.explain(net(), torch.rand(1, 3, 24, 24), "grad-cam", target=0)
+    e.attribution = torch.rand(1, 1, 24, 24)
+    photograph = e.pictures[0].rgb
+    over = layer.overlay_layer(e).image.convert("RGBA")
+    over.putalpha(over.getchannel("A").point(lambda a: a * 0.7))
+    ours = Image.alpha_composite(photograph.convert("RGBA"), over).convert("RGB")
+    difference = np.asarray(ours).astype(int) - np.asarray(e.overlay(alpha=0.7))
+    assert np.abs(difference).max() <= 4
+
+
+def test_a_constant_map_lays_nothing_over_the_picture():
+    e = pellucid.explain(net(), torch.rand(1, 3, 24, 24), "grad-cam", target=0)
+    e.attribution = torch.ones(1, 1, 24, 24)
+    assert layer.overlay_layer(e).image.convert("RGBA").getchannel("A").getextrema() == (0, 0)
+
+
+# --- nothing but itself ----------------------------------------------------------------------------------
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    for e in page.elements:
+        for name in ("src", "href", "srcset", "data", "action", "poster"):
+            value = e.attributes.get(name) or "#"
+            assert value.startswith(("data:image/", "#")) or (
+                e.tag == "a" and value.startswith("https://")
+            ), value
+    style = "".join(page.raw["style"])
+    assert "@import" not in style
+    assert "url(" not in style
+    assert not page.all("link")
+
+
+def test_only_the_pages_own_script_may_run(page):
+    (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    digest = b64encode(sha256(page.raw["script"][1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy.attributes["content"]
+    assert "default-src 'none'" in policy.attributes["content"]
+
+
+def test_no_text_becomes_markup(page):
+    assert len(page.all("script")) == 2
+    assert not page.all("img")
+    assert not [e for e in page.elements if any(name.startswith("on") for name in e.attributes)]
+    for text in (EVIL, "<b>net</b>", *LABELS):
+        assert text in page.text
+    assert not set("<>&") & set(page.raw["script"][0])
+
+
+def test_it_is_accessible(page, html):
+    assert html.startswith("<!doctype html>")
+    assert page.all("html")[0].attributes["lang"] == "en"
+    for svg in page.all("svg"):
+        assert "aria-label" in svg.attributes or svg.attributes.get("aria-hidden") == "true"
+    for slider in page.all("input", type="range"):
+        assert slider.attributes["aria-label"]
+    assert len(page.all("legend")) == len(page.all("fieldset")) == len(page.all("article")) + 1
+
+
+def test_the_file_is_whole_or_absent(tmp_path, comparison, monkeypatch, html):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    monkeypatch.setattr("pellucid.report.page", lambda comparison: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(comparison, path)
+    assert path.read_text() == "old"
+    monkeypatch.undo()
+    assert comparison.save(path) == path
+    assert path.read_text(encoding="utf-8") == html
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+# --- in a browser ----------------------------------------------------------------------------------------
+
+
+def dom(path, tmp_path):
+    """The page's document after its scripts ran, as headless Chromium writes it."""
+    quiet = ["--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [CHROMIUM, "--headless", "--no-sandbox", *quiet, profile, "--dump-dom", path.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+USE = """
+const [all, ...sliders] = document.querySelectorAll("input[type=range]");
+const heat = document.querySelectorAll(".heat");
+const views = () => [...document.querySelectorAll(".card")].slice(0, 2).map((card) =>
+  [...card.querySelectorAll(".view")].map((view) => getComputedStyle(view).display).join());
+const said = [];
+const slide = (slider, value) => {
+  slider.value = value;
+  slider.dispatchEvent(new Event("input", {bubbles: true}));
+};
+slide(all, 40); said.push(getComputedStyle(heat[0]).opacity, sliders[1].value);
+slide(sliders[1], 10); said.push(getComputedStyle(heat[0]).opacity, getComputedStyle(heat[1]).opacity);
+said.push(views());
+document.querySelector(".card input[value=raw]").click(); said.push(views());
+document.querySelector(".controls input[value=raw]").click(); said.push(views());
+said.push(document.documentElement.scrollWidth <= innerWidth);
+document.title = JSON.stringify(said);
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_sliders_fade_and_switches_turn_the_maps(tmp_path, html):
+    path = tmp_path / "report.html"
+    # The page's own policy would, rightly, not run the test's script.
+    free = re.sub(r"<meta http-equiv[^>]*>", "", html)
+    path.write_text(free.replace("</body>", f"<script>{USE}</script></body>"), encoding="utf-8")
+    title = re.search(r"<title>(.*?)</title>", dom(path, tmp_path))[1]
+    overlay, raw = "block,none", "none,block"
+    assert json.loads(title) == [
+        "0.4", "40", "0.4", "0.1", [overlay, overlay], [raw, overlay], [raw, raw], True,
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_policy_lets_the_pages_own_script_run(tmp_path, html):
+    path = tmp_path / "report.html"
+    path.write_text(
+        html.replace("</body>", "<script>document.title = 'foreign'</script></body>"), encoding="utf-8"
+    )
+    after = dom(path, tmp_path)
+    assert '<html lang="en" class="script">' in after
+    assert "<title>foreign" not in after
