@@ -1,16 +1,29 @@
 """Small networks whose explanations are known, or easy to compute by hand; weights by a seed."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 import pellucid
 
 
-def seeded(build: type[nn.Module], *args: object, seed: int = 0, **kwargs: object) -> nn.Module:
+def seeded(build: Callable[..., nn.Module], *args: object, seed: int = 0, **kwargs: object) -> nn.Module:
     """A module in evaluation mode whose random weights depend on `seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build(*args, **kwargs).eval()
+
+
+def settled(net: nn.Module, x: Tensor) -> nn.Module:
+    """A random network whose batch norms know the statistics of x: without them its activations die out."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    with torch.no_grad():
+        net(x)
+    return net.eval()
 
 
 def images(n: int = 3, size: tuple[int, int] = (12, 17), channels: int = 3, seed: int = 1) -> Tensor:
