@@ -27,10 +27,11 @@ for command in (explain, compare, methods, models, doctor):
     app.command()(command)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"pellucid {importlib.metadata.version('pellucid')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -4,6 +4,8 @@ from itertools import groupby
 from typing import Annotated, Any
 
 import typer
+from rich.padding import Padding
+from rich.text import Text
 
 from pellucid.cli import options
 from pellucid.cli.screen import complain, console, plain_errors, print_json, table
@@ -95,7 +97,9 @@ def _list_methods(chosen: list[Method]) -> None:
 def _tell(method: Method) -> None:
     screen = console()
     screen.print(method.name, style="bold")
-    screen.print(method.doc)
+    for line in method.doc.splitlines():
+        text = line.lstrip()
+        screen.print(Padding(Text(text), (0, 0, 0, len(line) - len(text))))
     screen.print()
     shown = table("option", "type", "default")
     for option in (*method.options, *WRAPPERS):

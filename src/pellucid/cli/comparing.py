@@ -121,12 +121,13 @@ def _show(comparison: Comparison, files: Sequence[Path]) -> None:
     for entries, agreement in _alike(comparison):
         first = entries[0].explanation
         for picture, best, label in zip(first.pictures, first.prediction, first.labels, strict=True):
-            screen.print(f"{picture.name}: {label}, by {first.model} ({predicted(best)})", style="bold")
+            screen.print(f"{picture.name}: {label}, by {first.model} ({predicted(best, 1)})", style="bold")
         screen.print(_table(entries, agreement))
         for entry in entries:
             for warning in entry.explanation.warnings:
                 screen.print(f"{entry.title}: {warning}", style="yellow")
         screen.print()
+    screen.print("alike: Spearman's rank correlation of the maps", style="dim")
     for refusal in comparison.refusals:
         screen.print(f"{refusal.title} cannot explain {refusal.model}: {refusal.reason}", style="yellow")
     screen.print(f"Together, evidence shared: {passes(comparison.cost)}")
@@ -145,8 +146,6 @@ def _table(entries: Sequence[Entry], agreement: Sequence[Sequence[float]]) -> Ta
         ends = [f"{others[at][1]} {others[at][0]:.2f}" if others else "" for at in (-1, 0)]
         cost = entry.explanation.cost
         shown.add_row(entry.title, str(cost.forward), str(cost.backward), f"{cost.seconds:.2f}", *ends)
-    shown.caption = "alike: Spearman's rank correlation of the maps"
-    shown.caption_justify = "left"
     return shown
 
 

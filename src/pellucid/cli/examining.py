@@ -132,7 +132,7 @@ def preprocessing(preprocess: Preprocess | None) -> str:
 def duration(seconds: float) -> str:
     """Seconds for people.
 
-    >>> duration(0.0123), duration(2.5), duration(200)
+    >>> duration(0.0123), duration(2.5), duration(200.0)
     ('12 ms', '2.5 s', '3.3 min')
     """
     if seconds < 1:

@@ -143,7 +143,7 @@ class Files:
     ) -> None:
         self.folder, self.kinds, self.cmap = folder, kinds, cmap
         pairs = [(s, q) for s in range(len(sources)) for q in range(len(questions))]
-        short = picture_names(sources)
+        self.pictures = dict(zip(sources, short := picture_names(sources), strict=True))
         names = file_names(
             [(short[s], questions[q].request.title.replace(":", "."), questions[q].text) for s, q in pairs]
         )
@@ -204,7 +204,8 @@ class Run:
                     self._fail(source, answer, self.questions[index].request.title)
                 else:
                     files = self.files.write(source, index, answer)
-                    self.results.append(result(source, self.questions[index], answer, files))
+                    name = self.files.pictures[source]
+                    self.results.append(result(source, name, self.questions[index], answer, files))
 
     def _ask(self, batch: Batch) -> Iterator[list[Answer]]:
         """For each picture of a batch, the answer to every question."""
@@ -246,7 +247,7 @@ class Run:
         screen.print(results_table(self.results))
         for row in self.results:
             for warning in row["warnings"]:
-                screen.print(f"{Path(row['picture']).name}, {row['title']}: {warning}", style="yellow")
+                screen.print(f"{row['name']}, {row['title']}: {warning}", style="yellow")
         written = sum(len(row["files"]) for row in self.results)
         files = "1 file" if written == 1 else f"{written} files"
         screen.print(
@@ -262,7 +263,7 @@ def results_table(results: Sequence[dict[str, Any]]) -> Table:
     for row in results:
         new, before = row["picture"] != before, row["picture"]
         shown.add_row(
-            Path(row["picture"]).name if new else "",
+            row["name"] if new else "",
             predicted([Prediction(**best) for best in row["prediction"]], 1).replace(
                 " %", "\N{NO-BREAK SPACE}%"
             )
@@ -276,10 +277,13 @@ def results_table(results: Sequence[dict[str, Any]]) -> Table:
     return shown
 
 
-def result(source: str, question: Question, explanation: Explanation, files: list[str]) -> dict[str, Any]:
+def result(
+    source: str, name: str, question: Question, explanation: Explanation, files: list[str]
+) -> dict[str, Any]:
     """What is told of one result; the maps themselves are in its files."""
     return {
         "picture": source,
+        "name": name,
         "method": explanation.method,
         "title": question.request.title,
         "options": explanation.options,

@@ -13,16 +13,17 @@ def picture_names(sources: Sequence[str]) -> list[str]:
     """The stem of each picture; where several share one, as much of their paths as tells them apart.
 
     >>> picture_names(["cats/tom.jpg", "dogs/rex.jpg", "dogs/tom.jpg", "sample:cat"])
-    ['cats-tom.jpg', 'rex', 'dogs-tom.jpg', 'cat']
+    ['cats-tom', 'rex', 'dogs-tom', 'cat']
+    >>> picture_names(["tom.jpg", "tom.png"])
+    ['tom.jpg', 'tom.png']
     """
     alike: dict[str, list[str]] = defaultdict(list)
     for source in sources:
-        alike[_form(source, 0).casefold()].append(source)
+        alike[_forms(source, 0)[0].casefold()].append(source)
     names: dict[str, str] = {}
     for group in alike.values():
         longest = max(len(Path(source).parts) for source in group)
-        for depth in range(longest + 1):
-            forms = [_form(source, depth) for source in group]
+        for forms in zip(*(_forms(source, longest) for source in group), strict=True):
             if len({form.casefold() for form in forms}) == len(group):
                 break
         names |= dict(zip(group, forms, strict=True))
@@ -47,14 +48,16 @@ def file_names(parts: Sequence[Sequence[str]]) -> list[str]:
     return names
 
 
-def _form(source: str, depth: int) -> str:
-    """A picture's stem, or its name with the `depth - 1` folders above it."""
-    path = Path(source)
-    if depth == 0:
-        return (
-            _safe(source.removeprefix("sample:") if source.startswith("sample:") else path.stem) or "picture"
-        )
-    return _safe("-".join(part for part in path.parts[-depth:] if part != path.anchor))
+def _forms(source: str, longest: int) -> list[str]:
+    """What a picture may be called, from short to long: its stem, or its name, with folders before it."""
+    path = Path(source.replace("sample:", "sample/") if source.startswith("sample:") else source)
+    folders = [part for part in path.parts[:-1] if part != path.anchor]
+    ends = [path.stem, path.name]
+    return [
+        _safe("-".join([*folders[max(0, len(folders) - depth) :], end])) or "picture"
+        for end in ends
+        for depth in range(longest + 1)
+    ]
 
 
 def _safe(text: str) -> str:

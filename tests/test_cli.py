@@ -1,0 +1,438 @@
+"""The command line: what it writes, prints and returns, with small models of the user's own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import pellucid
+from pellucid.cli import app
+from pellucid.cli.names import LONGEST, file_names, picture_names
+from pellucid.methods import METHODS
+
+NET = textwrap.dedent("""
+    import time, torch
+    from torch import nn
+    import pellucid
+
+    PREPROCESS = pellucid.Preprocess((16, 16), scale_to=16)
+    LABELS = ["tabby, tabby cat", "tiger cat", "dog"]
+
+    def module():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+        )
+
+    def net():
+        return pellucid.Model(module(), preprocess=PREPROCESS, labels=LABELS, name="net")
+
+    def other():
+        larger = pellucid.Preprocess((20, 20), scale_to=20)
+        return pellucid.Model(module(), preprocess=larger, labels=LABELS, name="other")
+
+    def against():
+        net = module()
+        nn.init.constant_(net[-1].weight, -1.0)
+        return pellucid.Model(net, preprocess=PREPROCESS, labels=LABELS, name="against")
+
+    def bare():
+        return module()
+
+    def crashes():
+        return {}["no such key"]
+
+    class Slow(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = module()
+
+        def forward(self, x):
+            time.sleep(0.2)
+            return self.net(x)
+
+    def slow():
+        return pellucid.Model(Slow(), preprocess=PREPROCESS, labels=LABELS, name="slow")
+
+    class Picky(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = module()
+
+        def forward(self, x):
+            return self.net(x) / (x[:, 0, 0, 0] > -2)[:, None]  # 0 / 0 or 1 / 0 for black pictures
+
+    def picky():
+        return pellucid.Model(Picky(), preprocess=PREPROCESS, labels=LABELS, name="picky")
+""")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of one's own, with models and three pictures."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    Path("nets.py").write_text(NET)
+    for i, name in enumerate(("a/cat.png", "b/cat.png", "b/dog.jpg")):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.effect_noise((24, 20), 60 + i).convert("RGB").save(name)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def explain(*arguments: str, model: str = "net") -> Result:
+    return run("explain", *arguments, "--model", f"nets.py:{model}")
+
+
+def written(folder: str = "pellucid-out") -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+# --- explain -----------------------------------------------------------------------------------------------
+
+
+def test_every_picture_method_and_target_gets_its_own_file():
+    result = explain(
+        "a", "b", "-m", "grad-cam++", "-m", "saliency", "-t", "tabby", "-t", "tiger cat^dog", "-t", "2"
+    )
+    assert result.exit_code == 0, result.output
+    expected = {
+        f"{picture}.{method}.{target}.png"
+        for picture in ("a-cat", "b-cat", "dog")
+        for method in ("grad-cam++", "saliency")
+        for target in ("tabby", "tiger-cat-dog", "2")
+    }
+    assert set(written()) == expected
+    assert Image.open("pellucid-out/dog.saliency.2.png").size == (24, 20)
+
+
+def test_files_hold_what_the_library_gives():
+    assert (
+        explain(
+            "a", "b", "-m", "smooth-grad:samples=3", "--save", "npz", "--seed", "5", "-t", "dog"
+        ).exit_code
+        == 0
+    )
+    model = pellucid.load("nets.py:net")
+    for source, name in (("a/cat.png", "a-cat"), ("b/dog.jpg", "dog")):
+        saved = pellucid.Explanation.load(f"pellucid-out/{name}.smooth-grad.samples=3.dog.npz")
+        alone = pellucid.explain(model, source, "smooth-grad", samples=3, seed=5, target="dog")
+        torch.testing.assert_close(saved.attribution, alone.attribution)
+        assert (saved.cost.forward, saved.cost.backward) == (alone.cost.forward, alone.cost.backward)
+
+
+def test_all_formats_are_written_and_a_colour_map_changes_the_png():
+    assert explain("b/dog.jpg", "--save", "png,npz,safetensors,html").exit_code == 0
+    assert written() == [f"dog.grad-cam.{kind}" for kind in ("html", "npz", "png", "safetensors")]
+    assert explain("b/dog.jpg", "--cmap", "gray", "--out", "grey").exit_code == 0
+    model = pellucid.load("nets.py:net")
+    expected = pellucid.explain(model, "b/dog.jpg").overlay(cmap="gray")
+    assert Image.open("grey/dog.grad-cam.png").tobytes() == expected.tobytes()
+
+
+def test_methods_and_targets_share_passes():
+    document = json.loads(
+        explain("a", "b", "-m", "grad-cam", "-m", "hirescam", "-t", "0", "-t", "1", "--json").stdout
+    )
+    assert (document["cost"]["forward"], document["cost"]["backward"]) == (3, 6)
+    assert {r["cost"]["forward"] for r in document["results"]} == {1}
+
+
+def test_json_is_one_document_with_everything_and_nothing_else():
+    Path("b/bad.png").write_bytes(b"no picture")
+    result = explain("b", "-m", "grad-cam:signed=true", "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert [r["picture"] for r in document["results"]] == ["b/cat.png", "b/dog.jpg"]
+    first = document["results"][0]
+    alone = pellucid.explain(pellucid.load("nets.py:net"), "b/cat.png", "grad-cam", signed=True)
+    assert first["score"] == pytest.approx(float(alone.score[0]), rel=1e-5)
+    assert first["prediction"][0]["index"] == alone.prediction[0][0].index == first["target"]
+    assert first["options"]["signed"] is True
+    assert first["files"] == ["pellucid-out/cat.grad-cam.signed=true.png"]
+    assert [e["picture"] for e in document["errors"]] == ["b/bad.png"]
+
+
+def test_a_broken_picture_costs_one_line_and_the_others_finish():
+    Path("b/bad.png").write_bytes(b"no picture")
+    result = explain("a", "b", "missing.jpg")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 2
+    assert "b/bad.png" in result.stderr
+    assert "missing.jpg" in result.stderr
+    assert written() == ["a-cat.grad-cam.png", "b-cat.grad-cam.png", "dog.grad-cam.png"]
+
+
+def test_a_picture_on_which_the_model_fails_costs_only_itself():
+    Image.new("RGB", (24, 20)).save("a/black.png")
+    result = explain("a", "b", model="picky")
+    assert result.exit_code == 1
+    assert "a/black.png" in result.stderr
+    assert "finite" in result.stderr
+    assert len(written()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "grad-kam"], "Did you mean grad-cam"),
+        (["-m", "grad-cam:stesp=3"], "has no option 'stesp'"),
+        (["-m", "smooth-grad:samples=many"], "samples must be a number"),
+        (["-t", "tabbi"], "the closest are tabby"),
+        (["-t", "3"], "from 0 to 2"),
+        (["-t", "dog^"], "A^B"),
+        (["--layer", "conv9"], "no layer 'conv9'"),
+        (["--layer", "4"], "feature maps"),
+        (["-m", "saliency", "--layer", "0"], "--layer needs a method that reads a layer"),
+        (["--device", "abacus"], "device must be one that torch can use"),
+        (["--save", "gif"], "--save must name any of"),
+        (["--cmap", "jett"], "cmap must be a matplotlib colour map"),
+        (["nowhere/"], "no file or folder 'nowhere/'"),
+        (["empty*"], "no picture matches"),
+        (["--out", "nets.py"], "--out must be a folder"),
+        (["--model", "nets.py:missing"], "no function 'missing'"),
+        (["--model", "nets.py:crashes"], "KeyError"),
+        (["--model", "nets.py:bare"], "preprocess"),
+        (["--model", "resnet"], "names no model"),
+        (["--weights", "none.pt"], "no weights file"),
+    ],
+)
+def test_a_bad_request_is_refused_in_one_line_before_anything_is_written(arguments: list[str], message: str):
+    chosen = [] if "--model" in arguments else ["--model", "nets.py:net"]
+    result = run("explain", "a", "b", *chosen, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+    assert not Path("pellucid-out").exists()
+
+
+def test_debug_shows_the_line_of_the_users_model_that_failed():
+    result = explain("a", "--debug", model="crashes")
+    assert result.exit_code == 2
+    assert 'return {}["no such key"]' in result.stderr
+
+
+def test_quiet_prints_nothing_but_errors():
+    Path("b/bad.png").write_bytes(b"")
+    result = explain("b", "--quiet")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines() == ["pellucid: b/bad.png is empty (0 bytes)"]
+
+
+def test_the_table_tells_prediction_class_score_and_file_within_80_columns():
+    result = explain("b/dog.jpg", "-m", "grad-cam", "-t", "tabby")
+    model = pellucid.load("nets.py:net")
+    e = pellucid.explain(model, "b/dog.jpg", target="tabby")
+    best = e.prediction[0][0]
+    for text in (
+        best.label,
+        f"{100 * best.probability:.0f}\N{NO-BREAK SPACE}%",
+        f"{float(e.score[0]):.3g}".lstrip("-"),
+    ):
+        assert text in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "\x1b" not in result.stdout
+
+
+def test_warnings_are_printed_beneath_the_table():
+    result = explain("b/dog.jpg", "-t", "dog", model="against")
+    (warning,) = pellucid.explain(pellucid.load("nets.py:against"), "b/dog.jpg", target="dog").warnings
+    assert "negative" in warning
+    assert warning in " ".join(result.stdout.split())
+
+
+def test_groups_are_written_as_they_finish_and_do_not_change_results():
+    assert explain("a", "b", "--save", "npz", "--batch-size", "1", "--out", "one").exit_code == 0
+    assert explain("a", "b", "--save", "npz", "--out", "all").exit_code == 0
+    assert written("one") == written("all")
+    for name in written("one"):
+        a, b = (pellucid.Explanation.load(f"{folder}/{name}") for folder in ("one", "all"))
+        torch.testing.assert_close(a.attribution, b.attribution)
+
+
+def test_ctrl_c_leaves_finished_results_and_no_partial_file(here: Path):
+    for i in range(20):
+        Image.effect_noise((24, 20), 50 + i).convert("RGB").save(f"a/{i:02}.png")
+    command = [
+        sys.executable,
+        "-m",
+        "pellucid",
+        "explain",
+        "a",
+        "--model",
+        "nets.py:slow",
+        "--batch-size",
+        "1",
+    ]
+    child = subprocess.Popen(
+        [*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here
+    )
+    out = here / "pellucid-out"
+    deadline = time.monotonic() + 60
+    while not (out.is_dir() and any(out.glob("[!.]*.png"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    stdout, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130
+    document = json.loads(stdout)
+    assert document["stopped"] is True
+    files = sorted(file for r in document["results"] for file in r["files"])
+    assert 1 <= len(files) < 21
+    assert files == sorted(str(path.relative_to(here)) for path in out.iterdir())
+    assert stderr == f"pellucid: Stopped after {len(files)} of 21 results.\n"
+    for file in files:
+        Image.open(here / file).load()
+
+
+def test_the_default_model_explains_a_sample():
+    result = run("explain", "sample:cat", "-m", "grad-cam", "--json")
+    (row,) = json.loads(result.stdout)["results"]
+    assert row["label"] == "tiger cat"
+    assert row["files"] == ["pellucid-out/cat.grad-cam.png"]
+
+
+# --- compare -----------------------------------------------------------------------------------------------
+
+
+def compare(*arguments: str) -> Result:
+    return run("compare", *arguments)
+
+
+def test_compare_writes_a_grid_and_a_page_and_tells_costs_and_agreement():
+    result = compare("b", "--model", "nets.py:net", "-m", "grad-cam", "-m", "saliency", "--out", "both")
+    assert result.exit_code == 0, result.output
+    assert written("both") == ["compare.png", "report.html"]
+    assert "2 forward and 2 backward passes" in result.stdout
+    assert "both/report.html" in result.stdout
+    c = pellucid.compare(pellucid.load("nets.py:net"), ["b/cat.png", "b/dog.jpg"], ["grad-cam", "saliency"])
+    agreement = float((c.agreement(0)[0, 1] + c.agreement(1)[0, 1]) / 2)
+    assert f"saliency {agreement:.2f}" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_compare_all_asks_every_method_of_every_model():
+    models = ["--model", "nets.py:net", "--model", "nets.py:other"]
+    document = json.loads(compare("b/dog.jpg", *models, "--all", "--json").stdout)
+    assert [c["model"] for c in document["comparisons"]] == ["net", "other"]
+    assert document["refusals"] == []
+    for c in document["comparisons"]:
+        assert [m["method"] for m in c["methods"]] == list(METHODS)
+        assert len(c["agreement"]) == len(c["agreement"][0]) == len(METHODS)
+
+
+def test_compare_goes_on_without_broken_pictures_and_refused_methods():
+    Path("b/bad.png").write_bytes(b"no picture")
+    flat = "\n\ndef flat():\n    head = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))\n"
+    Path("nets.py").write_text(
+        NET + flat + '    return pellucid.Model(head, preprocess=PREPROCESS, name="flat")\n'
+    )
+    result = compare("b", "--model", "nets.py:flat", "-m", "saliency", "-m", "grad-cam")
+    assert result.exit_code == 1
+    assert "b/bad.png" in result.stderr
+    assert "grad-cam cannot explain flat" in result.stdout
+    assert written() == ["compare.png", "report.html"]
+
+
+def test_compare_refuses_a_bad_request_and_writes_nothing():
+    result = compare("b", "--model", "nets.py:net", "-t", "lion")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "has no class 'lion'" in result.stderr
+    assert not Path("pellucid-out").exists()
+
+
+# --- methods, models, help ---------------------------------------------------------------------------------
+
+
+def test_methods_lists_the_whole_registry():
+    text = run("methods").stdout
+    assert all(name in text for name in METHODS)
+    assert max(map(len, text.splitlines())) <= 80
+    rows = json.loads(run("methods", "--json").stdout)
+    assert {row["name"] for row in rows} == set(METHODS)
+    smooth = next(row for row in rows if row["name"] == "smooth-grad")
+    assert smooth["passes"] == {"forward": 51, "backward": 50}
+    assert {"name": "samples", "type": "int", "default": 50} in smooth["options"]
+
+
+def test_methods_with_a_name_tells_its_docstring():
+    text = run("methods", "grad-cam").stdout
+    assert all(line.strip() in text for line in METHODS["grad-cam"].doc.splitlines()[:3])
+    unknown = run("methods", "grad-kam")
+    assert unknown.exit_code == 2
+    assert "Did you mean" in unknown.stderr
+
+
+def test_models_lists_sources_and_finds_names():
+    text = run("models").stdout
+    assert all(source in text for source in ("efficientnet-lite0", "timm:NAME", "FILE.py:function"))
+    specs = [row["spec"] for row in json.loads(run("models", "resnet18", "--json").stdout)]
+    assert {"timm:resnet18", "torchvision:resnet18"} <= set(specs)
+    assert run("models", "no-such-model").exit_code == 1
+
+
+@pytest.mark.parametrize("command", [[], ["explain"], ["compare"], ["methods"], ["models"], ["doctor"]])
+def test_help_fits_80_columns(command: list[str]):
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_version_and_module_form(here: Path):
+    child = subprocess.run(
+        [sys.executable, "-m", "pellucid", "--version"], capture_output=True, text=True, check=True, cwd=here
+    )
+    assert re.fullmatch(r"pellucid \d+\.\d+\.\d+\S*\n", child.stdout)
+    assert child.stderr == ""
+
+
+def test_importing_the_command_line_leaves_heavy_libraries_alone():
+    heavy = ("timm", "torchvision", "matplotlib", "skimage", "transformers", "jinja2")
+    code = f"import sys, pellucid.cli; print([m for m in {heavy} if m in sys.modules])"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "[]"
+
+
+def test_python_m_pellucid_separates_output_from_errors(here: Path):
+    Path("b/bad.png").write_bytes(b"")
+    command = [sys.executable, "-m", "pellucid", "explain", "b", "--model", "nets.py:net"]
+    child = subprocess.run(
+        command, capture_output=True, text=True, cwd=here, env={**os.environ, "COLUMNS": "80"}
+    )
+    assert child.returncode == 1
+    assert child.stderr == "pellucid: b/bad.png is empty (0 bytes)\n"
+    assert "2 files in pellucid-out/" in child.stdout
+
+
+# --- names -------------------------------------------------------------------------------------------------
+
+paths = st.lists(st.text("aA./ üé*:", min_size=1, max_size=12), min_size=1, max_size=8, unique=True)
+
+
+@given(paths)
+@settings(deadline=None)
+def test_names_never_meet_and_are_safe(sources: list[str]):
+    names = file_names([(name, "cam") for name in picture_names(sources)])
+    assert len({name.casefold() for name in names}) == len(sources)
+    assert not any(set(name) & set('/\\:*?"<>| ') or name.startswith(".") for name in names)
+
+
+def test_names_are_short_enough_for_every_file_system():
+    (one, other) = file_names([("é" * 300, "cam"), ("é" * 300, "grad-cam")])
+    assert max(len(name.encode()) for name in (one, other)) <= LONGEST + 3
+    assert one != other
