@@ -93,12 +93,12 @@ class Probe:
 
     # What the model says
 
-    @cached_property
+    @property
     def raw(self) -> Any:
-        """The model's raw output, of whichever pass came first."""
+        """The model's raw output, of whichever pass came first; who reads it is billed for that pass."""
         return self._capture((), False).raw
 
-    @cached_property
+    @property
     def outputs(self) -> Float[Tensor, "N K"]:
         """The model's outputs, outside the graph."""
         return outputs_of(self.raw).detach()
