@@ -174,8 +174,9 @@ class Keeper:
                 self.pooled = tensor
                 return output
             if self.last is not None and self.last.holds(tensor):
-                if tensor is self.last.passed and self.last.name.startswith(name + "."):
-                    self.last.name = name  # the enclosing module: it runs once where its parts may be reused
+                if output is self.last.passed and self.last.name.startswith(name + "."):
+                    self.last.name = name  # the enclosing module: it runs once where its parts may be reused;
+                    # not one that gives more besides, such as features already pooled, which bypass the tap
                 return output
             layout = layout_of(tensor.shape, self.inputs, self.prefix)
             if layout is None:
