@@ -193,7 +193,7 @@ def test_a_method_that_agrees_with_nothing_is_flagged():
     like = replace(e, attribution=e.attribution + 1)
     entries = tuple(Entry(t, x) for t, x in (("one", e), ("two", like), ("odd", odd)))
     text = Page(render(Comparison(entries, (), e.cost))).text
-    assert re.search(r"suspicion\..* odd \(at most −?0\.\d\d\) agrees with no other method", text)
+    assert re.search(r"opposite orders\. .* odd \(at most −?0\.\d\d\) agrees with no other method", text)
     assert "two (at most" not in text
 
 
