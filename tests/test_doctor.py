@@ -41,7 +41,7 @@ def test_prediction_is_the_models():
     odds = net(x).softmax(1)[0]
     d = examine(net, x)
     assert d.prediction.index == int(odds.argmax())
-    assert d.prediction.probability == pytest.approx(float(odds.max()), rel=1e-5)
+    assert d.prediction.probability == pytest.approx(odds.max().item(), rel=1e-5)
 
 
 def test_layers_are_those_with_a_grid_and_auto_is_one_that_methods_read():

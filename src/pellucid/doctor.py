@@ -92,9 +92,7 @@ class Diagnosis:
     backward_seconds: float | None
 
 
-def examine(
-    model: Model | nn.Module | Callable[[Tensor], Any], images: Any = None, *, progress: bool | None = False
-) -> Diagnosis:
+def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = None) -> Diagnosis:
     """Examines a model with the first of `images`: its layers, which methods work, and what they cost.
 
     Every registered method is tried once, the sampled ones with two samples.
@@ -103,7 +101,6 @@ def examine(
         model: as for `explain`.
         images: as for `explain`; by default a photograph of a cat, or noise for a model that does not say
             how a picture becomes its input.
-        progress: as for `explain`.
 
     Raises:
         ModelError: the model fails on the image.
@@ -147,7 +144,7 @@ def examine(
         prediction=Prediction(best, class_name(wrapped, best, outputs.shape[1]), float(odds[best])),
         layers=layers,
         auto=auto,
-        methods=_verdicts(wrapped, batch, forward, backward, progress),
+        methods=_verdicts(wrapped, batch, forward, backward),
         forward_seconds=forward,
         backward_seconds=backward,
     )
@@ -256,12 +253,10 @@ def _graph_bytes(engine: Engine, inputs: Tensor) -> int | None:
     return sum(kept.values())
 
 
-def _verdicts(
-    model: Model, batch: Batch, forward: float, backward: float | None, progress: bool | None
-) -> tuple[Verdict, ...]:
+def _verdicts(model: Model, batch: Batch, forward: float, backward: float | None) -> tuple[Verdict, ...]:
     methods = [METHODS[name] for name in METHODS]
     requests = [Request.of(method.name, _cheap(method)) for method in methods]
-    outcomes, _ = investigate(model, batch, requests, [None], progress=progress)
+    outcomes, _ = investigate(model, batch, requests, [None], progress=False)
     verdicts = []
     for method, outcome in zip(methods, outcomes, strict=True):
         passes = method.cost(method.settle({}))

@@ -5,7 +5,7 @@ Exit codes: 0 all done, 1 some pictures failed, 2 the request itself was refused
 
 import ctypes
 import importlib.metadata
-import os
+import sys
 import warnings
 from typing import Annotated
 
@@ -56,10 +56,9 @@ def keep_memory() -> None:
     Large blocks are otherwise mapped, zeroed page by page and unmapped every time: SmoothGrad on a CPU takes
     1.3 to 1.8 times as long. Only for our own process: a library must not decide this for its caller.
     """
-    if "CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", {}):
+    if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
         return
-    mallopt = ctypes.CDLL(None).mallopt
     trim_threshold, top_pad, mmap_max = -1, -2, -4  # glibc's malloc.h
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(top_pad, 2**28)
+    libc.mallopt(mmap_max, 0)
+    libc.mallopt(trim_threshold, 2**31 - 1)
+    libc.mallopt(top_pad, 2**28)

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from pellucid.cli import options
-from pellucid.cli.screen import complain, console, passes, plain_errors, print_json, table
+from pellucid.cli.screen import complain, console, passes, plain_errors, print_json, table, waiting
 from pellucid.compare import DEFAULT_METHODS, Comparison, Entry
 from pellucid.compare import compare as compare_all
 from pellucid.engine.cost import Cost
@@ -58,15 +58,16 @@ def compare(
     Example: pellucid compare cat.jpg -m grad-cam -m layer-cam --model torchvision:resnet50
     """
     with plain_errors(debug):
-        specs = list(METHODS) if every else method or list(DEFAULT_METHODS)
-        requests = options.read_requests(specs, layer)
+        asked = list(METHODS) if every else method or list(DEFAULT_METHODS)
+        requests = options.read_requests(asked, layer)
         targets = [options.read_target(text) for text in dict.fromkeys(target or ["predicted"])]
         options.check_folder(out)
         sources = options.pictures_of(pictures)
-        models = [
-            load(spec, weights=weights, random_weights=random_weights, device=device)
-            for spec in dict.fromkeys(model or ["efficientnet-lite0"])
-        ]
+        specs = list(dict.fromkeys(model or ["efficientnet-lite0"]))
+        with waiting(f"loading {', '.join(specs)}", quiet):
+            models = [
+                load(spec, weights=weights, random_weights=random_weights, device=device) for spec in specs
+            ]
         for one in models:
             options.check_question(one, requests, targets)
         readable = [source for source in sources if _readable(source, models)]
@@ -84,7 +85,8 @@ def compare(
             progress=False if quiet else None,
         )
         out.mkdir(parents=True, exist_ok=True)
-        files = [comparison.save(out / name) for name in ("compare.png", "report.html")]
+        with waiting("drawing", quiet):
+            files = [comparison.save(out / name) for name in ("compare.png", "report.html")]
         if json:
             print_json(_report(comparison, readable, files))
         elif not quiet:

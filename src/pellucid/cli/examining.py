@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from pellucid.cli import options
-from pellucid.cli.screen import console, plain_errors, print_json, table
+from pellucid.cli.screen import console, plain_errors, print_json, table, waiting
 from pellucid.doctor import Diagnosis, FeatureLayer, examine
 from pellucid.images import Preprocess
 from pellucid.models import load
@@ -36,8 +36,9 @@ def doctor(
     Every method is tried on one picture.
     """
     with plain_errors(debug):
-        loaded = load(model, weights=weights, random_weights=random_weights, device=device)
-        diagnosis = examine(loaded, picture, progress=None)
+        with waiting(f"examining {model}"):
+            loaded = load(model, weights=weights, random_weights=random_weights, device=device)
+            diagnosis = examine(loaded, picture)
         if json:
             print_json(asdict(diagnosis))
         else:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pellucid.cli import options
 from pellucid.cli.names import file_names, picture_names
-from pellucid.cli.screen import STOPPED, complain, console, passes, plain_errors, print_json, table
+from pellucid.cli.screen import STOPPED, complain, console, passes, plain_errors, print_json, table, waiting
 from pellucid.engine.cost import Cost
 from pellucid.engine.progress import showing
 from pellucid.engine.run import batch_limit
@@ -79,7 +79,8 @@ def explain(
             colormap(cmap)
         options.check_folder(out)
         sources = options.pictures_of(pictures)
-        loaded = load(model, weights=weights, random_weights=random_weights, device=device)
+        with waiting(f"loading {model}", quiet):
+            loaded = load(model, weights=weights, random_weights=random_weights, device=device)
         options.check_question(loaded, requests, targets)
 
         limit = batch_limit(batch_size or "auto", loaded.device)

@@ -3,7 +3,7 @@
 import json
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import typer
@@ -55,6 +55,11 @@ def passes(cost: Cost) -> str:
     '51 forward and 1 backward passes, 2.3 s'
     """
     return f"{cost.forward} forward and {cost.backward} backward passes, {cost.seconds:.1f} s"
+
+
+def waiting(text: str, quiet: bool = False) -> AbstractContextManager[object]:
+    """A spinner on standard error while something of unknown length goes on, where that is a terminal."""
+    return nullcontext() if quiet else Console(stderr=True).status(text)
 
 
 @contextmanager
