@@ -1,5 +1,7 @@
 """Comparisons: agreement, what is refused, several models and targets, and one bill for shared evidence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -77,13 +79,25 @@ def test_a_constant_map_agrees_with_none():
     assert found.tolist() == [[0, 0], [0, pytest.approx(1)]]
 
 
-def test_models_of_different_input_sizes_are_compared_on_what_both_see(photograph):
-    net = small_net()
-    c = pellucid.compare([pictured(net, 24, "a"), pictured(net, 32, "b")], photograph, ["grad-cam"], target=2)
-    assert c.explanations[0].attribution.shape != c.explanations[1].attribution.shape
-    found = c.agreement()
-    assert found.diagonal().tolist() == pytest.approx([1, 1])
-    assert 0.3 < found[0, 1] < 1  # one network, one picture, two resolutions
+def test_models_of_different_input_sizes_are_compared_on_what_all_see(photograph):
+    """Valleys in the picture's own coordinates: alike at one place, opposite as hills, unrelated across."""
+    squashed = pellucid.Preprocess(size=(32, 40), scale_to=(32, 40), fit="squash")
+    models = [
+        pictured(small_net(), 24, "cropped"),
+        *(pellucid.Model(small_net(), preprocess=squashed, name=name) for name in ("across", "down", "back")),
+    ]
+    c = pellucid.compare(models, photograph, ["grad-cam"], target=2)
+    assert len({e.boxes[0] for e in c.explanations}) == 2
+    # Of 80 x 60 pixels one model sees the columns 10 to 70 as 24, the others all as 40.
+    cropped = (10 + 2.5 * (torch.arange(24) + 0.5) - 55).abs().expand(24, 24)
+    whole = (2 * (torch.arange(40) + 0.5) - 55).abs().expand(32, 40)
+    maps = [cropped, whole, torch.arange(32.0)[:, None].expand(32, 40), -whole]
+    entries = [
+        replace(entry, explanation=replace(entry.explanation, attribution=map[None, None].clone()))
+        for entry, map in zip(c.entries, maps, strict=True)
+    ]
+    found = replace(c, entries=tuple(entries)).agreement()
+    assert found[0].tolist() == pytest.approx([1, 1, 0, -1], abs=0.01)
 
 
 # --- refusals --------------------------------------------------------------------------------------------
