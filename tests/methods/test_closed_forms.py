@@ -219,6 +219,7 @@ def test_random_cam_draws_weights_from_minus_one_to_one_by_its_seed() -> None:
     )
     assert torch.equal(first.raw, again.raw)
     assert not torch.allclose(first.raw, other.raw)
+    assert_close(gap.map("random-cam", signed=True, batch_size=1), first.raw, EXACT)
     w = first.details["weights"]
     assert torch.equal(w[0], w[2])
     assert -1 <= w.min() < -0.9
