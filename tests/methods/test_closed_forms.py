@@ -273,9 +273,7 @@ def test_squares_minus_the_squared_mean_is_the_variance() -> None:
 @pytest.mark.parametrize(
     ("method", "samples"), [("smooth-grad", 60), ("smooth-grad-squared", 600), ("var-grad", 600)]
 )
-def test_the_expectation_lies_within_two_standard_errors_as_often_as_it_should(
-    method: str, samples: int
-) -> None:
+def test_the_truth_lies_within_two_standard_errors_as_often_as_it_should(method: str, samples: int) -> None:
     """On a quadratic, gradients under noise are Gaussian: mean a x + b, standard deviation a sigma."""
     x = images(n=1, size=(20, 31))
     net = seeded(Quadratic, x.numel()).double()
