@@ -1,0 +1,440 @@
+"""Properties of the contract, over every method and a zoo of ordinary models.
+
+CAMs are asked for with `signed=True`: rectified maps of untrained models are often empty, and empty maps
+are equal whatever goes wrong.
+"""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import pellucid
+from nets import (
+    BUILDERS,
+    CONVOLUTIONAL,
+    SAMPLED,
+    Around,
+    Lamp,
+    TinyCNN,
+    net,
+    normalise_in_place,
+    pictures,
+    state_of,
+    watched,
+)
+from pellucid.errors import ModelError
+from pellucid.explanation import Explanation
+from zoo import seeded
+
+CAMS = [m.name for m in pellucid.methods() if m.family == "cam"]
+CHEAP_CAMS = ["grad-cam", "grad-cam++", "grad-cam-elementwise", "hirescam", "xgrad-cam", "layer-cam",
+              "eigen-cam", "eigen-grad-cam", "random-cam"]  # fmt: skip
+ALL = [(m.name, {"samples": 3} if m.name in SAMPLED else {"signed": True} if m.name in CAMS else {})
+       for m in pellucid.methods()]  # fmt: skip
+WRAPPED = [("grad-cam", {"smooth": 3, "signed": True}), ("saliency", {"augment": True}),
+           ("hirescam", {"smooth": 3, "smooth_statistic": "variance"}),
+           ("input-x-gradient", {"smooth": 2, "augment": True}),
+           ("layer-cam", {"principal": True, "signed": True})]  # fmt: skip
+methods = pytest.mark.parametrize(("method", "options"), ALL + WRAPPED, ids=lambda v: str(v))
+models = pytest.mark.parametrize("name", BUILDERS)
+
+
+def everything(
+    module: nn.Module, x: torch.Tensor, requests=ALL + WRAPPED, **options
+) -> dict[str, Explanation]:
+    """All methods on one batch; only CAM may refuse a model, where the head is not the one it needs."""
+    comparison = pellucid.compare(module, x, requests, progress=False, **options)
+    assert {refusal.title.split(":")[0] for refusal in comparison.refusals} <= {"cam"}
+    return {entry.title: entry.explanation for entry in comparison.entries}
+
+
+def assert_same(one: dict[str, Explanation], other: dict[str, Explanation], tolerance: float = 1e-9) -> None:
+    assert list(one) == list(other)
+    for title, e in one.items():
+        for a, b in ((e.raw, other[title].raw), (e.attribution, other[title].attribution)):
+            limit = a.abs().amax() * (tolerance if a.dtype == torch.float64 else max(tolerance, 1e-6))
+            assert (a - b).abs().max() <= limit, title
+
+
+# --- what a result is ---------------------------------------------------------------------------------------
+
+
+@models
+def test_every_method_gives_a_finite_signed_map_at_input_resolution(name):
+    x = pictures(name)
+    for title, e in everything(net(name), x).items():
+        n, channels, height, width = x.shape
+        assert e.attribution.dtype == torch.float32, title
+        assert e.attribution.shape in [(n, 1, height, width), (n, channels, height, width)], title
+        assert e.raw.shape[0] == n, title
+        assert e.raw.dtype == torch.float64, title
+        assert e.raw.isfinite().all(), title
+        assert e.attribution.isfinite().all(), title
+        blind = name == "no_grad inside" and not e.layer
+        assert (e.raw != 0).flatten(1).any(1).all() or blind, title  # so that what follows says something
+        if e.stderr is not None:
+            assert e.stderr.shape == e.attribution.shape, title
+            assert (e.stderr >= 0).all(), title
+        assert len(e.labels) == len(e.target) == len(e.score) == len(e.prediction) == n, title
+        assert e.target == [row[0].index for row in e.prediction], title  # the predicted class, by default
+
+
+@models
+def test_batch_equals_singles(name):
+    x = pictures(name)
+    together = everything(net(name), x)
+    for i in range(len(x)):
+        single = everything(net(name), x[i : i + 1])
+        assert_same({title: e[i] for title, e in together.items()}, single)
+
+
+@models
+def test_batch_size_changes_nothing(name):
+    x = pictures(name)
+    assert_same(everything(net(name), x), everything(net(name), x, batch_size=2))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+@pytest.mark.parametrize("name", ["residual", "vit"])
+def test_any_batch_size_changes_nothing(name, batch_size):
+    x = pictures(name, 4)
+    assert_same(everything(net(name), x), everything(net(name), x, batch_size=batch_size))
+
+
+@pytest.mark.parametrize("name", ["residual", "vit", "swin hf", "no_grad inside"])
+def test_each_method_alone_gives_what_it_gives_beside_others(name):
+    x = pictures(name, 2)
+    for title, e in everything(net(name), x).items():
+        alone = pellucid.explain(net(name), x, title, progress=False)
+        assert_same({title: e}, {title: alone})
+        if name != "no_grad inside":  # alone, a layer's gradient needs no second pass there
+            assert (alone.cost.forward, alone.cost.backward) == (e.cost.forward, e.cost.backward), title
+
+
+@models
+def test_auto_is_the_layer_it_names(name):
+    x = pictures(name)
+    for method in ("hirescam", "eigen-cam"):
+        auto = pellucid.explain(net(name), x, method)
+        named = pellucid.explain(net(name), x, method, layer=auto.layer)
+        assert named.layer == auto.layer
+        assert_same({method: auto}, {method: named})
+
+
+@pytest.mark.parametrize("twin", ["module", "functional", "inplace functional", "method"])
+@pytest.mark.parametrize("layer", ["conv1", "bn1", "conv2", "bn2"])
+def test_activations_may_be_written_in_any_way(twin, layer):
+    x = pictures("in-place")
+    requests = [(m, o | {"layer": layer} if m in CAMS else o) for m, o in ALL if m != "cam"]
+    one, other = seeded(TinyCNN).double(), seeded(TinyCNN, twin).double()
+    assert_same(everything(one, x, requests), everything(other, x, requests))
+
+
+def test_a_module_that_is_used_twice_is_explained_where_it_ran_last():
+    module, x = seeded(TinyCNN, "module").double(), pictures("in-place")
+    with torch.no_grad():
+        A = module.relu(module.bn2(module.conv2(module.relu(module.bn1(module.conv1(x))))))
+    e = pellucid.explain(module, x, "hirescam", layer="relu", target=2)
+    expected = (A * module.fc.weight.detach()[2, :, None, None]).sum(1) / A[0, 0].numel()
+    torch.testing.assert_close(e.raw, expected)
+    assert any("runs 2 times" in warning for warning in e.warnings)
+
+
+@pytest.mark.parametrize("size", [(33, 47), (47, 33), (8, 64), (31, 1), (2, 3)])
+def test_odd_and_narrow_pictures(size):
+    module, x = seeded(Lamp).double(), torch.rand(2, 3, *size, dtype=torch.float64)
+    for title, e in everything(module, x).items():
+        assert e.attribution.shape[-2:] == size, title
+
+
+@pytest.mark.parametrize(("layout", "prefix"),
+                         [("NCHW", 0), ("NHWC", 0), ("NTC", 0), ("NTC", 1), ("NTC", 5), ("TNC", 1)])  # fmt: skip
+@pytest.mark.parametrize("place", [(4, 40), (28, 4), (16, 24)])
+def test_evidence_lies_where_the_light_is(layout, prefix, place):
+    patch = 4 if layout in ("NTC", "TNC") else 1
+    module, x = Lamp(layout, prefix, patch).double().eval(), torch.zeros(2, 3, 32, 48, dtype=torch.float64)
+    x[:, :, place[0] : place[0] + 4, place[1] : place[1] + 4] = 1
+    requests = [(m, o | {"layer": "act"} if m in CAMS else o) for m, o in ALL + WRAPPED
+                if not o.get("augment") and not o.get("smooth_statistic")]  # fmt: skip
+    for title, e in everything(module, x, requests, target=0).items():
+        heat = e.attribution.abs().sum(1)
+        for one in heat:
+            y, x_ = divmod(int(one.flatten().argmax()), one.shape[1])
+            assert place[0] <= y < place[0] + 4, title
+            assert place[1] <= x_ < place[1] + 4, title
+
+
+# --- seeds --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method", [*SAMPLED, "random-cam", "saliency:smooth=4", "grad-cam:smooth=4,signed=1"]
+)
+def test_a_seed_fixes_the_draws_and_another_changes_them(method):
+    x = pictures("in-place")
+    first, again, other = (pellucid.explain(net("residual"), x, method, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(first.raw, again.raw)
+    assert not torch.equal(first.raw, other.raw)
+    assert first.seed == 3
+
+
+def test_the_global_random_state_has_no_say():
+    x = pictures("in-place")
+    torch.manual_seed(1)
+    first = everything(net("residual"), x)
+    torch.manual_seed(2)
+    assert_same(first, everything(net("residual"), x), tolerance=0)
+
+
+def test_a_model_that_draws_numbers_gives_the_same_map_for_the_same_seed():
+    module = Around(seeded(TinyCNN).double(), before=lambda x: x + torch.randn_like(x))
+    x = pictures("in-place")
+    first, again, other = (pellucid.explain(module, x, "hirescam", seed=s) for s in (0, 0, 1))
+    assert torch.equal(first.raw, again.raw)
+    assert not torch.equal(first.raw, other.raw)
+
+
+# --- nothing is changed -------------------------------------------------------------------------------------
+
+
+@models
+def test_nothing_a_user_owns_is_changed(name):
+    module, x = BUILDERS[name]().double(), pictures(name)
+    parameters = list(module.parameters())
+    parameters[0].grad = torch.ones_like(parameters[0])
+    parameters[-1].requires_grad_(False)
+    module.register_forward_hook(lambda *_: None)
+    np.random.seed(1)
+    before = state_of(module, x)
+    everything(module, x)
+    after = state_of(module, x)
+    assert {key for key in before if before[key] != after[key]} == set()
+
+
+class Breaks(nn.Module):
+    """Fails in its forward or backward pass, after hooks and modes were set."""
+
+    def __init__(self, error: BaseException, when: str) -> None:
+        super().__init__()
+        self.net, self.error, self.when, self.calls = seeded(TinyCNN).double(), error, when, 0
+
+    def forward(self, x):
+        error, when = self.error, self.when
+        self.calls += 1
+        y = self.net(x)
+        if when == "forward" or (when == "third forward" and self.calls == 3):
+            raise error
+
+        class Breaking(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, y):
+                return y.clone()
+
+            @staticmethod
+            def backward(ctx, g):
+                raise error
+
+        return Breaking.apply(y) if when == "backward" else y
+
+
+@pytest.mark.parametrize("when", ["forward", "third forward", "backward"])
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), SystemExit()], ids=repr)
+@pytest.mark.parametrize("method", ["grad-cam", "smooth-grad:samples=30", "saliency:smooth=30"])
+def test_nothing_is_changed_when_the_model_fails_or_the_user_stops(when, error, method):
+    if when == "third forward" and method == "grad-cam":
+        pytest.skip("runs once")
+    module, x = Breaks(error, when).train(), pictures("in-place")
+    before = state_of(module, x)
+    expected = ModelError if isinstance(error, RuntimeError) else type(error)
+    with pytest.raises(expected, match="broken" if isinstance(error, RuntimeError) else None):
+        pellucid.explain(module, x, method, batch_size=4)
+    after = state_of(module, x)
+    assert {key for key in before if before[key] != after[key]} == set()
+
+
+def test_a_user_input_survives_a_model_that_normalises_in_place():
+    module, x = Around(seeded(TinyCNN).double(), before=normalise_in_place), pictures("in-place")
+    kept = x.clone()
+    clean = Around(seeded(TinyCNN).double(), before=lambda x: (x - 0.5) / 0.25)
+    assert_same(everything(module, x), everything(clean, x))
+    assert torch.equal(x, kept)
+
+
+# --- under the user's own modes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["in-place", "vit", "swin timm"])
+@pytest.mark.parametrize(
+    "mode",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16),
+     lambda: torch.autograd.set_detect_anomaly(True, check_nan=False), torch.enable_grad],
+    ids=["no_grad", "inference_mode", "autocast", "anomaly", "enable_grad"],
+)  # fmt: skip
+def test_a_callers_mode_makes_no_difference(name, mode):
+    x = pictures(name).float()
+    module = BUILDERS[name]()
+    expected = everything(module, x)
+    with mode():
+        before = state_of(module)["settings"]
+        found = everything(module, x)
+        assert state_of(module)["settings"] == before
+    assert_same(expected, found, tolerance=0)
+
+
+@pytest.mark.parametrize("name", ["in-place", "vit"])
+def test_an_input_made_in_inference_mode_is_explained(name):
+    with torch.inference_mode():
+        x = pictures(name)
+    assert_same(everything(net(name), pictures(name)), everything(net(name), x), tolerance=0)
+
+
+def test_frozen_parameters_make_no_difference():
+    x = pictures("frozen")
+    assert_same(everything(net("in-place"), x), everything(net("frozen"), x), tolerance=0)
+
+
+def test_a_model_in_train_mode_is_explained_in_evaluation_mode():
+    x = pictures("train mode")
+    module = BUILDERS["train mode"]().double()
+    expected = everything(BUILDERS["train mode"]().double().eval(), x)
+    statistics = module[0].bn1.running_mean.clone()
+    assert_same(expected, everything(module, x), tolerance=0)
+    assert all(child.training for child in module[1:].modules())
+    assert torch.equal(module[0].bn1.running_mean, statistics)
+
+
+def test_an_input_that_asks_for_gradients_gets_none():
+    x = pictures("in-place").requires_grad_()
+    for title, e in everything(net("in-place"), x).items():
+        assert x.grad is None, title
+        assert not (e.raw.requires_grad or e.attribution.requires_grad or e.score.requires_grad), title
+
+
+# --- precision ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["in-place", "nhwc", "vit", "swin timm", "vit hf"])
+def test_half_precision_models_are_explained(name, dtype):
+    module, x = BUILDERS[name]().to(dtype), pictures(name)
+    full = everything(BUILDERS[name]().float(), x.float(), [("hirescam", {})], target=1)
+    for title, e in everything(module, x, target=1).items():
+        assert e.precision == str(dtype).removeprefix("torch."), title
+        assert e.raw.isfinite().all(), title
+        assert e.attribution.dtype == torch.float32, title
+        if e.method == "hirescam" and not e.options.get("smooth"):
+            a, b = e.raw.flatten(), full["hirescam"].raw.flatten()
+            assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 0.99, title
+
+
+@pytest.mark.parametrize("name", ["in-place", "vit", "swin hf"])
+def test_bfloat16_runs_where_asked_and_says_so(name):
+    module, x = BUILDERS[name](), pictures(name).float()
+    low = everything(module, x, target=1, precision="bfloat16")
+    for title, e in everything(module, x, target=1).items():
+        assert e.precision == "float32"
+        assert low[title].precision == "bfloat16"
+        assert low[title].raw.isfinite().all()
+    assert not torch.equal(low["hirescam:signed=True"].raw, e.raw)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_float64_agrees_with_float32(name):
+    x = pictures(name)
+    low = everything(BUILDERS[name]().float(), x.float(), target=0, requests=ALL)
+    for title, e in everything(net(name), x, target=0, requests=ALL).items():
+        if "eigen" in title:
+            continue  # its direction is as ill-conditioned as two close singular values
+        scale = e.raw.abs().max()
+        assert (e.raw - low[title].raw).abs().max() <= 1e-3 * scale, title
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+
+@methods
+def test_nothing_of_a_pass_outlives_it(method, options):
+    module, x, seen = seeded(TinyCNN).double(), pictures("in-place"), []
+    for child in module.modules():
+        child.register_forward_hook(lambda m, args, out: seen.extend(map(weakref.ref, (*args, out))))
+    gc.collect()
+    gc.disable()
+    try:
+        e = pellucid.explain(module, x, method, progress=False, **options)
+        alive = [ref() for ref in seen if ref() is not None]
+    finally:
+        gc.enable()
+    assert seen
+    assert not alive
+    assert e.raw.grad_fn is None
+
+
+# --- passes, counted by the model itself --------------------------------------------------------------------
+
+
+def test_nine_cams_cost_one_forward_and_one_backward():
+    module, counter = watched(seeded(TinyCNN).double())
+    x = pictures("in-place")
+    comparison = pellucid.compare(module, x, CHEAP_CAMS)
+    assert not comparison.refusals
+    assert (counter.forward, counter.backward) == ([3], [3])
+    assert (comparison.cost.forward, comparison.cost.backward) == (3, 3)
+
+
+def test_all_methods_that_read_the_picture_itself_cost_one_forward_and_one_backward():
+    module, counter = watched(seeded(TinyCNN).double())
+    requests = [m for m, _ in ALL if m not in SAMPLED]
+    comparison = pellucid.compare(module, pictures("in-place"), requests)
+    assert len(comparison) == len(requests)
+    assert (counter.forward, counter.backward) == ([3], [3])
+
+
+def test_several_layers_cost_one_forward_and_one_backward():
+    module, counter = watched(seeded(TinyCNN).double())
+    requests = [
+        (m, {"layer": layer}) for m in CHEAP_CAMS for layer in ("net.conv1", ["net.bn1", "net.conv2"], "auto")
+    ]
+    pellucid.compare(module, pictures("in-place"), requests)
+    assert (counter.forward, counter.backward) == ([3], [3])
+
+
+def test_two_targets_cost_one_forward_and_two_backward():
+    module, counter = watched(seeded(TinyCNN).double())
+    comparison = pellucid.compare(module, pictures("in-place"), CHEAP_CAMS, targets=[None, 2])
+    assert len(comparison) == 2 * len(CHEAP_CAMS)
+    assert (counter.forward, counter.backward) == ([3], [3, 3])
+    assert (comparison.cost.forward, comparison.cost.backward) == (3, 6)
+
+
+def test_kin_of_smooth_grad_share_their_samples():
+    module, counter = watched(seeded(TinyCNN).double())
+    requests = [(m, {"samples": 6}) for m in SAMPLED]
+    comparison = pellucid.compare(module, pictures("in-place", 1), requests)
+    assert (sum(counter.forward), sum(counter.backward)) == (7, 6)
+    assert [e.cost.forward for e in comparison.explanations] == [7, 7, 7]  # what each had cost alone
+
+
+@methods
+@pytest.mark.parametrize("target", [None, 1, [0, 1, 2]], ids=["predicted", "given", "per image"])
+@pytest.mark.parametrize("batch_size", ["auto", 2])
+def test_the_cost_told_is_the_cost_announced_and_the_cost_counted(method, options, target, batch_size):
+    module, counter = watched(seeded(TinyCNN).double())
+    x = pictures("in-place")
+    e = pellucid.explain(module, x, method, target=target, batch_size=batch_size, **options)
+    entry = next(m for m in pellucid.methods() if m.name == method)
+    forward, backward = entry.cost(entry.settle(options))
+    assert (e.cost.forward, e.cost.backward) == (3 * forward, 3 * backward)
+    assert (sum(counter.forward), sum(counter.backward)) == (3 * forward, 3 * backward)
+    assert e.cost.seconds > 0
+    limit = 8 if batch_size == "auto" else batch_size
+    assert max(counter.forward) <= limit
+
+
+def test_a_model_without_a_graph_of_its_own_is_counted_too():
+    module, counter = watched(BUILDERS["no_grad inside"]().double())
+    e = pellucid.explain(module, pictures("in-place"), "grad-cam", layer="net.conv1")
+    assert (e.cost.forward, e.cost.backward) == (sum(counter.forward), sum(counter.backward))
