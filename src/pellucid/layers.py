@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pellucid.errors import InvalidType, InvalidValue, ModelError
+from pellucid.errors import InvalidValue, ModelError
 
 MOST_PREFIX_TOKENS = 16
 
@@ -137,21 +137,17 @@ def with_first_tensor(output: Any, tensor: Tensor) -> Any:
 LayerSpec = str | nn.Module | Sequence[str | nn.Module]
 
 
-def layer_name(module: nn.Module, layer: object) -> str:
+def layer_name(module: nn.Module, layer: str | nn.Module) -> str:
     """The dotted name of a layer given as a name or as the module itself.
 
     Raises:
         InvalidValue: the model has no such layer; the message lists the closest names.
-        InvalidType: something that is neither a name nor a module.
     """
     if isinstance(layer, nn.Module):
         for name, candidate in module.named_modules():
             if candidate is layer and name:
                 return str(name)
         raise InvalidValue(f"layer must be a module inside the model; this {type(layer).__name__} is not.")
-    if not isinstance(layer, str):
-        came = type(layer).__name__
-        raise InvalidType(f"layer must be 'auto', a dotted name, a module, or a list of these; got {came}.")
     names: list[str] = [name for name, _ in module.named_modules() if name]
     if layer not in names:
         close = difflib.get_close_matches(layer, names, n=4, cutoff=0.3)
@@ -164,7 +160,7 @@ def layer_names(module: nn.Module, layer: LayerSpec) -> tuple[str, ...]:
     """The layers a `layer=` option names: 'auto' stands for itself; a list, or commas, for several."""
     if isinstance(layer, str):
         layer = [part.strip() for part in layer.split(",")]
-    layers = list(layer) if isinstance(layer, (list, tuple)) else [layer]
+    layers = [layer] if isinstance(layer, nn.Module) else list(layer)
     if not layers:
         raise InvalidValue("layer must name at least one layer; got an empty list.")
     return tuple("auto" if name == "auto" else layer_name(module, name) for name in layers)

@@ -47,6 +47,12 @@ class Option:
             InvalidValue, InvalidType: naming the option, what it takes and what came.
         """
         if self.type is LayerOption:
+            for part in value if isinstance(value, (list, tuple)) else [value]:
+                if not isinstance(part, (str, nn.Module)):
+                    came = type(part).__name__
+                    raise InvalidType(
+                        f"{self.name} must be 'auto', a dotted name, a module, or a list of these; got {came}."
+                    )
             return value
         if get_origin(self.type) is Literal:
             if value not in get_args(self.type):
