@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from zoo import ResidualNet, seeded
 
@@ -29,8 +29,8 @@ class TinyCNN(nn.Module):
         self.relu = {
             "inplace": nn.ReLU(inplace=True),
             "module": nn.ReLU(),
-            "functional": F.relu,
-            "inplace functional": F.relu_,
+            "functional": functional.relu,
+            "inplace functional": functional.relu_,
             "method": Tensor.relu_,
         }[relu]
         for bn in (self.bn1, self.bn2):
@@ -69,7 +69,7 @@ class ChannelsLast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x).permute(0, 2, 3, 1)
-        x = self.norm(x + self.down(F.gelu(self.up(x))))
+        x = self.norm(x + self.down(functional.gelu(self.up(x))))
         return self.fc(x.mean((1, 2)))
 
 
@@ -85,8 +85,8 @@ class DenseCat(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for conv in self.grow:
-            x = torch.cat([x, conv(F.relu(x))], 1)
-        return self.fc(F.relu(self.bn(x), inplace=True).mean((2, 3)))
+            x = torch.cat([x, conv(functional.relu(x))], 1)
+        return self.fc(functional.relu(self.bn(x), inplace=True).mean((2, 3)))
 
 
 class SquaredReLU(nn.Module):
@@ -112,7 +112,7 @@ class Lamp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
-        tokens = F.pad(x.flatten(2).permute(2, 0, 1), (0, 0, 0, 0, self.prefix, 0))  # (T, N, K)
+        tokens = functional.pad(x.flatten(2).permute(2, 0, 1), (0, 0, 0, 0, self.prefix, 0))  # (T, N, K)
         match self.layout:
             case "NCHW":
                 pooled = self.act(x).mean((2, 3))

@@ -151,8 +151,9 @@ def test_odd_and_narrow_pictures(size):
         assert e.attribution.shape[-2:] == size, title
 
 
-@pytest.mark.parametrize(("layout", "prefix"),
-                         [("NCHW", 0), ("NHWC", 0), ("NTC", 0), ("NTC", 1), ("NTC", 5), ("TNC", 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("layout", "prefix"), [("NCHW", 0), ("NHWC", 0), ("NTC", 0), ("NTC", 1), ("NTC", 5), ("TNC", 1)]
+)
 @pytest.mark.parametrize("place", [(4, 40), (28, 4), (16, 24)])
 def test_evidence_lies_where_the_light_is(layout, prefix, place):
     patch = 4 if layout in ("NTC", "TNC") else 1
@@ -311,7 +312,7 @@ def test_an_input_that_asks_for_gradients_gets_none():
     x = pictures("in-place").requires_grad_()
     for title, e in everything(net("in-place"), x).items():
         assert x.grad is None, title
-        assert not (e.raw.requires_grad or e.attribution.requires_grad or e.score.requires_grad), title
+        assert not any(t.requires_grad for t in (e.raw, e.attribution, e.score)), title
 
 
 # --- precision ----------------------------------------------------------------------------------------------
