@@ -49,9 +49,9 @@ class Option:
         if self.type is LayerOption:
             for part in value if isinstance(value, (list, tuple)) else [value]:
                 if not isinstance(part, (str, nn.Module)):
-                    came = type(part).__name__
                     raise InvalidType(
-                        f"{self.name} must be 'auto', a dotted name, a module, or a list of these; got {came}."
+                        f"{self.name} must be 'auto', a dotted name, a module, or a list of these; "
+                        f"got {type(part).__name__}."
                     )
             return value
         if get_origin(self.type) is Literal:
