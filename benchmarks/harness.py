@@ -54,7 +54,7 @@ def main(groups: Callable[[], Mapping[str, Jobs]]) -> None:
         return
     lines = [
         f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}, float32; "
-        f"median (min to max) of {options.runs} runs by turns; MB: peak memory over the process before the job.",
+        f"median (min to max) of {options.runs} runs by turns; MB: peak memory above that before the job.",
         "",
         "| work | library | seconds | ratio to ours | + MB |",
         "|---|---|---|---|---|",

@@ -5,7 +5,9 @@
 """
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -181,9 +183,8 @@ class Model:
         if self.labels is None or not 0 <= index < len(self.labels):
             return f"class {index}"
         whole = self.labels[index]
-        short = whole.split(",")[0].strip()
-        alike = sum(label.split(",")[0].strip() == short for label in self.labels)
-        return short if short and alike == 1 else whole
+        short = _synonyms(whole)[0]
+        return short if short and _first_names(self.labels)[short] == 1 else whole
 
     def class_index(self, target: SupportsIndex | str) -> int:
         """The class meant by an index, a whole label, or one of its synonyms; upper and lower case are one.
@@ -316,6 +317,12 @@ def _shown(image: Float[Tensor, "C H W"]) -> Picture:
 
 def _synonyms(label: str) -> list[str]:
     return [part.strip() for part in label.split(",")]
+
+
+@lru_cache(maxsize=8)
+def _first_names(labels: tuple[str, ...]) -> Counter[str]:
+    """How many classes have each first synonym."""
+    return Counter(_synonyms(label)[0] for label in labels)
 
 
 def _folded(name: str) -> str:
