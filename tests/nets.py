@@ -1,10 +1,12 @@
 """A zoo of small but ordinary networks, and what is needed to watch them being explained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -266,6 +268,16 @@ def pictures(name: str, n: int = 3, seed: int = 1) -> Tensor:
     size = (32, 32) if name in FIXED_SIZE else (33, 47)
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(n, channels, *size, dtype=torch.float64, generator=generator)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """As users run it: without the tests' checks of annotations, which would refuse wrong types first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 # --- everything that must stay as it is --------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeGuard
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -178,7 +179,7 @@ def investigate(
             for i, (t, request) in enumerate(asked):
                 if i in errors:
                     continue
-                about = output or request.method.output
+                about = request.method.output if output is None else output
                 if (t, about) not in probes:
                     probes[t, about] = base.about(_some(targets[t], start, stop), about)
                 try:
@@ -217,7 +218,7 @@ def _some(target: Target, start: int, stop: int) -> Target:
 
 
 def _is_list(target: Target) -> TypeGuard[Sequence[OneTarget] | Tensor]:
-    return isinstance(target, (list, tuple)) or (isinstance(target, Tensor) and target.ndim > 0)
+    return isinstance(target, (list, tuple)) or (isinstance(target, Tensor | np.ndarray) and target.ndim > 0)
 
 
 def _examine(probe: Probe, request: Request) -> Part:

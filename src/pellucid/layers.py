@@ -9,6 +9,7 @@ import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -53,6 +54,7 @@ class Layout:
         return f"{self.kind} {self.grid[0]}x{self.grid[1]}{tokens}"
 
 
+@lru_cache(maxsize=4096)
 def layout_of(shape: torch.Size, inputs: torch.Size, prefix: int | None = None) -> Layout | None:
     """The layout of an output of `shape` for inputs (N, C, H, W), or None if it holds no grid.
 

@@ -115,7 +115,7 @@ class Probe:
     def value(self) -> Float[Tensor, " N"]:
         """The explained number of each sample, outside the graph."""
         with torch.no_grad():
-            return self._finite(self.score(self.raw))
+            return self._checked(self.score(self.raw))
 
     # Evidence
 
@@ -135,7 +135,7 @@ class Probe:
         """The gradients of the pass that kept `layer` (None: the input): one backward for all it kept."""
         taken = self._capture((layer,) if layer else (), layer is None)
         if taken not in self._gradients:
-            score = self._finite(self.score(taken.raw))
+            score = self._checked(self.score(taken.raw))
             if not score.requires_grad and taken.leaf is None:
                 # The model switches gradients off inside: build the graph from the input on instead.
                 self._captures.remove(taken)
@@ -201,7 +201,11 @@ class Probe:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"The model's gradients cannot be computed: {reason}") from error
 
-    def _finite(self, score: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    def _checked(self, score: Float[Tensor, " scores"]) -> Float[Tensor, " N"]:
+        if len(score) != len(self.inputs):
+            raise InvalidValue(
+                f"There must be one score per image: {len(self.inputs)} images, {len(score)} scores."
+            )
         bad = (~score.detach().isfinite()).nonzero()[:, 0].tolist()
         if bad:
             layer = first_nonfinite(self.engine, self.inputs)

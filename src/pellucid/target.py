@@ -7,10 +7,12 @@ are known it is resolved to a `Score`, which stays fixed however the images are 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, SupportsIndex, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import InvalidType, InvalidValue
@@ -32,8 +34,8 @@ class Contrast:
     b: int | str
 
 
-OneTarget = int | str | Contrast | None
-Target = OneTarget | Callable[[Any], Tensor] | Sequence[OneTarget] | Tensor
+OneTarget = SupportsIndex | str | Contrast | None
+Target = OneTarget | Callable[[Any], Tensor] | Sequence[OneTarget] | Tensor | NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def _called(function: Callable[[Any], Tensor], raw: Any) -> Tensor:
 
 
 def _per_image(target: Any, n: int) -> list[OneTarget]:
-    if isinstance(target, Tensor):
+    if isinstance(target, Tensor | np.ndarray):
+        target = torch.as_tensor(target)
         if target.is_floating_point() or target.ndim > 1:
             raise InvalidType(
                 f"A target tensor must hold one whole class index per image; got {target.dtype} "

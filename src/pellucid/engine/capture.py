@@ -79,7 +79,7 @@ def capture(
         ModelError: a layer that was not reached or holds no grid; no layer found for "auto"; a model
             that is no nn.Module.
     """
-    keeper = Keeper(inputs, layers, engine.auto_layers.get(inputs.shape[1:]))
+    keeper = Keeper(inputs, layers, engine.auto_layers.get(inputs.shape[1:]), whole_graph)
     leaf = inputs.detach().requires_grad_() if whole_graph else inputs.detach()
     with (
         engine.making(forward=len(inputs)) as charge,
@@ -102,8 +102,10 @@ class Keeper:
     maps that went into the last attention win.
     """
 
-    def __init__(self, inputs: Float[Tensor, "N C H W"], layers: Sequence[str], auto: str | None) -> None:
-        self.inputs = inputs.shape
+    def __init__(
+        self, inputs: Float[Tensor, "N C H W"], layers: Sequence[str], auto: str | None, whole_graph: bool
+    ) -> None:
+        self.inputs, self.whole_graph = inputs.shape, whole_graph
         self.finding = "auto" in layers and auto is None
         self.auto = auto
         self.names = {auto if name == "auto" else name for name in layers} - {None}
@@ -181,7 +183,10 @@ class Keeper:
             layout = layout_of(tensor.shape, self.inputs, self.prefix)
             if layout is None:
                 return output
-            self.last = make_tap(name, layout, tensor, 1)
+            # Unless a gradient further up is wanted (the input's, another layer's, that of the layer before
+            # the attention), only the last is read: each begins the graph anew and lets go what was before.
+            attached = self.whole_graph or self.names or layout.prefix
+            self.last = make_tap(name, layout, tensor if attached else tensor.detach(), 1)
             return with_first_tensor(output, self.last.passed)
 
         return watch

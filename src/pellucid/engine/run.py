@@ -126,7 +126,7 @@ class Engine:
                 stack.enter_context(evaluating(model.network))
             stack.enter_context(unfused_attention())
             stack.enter_context(torch.random.fork_rng(devices=accelerators))
-            torch.manual_seed(seed)
+            torch.manual_seed(seed % 2**63)
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             low = self.precision == "bfloat16"
