@@ -42,7 +42,7 @@ def explanation(attribution, **changes):
         "method": "grad-cam",
         "options": {"layer": "auto"},
         "attribution": attribution,
-        "raw": attribution[:, 0].clone(),
+        "raw": (attribution if attribution.shape[1] > 1 else attribution[:, 0]).clone(),
         "target": [281] * count,
         "labels": ["tabby"] * count,
         "score": torch.arange(count, dtype=torch.float32),
@@ -95,10 +95,13 @@ def test_channels_are_summed_with_their_sign_or_the_strongest_taken():
     assert e.heatmap(reduce="max-abs", sign="negative", percentile=100.0).tolist() == [[[1.0, 0.0]]]
 
 
-def test_maps_per_channel_are_clipped_at_the_99th_percentile_and_others_are_not():
+@pytest.mark.parametrize("channels", [1, 3])
+def test_maps_of_pixels_are_clipped_at_the_99th_percentile_and_those_of_layers_are_not(channels):
     values = torch.arange(1.0, 1001.0).reshape(1, 1, 20, 50)
     assert explanation(values).heatmap().flatten()[-2] == pytest.approx(0.999)
-    clipped = explanation(values.repeat(1, 3, 1, 1)).heatmap().flatten()
+    values = values.repeat(1, channels, 1, 1)
+    clipped = explanation(values, raw=values).heatmap().flatten()
+    values = values[:, 0]
     expected = (values.flatten().numpy() / np.percentile(np.arange(1, 1001), 99)).clip(max=1)
     np.testing.assert_allclose(clipped, expected, rtol=1e-6)
 

@@ -1,6 +1,7 @@
 """Rendering: colours where the evidence is, pictures at their own size, grids and pages that are whole."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def explanation(values, **changes):
         "method": "grad-cam",
         "options": {},
         "attribution": attribution,
-        "raw": attribution,
+        "raw": attribution if attribution.shape[1] > 1 else attribution[:, 0],
         "target": [1] * count,
         "labels": ["cat"] * count,
         "score": torch.full((count,), -0.5),
@@ -255,7 +256,7 @@ def test_map_with_evidence_only_against_says_so():
     assert "only against" in views.cell(explanation(values)).caption
 
 
-def test_maps_per_channel_stand_alone_and_others_lie_over_the_picture():
+def test_maps_of_pixels_stand_alone_and_those_of_layers_lie_over_the_picture():
     smooth, fine = explanation(one_hot(4, 4)[None, None]), explanation(torch.rand(1, 3, 18, 18))
     assert pixels(smooth.view())[10, 10].tolist() == [100, 100, 100]
     np.testing.assert_array_equal(pixels(fine.view()), pixels(fine.map()))
@@ -265,6 +266,17 @@ def test_signed_cells_carry_a_colour_bar_and_others_none():
     values = one_hot(4, 4)[None, None] * 3
     assert views.cell(explanation(values)).limit is None
     assert views.cell(explanation(-values)).limit == 3
+
+
+def test_of_one_picture_model_and_target_the_maps_follow_in_lines_of_four():
+    one = explanation(one_hot(4, 4)[None, None])
+    five = [replace(one, method=f"m{i}") for i in range(5)]
+    two_lines = views.sheet(five, cell_size=100)
+    gap = 100 // 18
+    assert two_lines.width == 4 * 100 + 3 * gap + 2 * gap
+    assert two_lines.height > 1.7 * views.sheet(five[:3], cell_size=100).height
+    two_targets = views.sheet([*five, *(replace(e, labels=["dog"]) for e in five)], cell_size=100)
+    assert two_targets.width < two_lines.width  # two columns: methods go down
 
 
 # --- grids -----------------------------------------------------------------------------------------------

@@ -22,7 +22,15 @@ from pellucid.model import Model
 from pellucid.render.scale import merge_channels
 from pellucid.target import Output, Target
 
-DEFAULT_METHODS = ("grad-cam", "grad-cam++", "layer-cam", "hirescam", "input-x-gradient", "smooth-grad")
+DEFAULT_METHODS = (
+    "grad-cam",
+    "grad-cam++",
+    "layer-cam",
+    "eigen-cam",
+    "saliency",
+    "input-x-gradient",
+    "smooth-grad",
+)
 """What is compared unless asked otherwise: the CAMs people use, and two views of the input's gradient."""
 
 _SIDE = 224  # pixels of the longer side of a picture on which maps of different sizes are compared

@@ -100,8 +100,8 @@ class Explanation:
            magnitude, `"max-abs"`).
         2. `sign` picks the evidence `"positive"` (for), `"negative"` (against) or `"absolute"` (both).
         3. Magnitudes are divided by the largest and clipped at 1; the largest is the `percentile` of the
-           image's magnitudes: 100 for maps of one channel, 99 for maps per colour channel, whose single
-           extreme pixels would darken all others; of all N images together with `shared`; or `vmax`.
+           image's magnitudes: 100 for maps of a layer, 99 for maps of the input's pixels, whose single
+           extreme ones would darken all others; of all N images together with `shared`; or `vmax`.
         4. Nothing is shifted: a map without such evidence is zeros, a constant positive one is ones.
 
         Raises:
@@ -135,7 +135,7 @@ class Explanation:
         self, merged: Tensor, percentile: float | None, *, shared: bool, vmax: float | None
     ) -> Tensor:
         if percentile is None:
-            percentile = 99.0 if self.per_channel else 100.0
+            percentile = 99.0 if self.per_pixel else 100.0
         return scale.limits(merged, percentile=percentile, shared=shared, vmax=vmax)
 
     @property
@@ -149,9 +149,9 @@ class Explanation:
         ]
 
     @property
-    def per_channel(self) -> bool:
-        """Whether the map tells colour channels apart, as gradients at the input do."""
-        return self.attribution.shape[1] > 1
+    def per_pixel(self) -> bool:
+        """Whether the formula speaks of the input's own pixels, as gradients do: such maps are grainy."""
+        return self.raw.ndim == 4
 
     def bounding_box(self, index: int = 0, *, share: float = 0.5) -> Box | None:
         """The smallest box, in picture pixels, of the strongest pixels that hold `share` of the evidence.
@@ -203,7 +203,7 @@ class Explanation:
     def map(self, index: int = 0, *, cmap: str | None = None, signed: bool | None = None) -> Image.Image:
         """The evidence alone, on the canvas of its picture: for maps too fine to lie over it.
 
-        Options as of `overlay`; maps per colour channel without evidence against are drawn in inferno.
+        Options as of `overlay`; maps of the input's pixels without evidence against are drawn in inferno.
         """
         signed = self.has_negative(index) if signed is None else signed
         values, rgb, box = self._shown(index, signed)
@@ -211,7 +211,7 @@ class Explanation:
 
     def default_cmap(self, signed: bool) -> str:
         """The colour map of a map that stands alone."""
-        return heat.SIGNED if signed else heat.FINE if self.per_channel else heat.HEAT
+        return heat.SIGNED if signed else heat.FINE if self.per_pixel else heat.HEAT
 
     def masked(self, index: int = 0, *, share: float = 0.5, fill: heat.Fill = "dim") -> Image.Image:
         """The picture where the top `share` of the evidence is; the rest `"dim"`, `"grey"` or `"blur"`."""
@@ -230,8 +230,8 @@ class Explanation:
         return heat.boxed(self[index].pictures[0].rgb, self.bounding_box(index, share=share))
 
     def view(self, index: int = 0) -> Image.Image:
-        """The picture that suits the map: an overlay, or the map alone if it tells colour channels apart."""
-        return self.map(index) if self.per_channel else self.overlay(index)
+        """The picture that suits the map: an overlay, or the map alone if it is one of pixels."""
+        return self.map(index) if self.per_pixel else self.overlay(index)
 
     def has_negative(self, index: int = 0) -> bool:
         """Whether the image's map has evidence against the target."""

@@ -113,6 +113,14 @@ def prefix_tokens(module: nn.Module) -> int | None:
     return count if isinstance(count, int) else None
 
 
+def quantised_layer(module: object) -> str | None:
+    """The first layer that computes with integers, in torch's own quantisation: it has no gradient."""
+    if not isinstance(module, nn.Module):
+        return None
+    kinds = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
+    return next((n for n, child in module.named_modules() if type(child).__module__.startswith(kinds)), None)
+
+
 def first_tensor(output: Any) -> Tensor | None:
     """The tensor of a layer's output: itself, or the first in a tuple, mapping or ModelOutput."""
     if isinstance(output, Tensor):

@@ -87,21 +87,22 @@ class Model:
 
     @property
     def is_module(self) -> bool:
-        """Whether there is an `nn.Module` to look into, rather than a plain callable."""
-        return isinstance(self.module, nn.Module)
+        """Whether there is an `nn.Module` whose layers can be looked into."""
+        return isinstance(self.module, nn.Module) and not isinstance(self.module, torch.jit.ScriptModule)
 
     @property
     def network(self) -> nn.Module:
         """The `nn.Module` to look into.
 
         Raises:
-            ModelError: the model is a plain callable.
+            ModelError: the model is a plain callable, or a TorchScript module, which lets no one look in.
         """
-        if isinstance(self.module, nn.Module):
+        if isinstance(self.module, nn.Module) and self.is_module:
             return self.module
+        kind = "a TorchScript module" if isinstance(self.module, nn.Module) else "a plain callable"
         raise ModelError(
             "This method reads the model's layers, so the model must be an nn.Module; "
-            f"got {self.name}, a plain callable. Gradient methods need only a differentiable one."
+            f"got {self.name}, {kind}. Gradient methods need only a differentiable one."
         )
 
     @property

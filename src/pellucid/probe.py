@@ -16,10 +16,15 @@ from torch import Tensor
 from pellucid.engine.capture import Capture, Tap, capture, first_nonfinite
 from pellucid.engine.run import Charge, Engine, out_of_memory
 from pellucid.errors import InvalidValue, ModelError
+from pellucid.layers import quantised_layer
 from pellucid.model import outputs_of
 from pellucid.target import Output, Score, Target, resolve
 
 T = TypeVar("T")
+INDEPENDENT = (
+    "The score does not depend on the input through differentiable operations (a detached output, no_grad "
+    "inside the model, integer weights): gradients cannot explain it."
+)
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ class Probe:
         """dS/dx, of the same shape as the input."""
         gradient = self.gradients(None)[1]
         if gradient is None:
-            raise ModelError("The input's gradient was not kept.")
+            raise ModelError(INDEPENDENT)
         return gradient
 
     def gradients(self, layer: str | None) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -188,9 +193,11 @@ class Probe:
         self, taken: Capture, score: Float[Tensor, " N"]
     ) -> tuple[dict[str, Tensor], Tensor | None, Charge]:
         if not score.requires_grad:
+            raise ModelError(INDEPENDENT)
+        if quantised := quantised_layer(self.engine.model.module):
             raise ModelError(
-                "The score does not depend on the input through differentiable operations (a detached "
-                "output, no_grad inside the model, integer weights): gradients cannot explain it."
+                f"The model's layer {quantised!r} is quantised and has no gradient: explain the model it was "
+                "made of, or use a method without gradients."
             )
         try:
             with self.engine.making(backward=len(self.inputs)) as charge:
@@ -206,11 +213,21 @@ class Probe:
             raise InvalidValue(
                 f"There must be one score per image: {len(self.inputs)} images, {len(score)} scores."
             )
-        bad = (~score.detach().isfinite()).nonzero()[:, 0].tolist()
-        if bad:
+        self.refuse_nonfinite("The score", score[:, None])
+        return score
+
+    def refuse_nonfinite(self, what: str, values: Float[Tensor, "N *rest"]) -> None:
+        """Stops at a NaN or an infinity, and says where it came from.
+
+        Raises:
+            InvalidValue: naming the image, the value, and the first layer of the model that gave such a one.
+        """
+        bad = ~values.detach().isfinite()
+        if bad.any():
+            image = int(bad.flatten(1).any(1).nonzero()[0])
+            value = values[image][bad[image]][0].item()
             layer = first_nonfinite(self.engine, self.inputs)
             raise InvalidValue(
-                f"The score must be finite; image {bad[0]} of its batch has {score[bad[0]].item()}"
+                f"{what} must be finite; image {image} of its batch has {value}"
                 + (f". The first layer to give such a value is {layer!r}." if layer else ".")
             )
-        return score

@@ -156,7 +156,7 @@ class Files:
         paths = [self.folder / f"{self.names[source, question]}.{kind}" for kind in self.kinds]
         for path in paths:
             if path.suffix == ".png" and self.cmap is not None:
-                draw = explanation.map if explanation.per_channel else explanation.overlay
+                draw = explanation.map if explanation.per_pixel else explanation.overlay
                 with atomic_write(path) as temporary:
                     draw(cmap=self.cmap).save(temporary, "PNG")
             else:

@@ -57,7 +57,7 @@ class Capture:
     def gradients(self, score: Float[Tensor, " N"]) -> tuple[dict[str, Tensor], Tensor | None]:
         """d(score)/d(each tap), as feature maps, and d(score)/d(input): one backward for all of them.
 
-        A layer on which the score does not depend has the gradient zero.
+        A layer on which the score does not depend has the gradient zero; such an input has None.
         """
         leaves = [tap.value for tap in self.taps.values()] + ([] if self.leaf is None else [self.leaf])
         grads = torch.autograd.grad(score.sum(), leaves, retain_graph=True, allow_unused=True)
@@ -65,7 +65,7 @@ class Capture:
         at_taps = {
             name: tap.layout.maps(grad) for (name, tap), grad in zip(self.taps.items(), filled, strict=False)
         }
-        return at_taps, None if self.leaf is None else filled[-1]
+        return at_taps, None if self.leaf is None else grads[-1]
 
 
 def capture(

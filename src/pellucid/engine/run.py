@@ -114,7 +114,8 @@ class Engine:
         own for models that draw numbers in their forward pass.
         """
         model = self.model
-        if model.is_module and any(p.is_inference() for p in model.network.parameters()):
+        module = model.module if isinstance(model.module, nn.Module) else None
+        if module is not None and any(p.is_inference() for p in module.parameters()):
             raise ModelError(
                 "The model's weights were made under torch.inference_mode(), where gradients cannot be had: "
                 "build or load the model outside it."
@@ -122,8 +123,8 @@ class Engine:
         kind = model.device.type
         accelerators = [model.device] if kind == "cuda" else []
         with ExitStack() as stack:
-            if model.is_module:
-                stack.enter_context(evaluating(model.network))
+            if module is not None:
+                stack.enter_context(evaluating(module))
             stack.enter_context(unfused_attention())
             stack.enter_context(torch.random.fork_rng(devices=accelerators))
             torch.manual_seed(seed % 2**63)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.explanation import Explanation
-from pellucid.render.heat import FINE, colormap, fading
+from pellucid.render.heat import colormap, fading
 
 _COLOURS = 255  # odd, so that one is exactly in the middle, where a signed map has its zero
 
@@ -43,7 +43,7 @@ def overlay_layer(explanation: Explanation, index: int = 0) -> Layer:
     signed, values = _values(one)
     if values.amin() == values.amax():
         values = torch.zeros_like(values)  # a constant map prefers no place: nothing is laid over the picture
-    blend: Blend = "multiply" if signed else "screen" if _per_pixel(one) else "over"
+    blend: Blend = "multiply" if signed else "screen" if one.per_pixel else "over"
     return _layer(one, values, blend, signed)
 
 
@@ -67,14 +67,9 @@ def _values(one: Explanation) -> tuple[bool, Float[Tensor, "H W"]]:
     return signed, (one.signed_heatmap() if signed else one.heatmap())[0]
 
 
-def _per_pixel(one: Explanation) -> bool:
-    """Whether the formula speaks of the input's own pixels, as gradients at the input do."""
-    return one.raw.ndim == 4
-
-
 def _layer(one: Explanation, values: Float[Tensor, "H W"], blend: Blend | None, signed: bool) -> Layer:
     shifted = (values + 1) / 2 if signed else values
-    cmap = FINE if _per_pixel(one) and not signed else one.default_cmap(signed)
+    cmap = one.default_cmap(signed)
     image = _painted((shifted * (_COLOURS - 1)).round(), cmap)
     if blend == "over":
         opacity = fading(torch.linspace(0, 1, _COLOURS)) * 255

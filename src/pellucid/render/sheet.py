@@ -190,6 +190,11 @@ def fitted(image: Image.Image, cell: int) -> Image.Image:
     return image.convert("RGB").resize(size, method)  # one that has the size already is copied
 
 
+def under_each_other(sheets: Sequence[Image.Image]) -> Image.Image:
+    """Sheets of one width as one."""
+    return _stacked(sheets, sheets[0].width, 0, margin=0)
+
+
 def _stacked(blocks: Sequence[Image.Image], width: int, gap: int, margin: int | None = None) -> Image.Image:
     """Blocks under each other on white, with a margin around them (the gap, unless said)."""
     edge = gap if margin is None else margin

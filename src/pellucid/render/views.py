@@ -8,7 +8,10 @@ from PIL import Image
 from pellucid.errors import InvalidValue
 from pellucid.explanation import Explanation, Prediction
 from pellucid.images import Box
-from pellucid.render.sheet import Cell, fitted, grid, number
+from pellucid.render.sheet import Cell, fitted, grid, number, under_each_other
+
+WRAP = 4
+"""Maps beside each other where there is one picture, one model and one target."""
 
 _Column = tuple[tuple[int, str], str, str]  # picture (position, name), model, target
 
@@ -71,8 +74,9 @@ def sheet(
 ) -> Image.Image:
     """Methods down, pictures x models x targets across; first row: the pictures and what the models predict.
 
-    Explanations of one method with several settings get one row each, told apart by the options that differ.
-    Levels that are the same everywhere are headed once.
+    Of one picture, model and target the maps follow each other in lines instead, as words do. Explanations
+    of one method with several settings get a place each, told apart by the options that differ. Levels that
+    are the same everywhere are headed once.
 
     Raises:
         InvalidValue: no explanations.
@@ -93,6 +97,23 @@ def sheet(
     columns = sorted(
         firsts, key=lambda column: [level.index(of) for level, of in zip(levels, column, strict=True)]
     )
+    if len(columns) == 1:
+        (column,) = columns
+        cells = [(("picture",), firsts[column]), *((name, row.get(column)) for name, row in placed.items())]
+        lines = [cells[start : start + WRAP] for start in range(0, len(cells), WRAP)]
+        heading = title or " · ".join((column[0][1], column[1], column[2]))
+        return under_each_other(
+            [
+                grid(
+                    [[cell for _, cell in line] + [None] * (min(WRAP, len(cells)) - len(line))],
+                    columns=[name for name, _ in line] + [()] * (min(WRAP, len(cells)) - len(line)),
+                    title=heading if line is lines[0] else "",
+                    caption=caption if line is lines[-1] else "",
+                    cell=cell_size,
+                )
+                for line in lines
+            ]
+        )
     return grid(
         [[firsts[c] for c in columns], *([row.get(c) for c in columns] for row in placed.values())],
         rows=[("picture",), *placed],

@@ -245,7 +245,11 @@ def _card(entry: Entry, index: int, album: Album) -> Card:
     method = get_method(explanation.method)
     link = _LINK.search(explanation.paper)
     height, width = explanation.raw.shape[-2:]
-    channels = f", sum of {explanation.raw.shape[1]} channels" if explanation.per_channel else ""
+    channels = (
+        f", sum of {explanation.raw.shape[1]} channels"
+        if explanation.per_pixel and explanation.raw.shape[1] > 1
+        else ""
+    )
     return Card(
         title=entry.title,
         formula=method.summary,

@@ -96,6 +96,7 @@ def principal_component(
     The sign of a singular vector is arbitrary: it is chosen so that the map does not run against `toward`.
     Computed from the smaller Gram matrix in float64.
     """
+    at.probe.refuse_nonfinite(f"What layer {at.name} gives", maps)  # of which no component is principal
     M = maps.flatten(2).transpose(1, 2).double()  # (N, Z, K)
     if center:
         M = M - M.mean(1, keepdim=True)

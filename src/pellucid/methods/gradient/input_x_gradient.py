@@ -9,7 +9,7 @@ from pellucid.probe import Probe
 
 @method("input-x-gradient", paper="Shrikumar et al. 2016, arXiv:1605.01713", passes=(1, 1))
 def input_x_gradient(probe: Probe) -> Float[Tensor, "N C H W"]:
-    """X * dS/dx, x being the model's own (normalised) input.
+    """x * dS/dx, x being the model's own (normalised) input.
 
     Sums to the score for networks of ReLUs and max pools without biases.
 
