@@ -3,14 +3,15 @@
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import psutil
 import torch
 
 Job = Callable[[], object]
@@ -18,9 +19,23 @@ Jobs = Mapping[str, Job]
 """Named jobs over the same work; the first is ours."""
 
 
-def peak_mb() -> float:
-    """The most resident memory this process ever had, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def added_mb(job: Job) -> float:
+    """The most resident memory this process has while the job runs, above what it had before, in MB."""
+    process, done = psutil.Process(), threading.Event()
+    before = peak = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.is_set():
+            peak = max(peak, process.memory_info().rss)
+            time.sleep(0.0005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    job()
+    done.set()
+    watcher.join()
+    return (peak - before) / 2**20
 
 
 def by_turns(jobs: Jobs, runs: int) -> dict[str, list[float]]:
@@ -47,10 +62,7 @@ def main(groups: Callable[[], Mapping[str, Jobs]]) -> None:
     torch.set_num_threads(options.threads)
     made = groups()
     if options.weigh:
-        job = made[options.weigh[0]][options.weigh[1]]
-        before = peak_mb()
-        job()
-        print(json.dumps(peak_mb() - before))
+        print(json.dumps(added_mb(made[options.weigh[0]][options.weigh[1]])))
         return
     lines = [
         f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}, float32; "
