@@ -75,7 +75,7 @@ class Probe:
         layers: Sequence[str] = (),
         with_input: bool = False,
         seed: int = 0,
-        limit: int = 8,
+        limit: int = 4,
     ) -> None:
         self.engine, self.inputs, self.seed, self.limit = engine, inputs, seed, limit
         self.target, self.output = target, output
