@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, ModelError
-from pellucid.images import Box, Preprocess
+from pellucid.images import Box
 from pellucid.model import Model, outputs_of
+from pellucid.preprocess import Preprocess
 
 CATS = ("tabby, tabby cat", "tiger cat", "crane", "crane", "projectile, missile", "missile", "7")
 SMALL = Preprocess(size=(6, 8), scale_to=(6, 8), fit="squash", mean=(0.5,) * 3, std=(0.5,) * 3)

@@ -13,9 +13,9 @@ from torch import nn
 
 from pellucid import models
 from pellucid.errors import ExtraMissing, FileMissing, InvalidValue, ModelError
-from pellucid.images import Preprocess
 from pellucid.model import Model
 from pellucid.models import available, load
+from pellucid.preprocess import Preprocess
 
 TIMM = "timm:mobilenetv3_small_050"
 
@@ -85,6 +85,7 @@ def save_vit(folder: Path, names: dict[int, str] | None = None) -> Any:
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32,
         patch_size=16, **({"id2label": names} if names else {"num_labels": 3}),
     )  # fmt: skip
+    torch.manual_seed(1)  # not the one that random weights are drawn with
     vit = transformers.ViTForImageClassification(config)
     vit.save_pretrained(folder)
     transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)

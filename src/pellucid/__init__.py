@@ -3,11 +3,11 @@
 from pellucid.compare import Comparison, compare
 from pellucid.explain import explain
 from pellucid.explanation import Explanation
-from pellucid.images import Preprocess
 from pellucid.methods import METHODS
 from pellucid.methods.registry import Method
 from pellucid.model import Model
 from pellucid.models import load
+from pellucid.preprocess import Preprocess
 from pellucid.target import Contrast
 
 

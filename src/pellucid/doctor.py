@@ -13,10 +13,11 @@ from pellucid.engine.run import Engine
 from pellucid.errors import ModelError, PellucidError
 from pellucid.explain import Request, investigate
 from pellucid.explanation import Prediction
-from pellucid.images import Batch, Preprocess
+from pellucid.images import Batch
 from pellucid.layers import Layout, first_tensor, layout_of, prefix_tokens
 from pellucid.methods import METHODS, Method
 from pellucid.model import Model
+from pellucid.preprocess import Preprocess
 from pellucid.probe import Probe
 from pellucid.target import as_classes, class_name, probabilities
 

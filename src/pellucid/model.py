@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pellucid.errors import InvalidType, InvalidValue, ModelError
-from pellucid.images import Batch, Box, Picture, Preprocess, open_picture
+from pellucid.images import Batch, Box, Picture, open_picture
+from pellucid.preprocess import Preprocess
 
 OUTPUT_NAMES = ("logits", "out", "output", "scores", "pred")
 

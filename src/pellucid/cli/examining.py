@@ -9,8 +9,8 @@ from rich.table import Table
 from pellucid.cli import options
 from pellucid.cli.screen import console, plain_errors, print_json, table, waiting
 from pellucid.doctor import Diagnosis, FeatureLayer, examine
-from pellucid.images import Preprocess
 from pellucid.models import load
+from pellucid.preprocess import Preprocess
 from pellucid.render.views import percent
 
 _DEEP = 2  # dots in a layer's name, from which on only --layers lists it
