@@ -1,0 +1,98 @@
+"""Writes docs/methods.md from the registry: `python docs/generate.py`."""
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pellucid.methods import METHODS
+from pellucid.methods.registry import WRAPPERS, Method
+
+PAGE = Path(__file__).with_name("methods.md")
+
+INTRO = """\
+# Methods
+
+Every method also takes {wrappers}: `smooth` is a number of noisy copies over which its maps are averaged (or
+their squares, or their variance is taken), with noise as a share of each image's range, and `augment` averages
+over copies scaled and mirrored. `output` says what is explained, a `logit`, `probability` or `loss`, and `target`
+of which class: an index, a name, a contrast of two, or in Python a function of the output; without it, the class
+that is predicted. Passes are samples run per picture with the defaults; methods compared together share them.
+"""
+
+PARTS = re.compile(r"^(Args|Returns|Raises|Cost|Source):\n", re.MULTILINE)
+LINKS = {r"arXiv:(\d{4}\.\d{4,5})": "https://arxiv.org/abs/", r"doi:(10\.\S+)": "https://doi.org/"}
+
+
+def render() -> str:
+    """The whole page."""
+    anchors = dict(zip(METHODS, slugs(METHODS), strict=True))
+    wrappers = ", ".join(f"`{option.name}={option.default}`" for option in WRAPPERS)
+    overview = table(
+        ("method", "family", "forward", "backward", "reads", "paper"),
+        (
+            (f"[{m.name}](#{anchors[m.name]})", m.family, *m.cost(m.settle({})), m.reads, linked(m.paper))
+            for m in METHODS.values()
+        ),
+    )
+    return "\n".join([INTRO.format(wrappers=wrappers), overview, *map(section, METHODS.values())])
+
+
+def section(method: Method) -> str:
+    """One method: what its docstring says, its options, and how to run it."""
+    text, *parts = PARTS.split(method.doc)
+    blocks = [f"## {method.name}", *map(prose, text.strip().split("\n\n"))]
+    options = {option.name for option in method.options}
+    for label, part in zip(parts[::2], parts[1::2], strict=True):
+        if label not in ("Args", "Raises"):
+            blocks.append(f"**{label}:** {prose(part)}")
+            continue
+        entries = [entry.partition(": ") for entry in re.split(r"\n(?=\S)", textwrap.dedent(part).strip())]
+        # A method's first argument is its evidence, which the user does not give.
+        items = [
+            f"- `{name}`: {prose(meaning)}"
+            for name, _, meaning in entries
+            if label == "Raises" or name in options
+        ]
+        if items:
+            blocks.append("\n".join([f"**{label}:**", "", *items]))
+    blocks.append(f"**Paper:** {linked(method.paper)}")
+    if method.options:
+        rows = ((f"`{o.name}`", f"`{o.kind}`", f"`{o.default}`") for o in method.options)
+        blocks.append(table(("option", "type", "default"), rows).rstrip())
+    blocks.append(f"```sh\npellucid explain sample:cat -m {method.name}\n```")
+    return "\n\n".join(blocks) + "\n"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table in Markdown."""
+    columns = tuple(head)
+    cells = [columns, ("---",) * len(columns), *([str(c).replace("|", r"\|") for c in row] for row in rows)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def prose(text: str) -> str:
+    """A paragraph on one line; what Markdown would take for markup outside of `code` is escaped."""
+    spans = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    return "".join(span if span.startswith("`") else re.sub(r"([*<\[])", r"\\\1", span) for span in spans)
+
+
+def linked(paper: str) -> str:
+    """The paper with its arXiv number or DOI made a link."""
+    for pattern, address in LINKS.items():
+        paper = re.sub(pattern, rf"[\g<0>]({address}\1)", paper)
+    return paper
+
+
+def slugs(headings: Iterable[str]) -> Iterator[str]:
+    """The anchors GitHub gives to headings: without punctuation, and numbered where that makes two equal."""
+    seen: dict[str, int] = {"methods": 1}  # the page's own title
+    for heading in headings:
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        count = seen.get(slug, 0)
+        seen[slug] = count + 1
+        yield f"{slug}-{count}" if count else slug
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
