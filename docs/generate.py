@@ -13,11 +13,13 @@ PAGE = Path(__file__).with_name("methods.md")
 INTRO = """\
 # Methods
 
-Every method also takes {wrappers}: `smooth` is a number of noisy copies over which its maps are averaged (or
-their squares, or their variance is taken), with noise as a share of each image's range, and `augment` averages
-over copies scaled and mirrored. `output` says what is explained, a `logit`, `probability` or `loss`, and `target`
-of which class: an index, a name, a contrast of two, or in Python a function of the output; without it, the class
-that is predicted. Passes are samples run per picture with the defaults; methods compared together share them.
+Every method also takes
+{wrappers}:
+`smooth` is a number of noisy copies over which its maps are averaged (or their squares, or their variance
+is taken), with noise as a share of each image's range, and `augment` averages over copies scaled and
+mirrored. `output` says what is explained, a `logit`, `probability` or `loss`, and `target` of which class:
+an index, a name, a contrast of two, or in Python a function of the output; without it, the class that is
+predicted. Passes are samples run per picture with the defaults; methods compared together share them.
 """
 
 PARTS = re.compile(r"^(Args|Returns|Raises|Cost|Source):\n", re.MULTILINE)
