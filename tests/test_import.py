@@ -26,7 +26,8 @@ import torch
 def state():
     return (torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate(),
             torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
-            torch.backends.mha.get_fastpath_enabled(), warnings.filters[:], logging.root.handlers[:], signal.getsignal(signal.SIGINT))
+            torch.backends.mha.get_fastpath_enabled(), warnings.filters[:],
+            logging.root.handlers[:], signal.getsignal(signal.SIGINT))
 before = state()
 import pellucid
 assert state() == before
