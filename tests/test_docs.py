@@ -3,6 +3,7 @@
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -13,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *ROOT.glob("docs/*.md")]
 )
+README = (ROOT / "README.md").read_text("utf-8")
 FENCES = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -38,6 +40,19 @@ def broken(page: Path) -> list[str]:
         if not aim.exists() or (anchor and anchor not in anchors(aim)):
             bad.append(link)
     return bad
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
+def test_the_readmes_python_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, Any] = {}
+    exec(block, space)
+    if "report.html" in block:
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["cat.png", "report.html"]
+    else:
+        assert space["e"].layer == ["blocks.11.norm1"]
+        assert space["e"].attribution.shape == (2, 1, 224, 224)
+        assert (space["e"].cost.forward, space["e"].cost.backward) == (2, 2)
 
 
 def test_the_methods_page_is_what_the_registry_says():
