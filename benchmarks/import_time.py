@@ -1,6 +1,6 @@
 """What `import pellucid` adds to `import torch`: medians over fresh processes, run by turns.
 
-    .venv/bin/python benchmarks/import_time.py
+.venv/bin/python benchmarks/import_time.py
 """
 
 import statistics

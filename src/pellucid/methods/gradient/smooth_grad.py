@@ -39,12 +39,7 @@ def smooth_grad(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Find
     return smooth(probe, _gradient, samples=samples, noise=noise, statistic="mean")
 
 
-@sampled(
-    "smooth-grad-squared",
-    paper="Hooker et al. 2018, arXiv:1806.10758",
-    passes=_passes,
-    reads="altered copies",
-)
+@sampled("smooth-grad-squared", paper="Hooker et al. 2018, arXiv:1806.10758")
 def smooth_grad_squared(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Finding:
     """mean_n (dS/dx(x + e_n))^2: at least 0, with its standard error.
 
