@@ -418,6 +418,14 @@ def test_two_targets_cost_one_forward_and_two_backward():
     assert (comparison.cost.forward, comparison.cost.backward) == (3, 6)
 
 
+def test_auto_beside_an_earlier_layer_takes_nothing_from_it():
+    module, x = seeded(TinyCNN).double(), pictures("in-place")
+    requests = ["hirescam", "hirescam:layer=conv1", "saliency"]
+    for request, e in zip(requests, pellucid.compare(module, x, requests).explanations, strict=True):
+        assert torch.equal(e.raw, pellucid.explain(module, x, request).raw)
+        assert e.raw.any()
+
+
 def test_kin_of_smooth_grad_share_their_samples():
     module, counter = watched(seeded(TinyCNN).double())
     requests = [(m, {"samples": 6}) for m in SAMPLED]

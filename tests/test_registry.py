@@ -162,7 +162,7 @@ def test_an_option_without_a_value_is_refused(spec):
         ("eigen-cam:principal=1", InvalidType, "eigen-cam has no option 'principal'"),
         ("smooth-grad:samples=0", InvalidValue, "samples must be at least 1; got 0"),
         ("smooth-grad:noise=-1", InvalidValue, "noise must be at least 0"),
-        ("grad-cam:smooth=-1", InvalidValue, "at least 1; got -1"),
+        ("grad-cam:smooth=-1", InvalidValue, "smooth must be a number of copies, 0 for none; got -1"),
         ("grad-cam:smooth=2,smooth-noise=-1", InvalidValue, "noise must be at least 0"),
         ("layer-cam:fusion=sum", InvalidValue, r"fusion must be one of mean \| max \| tanh-max; got 'sum'"),
     ],

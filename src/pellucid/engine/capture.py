@@ -5,6 +5,7 @@ behind the layer cannot overwrite what was kept. Before the first kept layer the
 graph: no gradient is asked for there, and frozen parameters or a caller's `no_grad` make no difference.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ class Keeper:
         self.names = {auto if name == "auto" else name for name in layers} - {None}
         self.kept: dict[str, Tap] = {}
         self.shapes: dict[str, torch.Size] = {}
+        self.calls: Counter[str] = Counter()
         self.last: Tap | None = None
         self.before_attention: Tap | None = None
         self.attending = 0
@@ -150,8 +152,8 @@ class Keeper:
             layout = layout_of(tensor.shape, self.inputs, self.prefix)
             if layout is None:
                 return output
-            before = self.kept.get(name)
-            self.kept[name] = tap = make_tap(name, layout, tensor, 1 + (before.calls if before else 0))
+            self.calls[name] += 1
+            self.kept[name] = tap = make_tap(name, layout, tensor, self.calls[name])
             torch.set_grad_enabled(True)  # the graph begins here; the caller's mode comes back at the end
             return with_first_tensor(output, tap.passed)
 
@@ -177,8 +179,9 @@ class Keeper:
                 return output
             if self.last is not None and self.last.holds(tensor):
                 if output is self.last.passed and self.last.name.startswith(name + "."):
-                    self.last.name = name  # the enclosing module: it runs once where its parts may be reused;
-                    # not one that gives more besides, such as features already pooled, which bypass the tap
+                    # The enclosing module runs once where its parts may be reused; but not one that gives
+                    # more besides, such as features already pooled, which bypass the tap.
+                    self.last.name = name
                 return output
             layout = layout_of(tensor.shape, self.inputs, self.prefix)
             if layout is None:
@@ -186,7 +189,7 @@ class Keeper:
             # Unless a gradient further up is wanted (the input's, another layer's, that of the layer before
             # the attention), only the last is read: each begins the graph anew and lets go what was before.
             attached = self.whole_graph or self.names or layout.prefix
-            self.last = make_tap(name, layout, tensor if attached else tensor.detach(), 1)
+            self.last = make_tap(name, layout, tensor if attached else tensor.detach())
             return with_first_tensor(output, self.last.passed)
 
         return watch
@@ -222,7 +225,7 @@ class Keeper:
         return ModelError(f"The model does not run its layer {name!r} on this input: choose another layer.")
 
 
-def make_tap(name: str, layout: Layout, output: Tensor, calls: int) -> Tap:
+def make_tap(name: str, layout: Layout, output: Tensor, calls: int = 1) -> Tap:
     """Keeps an output in the graph: as it is if a gradient reaches it already, else as a new leaf."""
     with torch.enable_grad():
         value = output if output.requires_grad else output.detach().requires_grad_()

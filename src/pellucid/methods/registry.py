@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import Any, Literal, get_args, get_origin
 
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class Option:
             if not isinstance(value, bool):
                 raise InvalidType(f"{self.name} must be true or false; got {value!r}.")
             return value
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        if isinstance(value, bool) or not isinstance(value, (Real, str)):
             raise InvalidType(f"{self.name} must be of type {self.kind}; got {value!r}.")
         if self.type is str:
             return str(value)
@@ -133,10 +134,13 @@ class Method:
                 raise InvalidType(
                     f"{self.name} has no option {name!r}.{hint} It takes: {', '.join(known) or 'none'}."
                 )
-        return {
+        settled = {
             name: option.check(given[name]) if name in given else option.default
             for name, option in known.items()
         }
+        if settled["smooth"] < 0:
+            raise InvalidValue(f"smooth must be a number of copies, 0 for none; got {settled['smooth']}.")
+        return settled
 
     def shares(self, settled: Mapping[str, Any]) -> bool:
         """Whether it reads the evidence of the image itself, which others may need too."""

@@ -5,6 +5,7 @@ numbers from its own generator, so the result does not depend on the chunks, and
 the same noise, so it does not depend on the batch either.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
@@ -32,7 +33,8 @@ def smooth(
     SmoothGrad's, `square` the mean of squares, `variance` the (biased) variance.
 
     Returns:
-        The statistic with its standard error.
+        The statistic with its standard error, estimated from the same copies: close for the mean, somewhat
+        low for squares and variances where few copies carry large gradients.
 
     Raises:
         InvalidValue: fewer than one sample, or noise below zero.
@@ -48,9 +50,11 @@ def smooth(
         raise InvalidValue(f"samples must be at least 1; got {samples}.")
     if noise < 0:
         raise InvalidValue(f"noise must be at least 0, a share of the input's range; got {noise}.")
-    (m1, m2, m3, m4), layers = probe.once(
+    (m1, m2, m3, m4), layers, said = probe.once(
         (moments, formula, samples, noise), lambda: moments(probe, formula, samples, noise)
     )
+    for text, image in said:
+        probe.note(text, torch.arange(len(probe.inputs)) == image)
     variance = (m2 - m1**2).clamp(min=0)
     value, spread = {  # the statistic, and the variance of what it is the mean of
         "mean": (m1, variance),
@@ -64,28 +68,32 @@ def smooth(
 
 def moments(
     probe: Probe, formula: Formula, samples: int, noise: float
-) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
-    """The means of a method's maps over noisy copies, of their squares, cubes and fourth powers.
+) -> tuple[tuple[Tensor, ...], tuple[str, ...], list[tuple[str, int]]]:
+    """The means of a method's maps over noisy copies, of their squares, cubes and fourth powers, in float64.
 
-    In float64, with the names of the layers the method read.
+    With them, the names of the layers the method read, and what it noted on every copy of an image.
     """
     x = probe.inputs
     sigma = noise * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
     sums: list[Tensor] = []
     layers: tuple[str, ...] = ()
+    said: Counter[tuple[str, int]] = Counter()
 
     def step(start: int, stop: int) -> None:
         nonlocal sums, layers
         draws = [torch.randn(x.shape[1:], generator=probe.generator(i)) for i in range(start, stop)]
         copies = x[:, None] + sigma[:, None] * torch.stack(draws).to(x)  # (N, B, C, H, W)
-        found = formula(probe.altered(copies.flatten(0, 1)))
+        noisy = probe.altered(copies.flatten(0, 1))
+        found = formula(noisy)
+        said.update((text, i // (stop - start)) for text, about in noisy.notes.items() for i in about)
         maps = found.map.unflatten(0, (len(x), -1)).double()  # (N, B, ...)
         powers = [(maps**k).sum(1) for k in range(1, 5)]
         sums = [a + b for a, b in zip(sums, powers, strict=True)] if sums else powers
         layers = found.layers
 
     in_chunks(samples, max(1, probe.limit // len(x)), step)
-    return tuple(total / samples for total in sums), layers
+    always = [note for note, times in said.items() if times == samples]
+    return tuple(total / samples for total in sums), layers, always
 
 
 def augment(probe: Probe, formula: Formula) -> Finding:

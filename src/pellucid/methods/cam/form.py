@@ -144,5 +144,5 @@ def warn(probe: Probe, at: At, map: Float[Tensor, "N h w"], gradient: bool, sign
             "signed=True keeps it; another layer or target may have positive evidence.",
             negative,
         )
-    if at.tap.calls > 1:
+    if at.tap.calls > 1 and at.asked != "auto":
         probe.note(f"Layer {at.name} runs {at.tap.calls} times in one pass: the last time is explained.")
