@@ -162,7 +162,7 @@ def layer_name(module: nn.Module, layer: str | nn.Module) -> str:
     if layer not in names:
         close = difflib.get_close_matches(layer, names, n=4, cutoff=0.3)
         hint = f"; the closest are {', '.join(close)}" if close else ""
-        raise InvalidValue(f"The model has no layer {layer!r}{hint}. `pellucid doctor --layers` lists its layers.")
+        raise InvalidValue(f"The model has no layer {layer!r}{hint}. `pellucid doctor --layers` lists them.")
     return layer
 
 
