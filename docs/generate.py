@@ -20,6 +20,13 @@ is taken), with noise as a share of each image's range, and `augment` averages o
 mirrored. `output` says what is explained, a `logit`, `probability` or `loss`, and `target` of which class:
 an index, a name, a contrast of two, or in Python a function of the output; without it, the class that is
 predicted. Passes are samples run per picture with the defaults; methods compared together share them.
+
+CAMs also share `layer`, `auto` for the last feature maps before the pooling (of a ViT: those that go into
+the last attention), a dotted name, or several, with commas on the command line; `fusion`, how the maps of
+several layers become one, each divided by its largest magnitude first: their `mean`, their `max`, or
+LayerCAM's `tanh-max`; `signed`, which keeps evidence against the class instead of rectifying it; and
+`principal`, which takes the first principal component of the weighted maps instead of their sum (called
+eigen smoothing elsewhere).
 """
 
 PARTS = re.compile(r"^(Args|Returns|Raises|Cost|Source):\n", re.MULTILINE)
