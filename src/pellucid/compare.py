@@ -179,11 +179,11 @@ def compare(
         spent += cost
         for outcome in outcomes:
             title = outcome.request.title
-            if outcome.explanation is not None:
-                entries.append(Entry(title, outcome.explanation))
-            elif outcome.error is not None:
-                refusals.append(Refusal(title, one.name, str(outcome.error)))
-                errors.append(outcome.error)
+            if isinstance(outcome.answer, PellucidError):
+                refusals.append(Refusal(title, one.name, str(outcome.answer)))
+                errors.append(outcome.answer)
+            else:
+                entries.append(Entry(title, outcome.answer))
     if not entries:
         raise errors[0]
     return Comparison(tuple(entries), tuple(refusals), spent)

@@ -261,17 +261,12 @@ def _verdicts(model: Model, batch: Batch, forward: float, backward: float | None
     verdicts = []
     for method, outcome in zip(methods, outcomes, strict=True):
         passes = method.cost(method.settle({}))
-        works = outcome.explanation is not None
-        verdicts.append(
-            Verdict(
-                method.name,
-                works,
-                "" if outcome.error is None else str(outcome.error),
-                () if outcome.explanation is None else tuple(outcome.explanation.warnings),
-                *passes,
-                passes[0] * forward + passes[1] * (backward or 0.0) if works else None,
-            )
-        )
+        if isinstance(outcome.answer, PellucidError):
+            verdict = Verdict(method.name, False, str(outcome.answer), (), *passes, None)
+        else:
+            seconds = passes[0] * forward + passes[1] * (backward or 0.0)
+            verdict = Verdict(method.name, True, "", tuple(outcome.answer.warnings), *passes, seconds)
+        verdicts.append(verdict)
     return tuple(verdicts)
 
 

@@ -58,13 +58,12 @@ class Outcome:
     """What one request gave for one target: an Explanation, or the reason why there is none."""
 
     request: Request
-    explanation: Explanation | None
-    error: PellucidError | None = None
+    answer: Explanation | PellucidError
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one request found about one chunk of the images."""
+    """What one request found about one chunk of the images; its tensors are kept on the CPU."""
 
     finding: Finding
     score: Score
@@ -134,9 +133,9 @@ def explain(
         precision=precision,
         progress=progress,
     )
-    if outcome.explanation is None:
-        raise outcome.error or ModelError(f"{request.title} gave nothing.")
-    return outcome.explanation
+    if isinstance(outcome.answer, PellucidError):
+        raise outcome.answer
+    return outcome.answer
 
 
 def investigate(
@@ -168,12 +167,12 @@ def investigate(
     parts: list[list[Part]] = [[] for _ in asked]
     errors: dict[int, PellucidError] = {}
     passes = len(batch.inputs) * sum(request.method.cost(request.options)[0] for _, request in asked)
-    engine = Engine(model, precision)
+    engine, plan = Engine(model, precision), _plan(model, requests)
     with showing(model.name, passes, progress) as engine.progress, engine.session(seed):
         inputs = batch.inputs.clone() if batch.inputs.is_inference() else batch.inputs
 
         def step(start: int, stop: int) -> None:
-            base = Probe(engine, inputs[start:stop], seed=seed, limit=limit, **_plan(model, requests))
+            base = Probe(engine, inputs[start:stop], seed=seed, limit=limit, **plan)
             probes: dict[tuple[int, str], Probe] = {}
             done: dict[int, Part] = {}
             for i, (t, request) in enumerate(asked):
@@ -191,9 +190,7 @@ def investigate(
 
         in_chunks(len(inputs), limit, step)
     outcomes = [
-        Outcome(request, None, errors[i])
-        if i in errors
-        else Outcome(request, _assemble(request, parts[i], batch, engine, seed))
+        Outcome(request, errors[i] if i in errors else _assemble(request, parts[i], batch, engine, seed))
         for i, (_, request) in enumerate(asked)
     ]
     return outcomes, engine.spent
@@ -235,7 +232,8 @@ def _examine(probe: Probe, request: Request) -> Part:
             predictions = _predictions(engine.model, outputs)
             if are_probabilities(outputs) and probe.output == "logit" and probe.score.function is None:
                 probe.note("The model ends in a softmax: a probability is explained, as there are no logits.")
-    map = _kept(finding.map)
+    finding, value = _kept(finding), value.cpu()
+    map = finding.map
     if not map.isfinite().all():
         bad = int((~map.isfinite()).flatten(1).any(1).nonzero()[0])
         raise InvalidValue(
@@ -271,8 +269,8 @@ def _assemble(
 ) -> Explanation:
     """One Explanation of all images from those of its chunks."""
     height, width = batch.inputs.shape[-2:]
-    raw = torch.cat([_kept(part.finding.map) for part in parts])
-    stderrs = [_kept(p.finding.stderr) for p in parts if p.finding.stderr is not None]
+    raw = torch.cat([part.finding.map for part in parts])
+    stderrs = [part.finding.stderr for part in parts if part.finding.stderr is not None]
     scores = [part.score for part in parts]
     method = request.method
     return Explanation(
@@ -282,7 +280,7 @@ def _assemble(
         raw=raw,
         target=[c for s, p in zip(scores, parts, strict=True) for c in _classes(s, len(p.value))],
         labels=[name for score in scores for name in score.names],
-        score=torch.cat([part.value for part in parts]).float().cpu(),
+        score=torch.cat([part.value for part in parts]).float(),
         output=scores[0].output,
         prediction=[row for part in parts for row in part.predictions],
         model=engine.model.name,
@@ -296,7 +294,7 @@ def _assemble(
         layer=list(parts[0].finding.layers),
         stderr=at_input(torch.cat(stderrs), (height, width)) if stderrs else None,
         details={
-            name: torch.cat([_kept(part.finding.details[name]) for part in parts])
+            name: torch.cat([part.finding.details[name] for part in parts])
             for name in parts[0].finding.details
         },
         notes=[notes for part in parts for notes in part.notes],
@@ -310,10 +308,19 @@ def at_input(map: Tensor, size: tuple[int, int]) -> Float[Tensor, "N D H W"]:
     return interpolate(map[:, None].float(), size, mode="bilinear", align_corners=False)
 
 
-def _kept(map: Tensor) -> Tensor:
-    """A map as it is kept: on the CPU, half precision widened."""
-    map = map.detach().cpu()
-    return map.float() if map.dtype in (torch.float16, torch.bfloat16) else map
+def _kept(finding: Finding) -> Finding:
+    """A finding as it is kept: its tensors on the CPU and outside the graph, half precision widened."""
+
+    def kept(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().cpu()
+        return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+    return Finding(
+        kept(finding.map),
+        None if finding.stderr is None else kept(finding.stderr),
+        {name: kept(detail) for name, detail in finding.details.items()},
+        finding.layers,
+    )
 
 
 def _classes(score: Score, n: int) -> list[int | None]:

@@ -15,7 +15,7 @@ from pellucid.cli.screen import STOPPED, complain, console, passes, plain_errors
 from pellucid.engine.cost import Cost
 from pellucid.engine.progress import showing
 from pellucid.engine.run import batch_limit
-from pellucid.errors import FileMissing, InvalidValue, ModelError, PellucidError, PictureError
+from pellucid.errors import FileMissing, InvalidValue, PellucidError, PictureError
 from pellucid.explain import Outcome, Request, investigate, versions
 from pellucid.explanation import Explanation, Prediction
 from pellucid.files import atomic_write
@@ -215,7 +215,8 @@ class Run:
         outcomes, cost = investigate(self.model, batch, requests, targets, **self.settings)
         self.cost += cost
         n = len(batch.pictures)
-        if n > 1 and any(outcome.error for outcome in outcomes):  # which of the pictures is it?
+        refused = any(isinstance(outcome.answer, PellucidError) for outcome in outcomes)
+        if n > 1 and refused:  # which of the pictures is it?
             for i in range(n):
                 yield from self._ask(
                     Batch(batch.inputs[i : i + 1], batch.pictures[i : i + 1], batch.boxes[i : i + 1])
@@ -303,9 +304,9 @@ def result(
 
 def answer(outcome: Outcome, index: int) -> Answer:
     """What an outcome says about one picture of a group, with its share of the group's cost."""
-    explanation = outcome.explanation
-    if explanation is None:
-        return outcome.error or ModelError(f"{outcome.request.title} gave nothing.")
+    explanation = outcome.answer
+    if isinstance(explanation, PellucidError):
+        return explanation
     cost, n = explanation.cost, len(explanation)
     return replace(explanation[index], cost=Cost(cost.forward // n, cost.backward // n, cost.seconds / n))
 
