@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.engine.capture import capture
+from pellucid.engine.capture import capture, look
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError, PellucidError
 from pellucid.explain import Request, investigate
 from pellucid.explanation import Prediction
 from pellucid.images import Batch
-from pellucid.layers import Layout, first_tensor, layout_of, prefix_tokens
+from pellucid.layers import Layout, layout_of, prefix_tokens
 from pellucid.methods import METHODS, Method
 from pellucid.model import Model
 from pellucid.preprocess import Preprocess
@@ -156,26 +156,12 @@ def feature_layers(engine: Engine, inputs: Tensor) -> tuple[FeatureLayer, ...]:
     found: dict[str, FeatureLayer] = {}
     prefix = prefix_tokens(engine.model.module) if isinstance(engine.model.module, nn.Module) else None
 
-    def looking_at(name: str) -> Callable[..., None]:
-        def look(module: nn.Module, args: Any, output: Any) -> None:
-            tensor = first_tensor(output)
-            layout = None if tensor is None else layout_of(tensor.shape, inputs.shape, prefix)
-            if tensor is not None and layout is not None:
-                found[name] = FeatureLayer(name, type(module).__name__, layout, tuple(tensor.shape))
+    def see(name: str, module: nn.Module, output: Tensor) -> None:
+        layout = layout_of(output.shape, inputs.shape, prefix)
+        if layout is not None:
+            found[name] = FeatureLayer(name, type(module).__name__, layout, tuple(output.shape))
 
-        return look
-
-    handles = [
-        child.register_forward_hook(looking_at(name))
-        for name, child in _modules(engine.model).items()
-        if name
-    ]
-    try:
-        with torch.no_grad():
-            engine.forward(inputs.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
+    look(engine, inputs, see)
     return tuple(found.values())
 
 

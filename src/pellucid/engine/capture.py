@@ -6,8 +6,8 @@ graph: no gradient is asked for there, and frozen parameters or a caller's `no_g
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,19 +127,15 @@ class Keeper:
             return
         module = model.network
         self.prefix = prefix_tokens(module)
-        handles = []
-        try:
+        with ExitStack() as hooks:
             for name, child in module.named_modules():
                 if self.finding and name:
                     if is_attention(child):
-                        handles.append(child.register_forward_pre_hook(self.enter_attention))
-                    handles.append(child.register_forward_hook(self.watcher(name, child)))
+                        hooks.callback(child.register_forward_pre_hook(self.enter_attention).remove)
+                    hooks.callback(child.register_forward_hook(self.watcher(name, child)).remove)
                 if name in self.names:
-                    handles.append(child.register_forward_hook(self.keeper(name)))
+                    hooks.callback(child.register_forward_hook(self.keeper(name)).remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def keeper(self, name: str) -> Any:
         """The hook of a layer that was asked for; of several calls the last one counts."""
@@ -238,26 +234,35 @@ def is_attention(module: nn.Module) -> bool:
     return "attention" in name or "attn" in name
 
 
+def look(
+    engine: Engine, inputs: Float[Tensor, "N C H W"], see: Callable[[str, nn.Module, Tensor], None]
+) -> None:
+    """One more forward pass, in which `see` is shown every layer's name, module and output as it finishes."""
+
+    def showing(name: str) -> Callable[..., None]:
+        def show(module: nn.Module, args: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            if tensor is not None:
+                see(name, module, tensor)
+
+        return show
+
+    with ExitStack() as hooks:
+        if engine.model.is_module:
+            for name, child in engine.model.network.named_modules():
+                if name:
+                    hooks.callback(child.register_forward_hook(showing(name)).remove)
+        with engine.making(forward=len(inputs)), torch.no_grad():
+            engine.forward(inputs.clone())
+
+
 def first_nonfinite(engine: Engine, inputs: Float[Tensor, "N C H W"]) -> str | None:
     """The first layer that gives a NaN or an infinity on these inputs: one more forward pass."""
     seen: list[str] = []
 
-    def looking_at(name: str) -> Any:
-        def look(module: nn.Module, args: Any, output: Any) -> None:
-            tensor = first_tensor(output)
-            if tensor is not None and tensor.is_floating_point() and not tensor.isfinite().all():
-                seen.append(name)
+    def see(name: str, module: nn.Module, output: Tensor) -> None:
+        if output.is_floating_point() and not output.isfinite().all():
+            seen.append(name)
 
-        return look
-
-    handles = []
-    try:
-        if engine.model.is_module:
-            for name, child in engine.model.network.named_modules():
-                handles.append(child.register_forward_hook(looking_at(name)))
-        with engine.making(forward=len(inputs)), torch.no_grad():
-            engine.forward(inputs.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
+    look(engine, inputs, see)
     return seen[0] if seen else None
