@@ -145,7 +145,7 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
         prediction=Prediction(best, class_name(wrapped, best, outputs.shape[1]), float(odds[best])),
         layers=layers,
         auto=auto,
-        methods=_verdicts(wrapped, batch, forward, backward),
+        methods=_verdicts(wrapped, batch, forward, backward, _channels(layers, auto)),
         forward_seconds=forward,
         backward_seconds=backward,
     )
@@ -240,13 +240,24 @@ def _graph_bytes(engine: Engine, inputs: Tensor) -> int | None:
     return sum(kept.values())
 
 
-def _verdicts(model: Model, batch: Batch, forward: float, backward: float | None) -> tuple[Verdict, ...]:
+def _channels(layers: tuple[FeatureLayer, ...], auto: str | None) -> int:
+    """How many channels the layer of "auto" has."""
+    for layer in layers:
+        if layer.name == auto:
+            return layer.shape[1 if layer.layout.kind == "NCHW" else -1]
+    return 0
+
+
+def _verdicts(
+    model: Model, batch: Batch, forward: float, backward: float | None, channels: int
+) -> tuple[Verdict, ...]:
     methods = [METHODS[name] for name in METHODS]
     requests = [Request.of(method.name, _cheap(method)) for method in methods]
     outcomes, _ = investigate(model, batch, requests, [None], progress=False)
     verdicts = []
     for method, outcome in zip(methods, outcomes, strict=True):
-        passes = method.cost(method.settle({}))
+        cost = method.cost(method.settle({}))
+        passes = cost.forward + cost.per_channel * channels, cost.backward
         if isinstance(outcome.answer, PellucidError):
             verdict = Verdict(method.name, False, str(outcome.answer), (), *passes, None)
         else:

@@ -166,7 +166,7 @@ def investigate(
     asked = [(t, request) for t in range(len(targets)) for request in requests]
     parts: list[list[Part]] = [[] for _ in asked]
     errors: dict[int, PellucidError] = {}
-    passes = len(batch.inputs) * sum(request.method.cost(request.options)[0] for _, request in asked)
+    passes = len(batch.inputs) * sum(request.method.cost(request.options).forward for _, request in asked)
     engine, plan = Engine(model, precision), _plan(model, requests)
     with showing(model.name, passes, progress) as engine.progress, engine.session(seed):
         inputs = batch.inputs.clone() if batch.inputs.is_inference() else batch.inputs

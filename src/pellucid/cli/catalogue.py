@@ -112,7 +112,6 @@ def _tell(method: Method) -> None:
 
 
 def _method_row(method: Method) -> dict[str, Any]:
-    forward, backward = method.cost(method.settle({}))
     return {
         "name": method.name,
         "family": method.family,
@@ -122,15 +121,14 @@ def _method_row(method: Method) -> dict[str, Any]:
             {"name": option.name, "type": option.kind, "default": option.default}
             for option in (*method.options, *WRAPPERS)
         ],
-        "passes": {"forward": forward, "backward": backward},
+        "passes": method.cost(method.settle({}))._asdict(),
         "output": method.output,
         "paper": method.paper,
     }
 
 
 def _passes(method: Method) -> str:
-    forward, backward = method.cost(method.settle({}))
-    return f"{forward}+{backward}"
+    return str(method.cost(method.settle({})))
 
 
 def _written(option: Option) -> str:

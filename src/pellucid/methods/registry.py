@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from torch import Tensor, nn
 
@@ -21,7 +21,42 @@ from pellucid.methods.wrappers import COPIES, Statistic, augment, smooth
 from pellucid.probe import Probe
 from pellucid.target import Output
 
-LayerOption = str | nn.Module | list[str | nn.Module] | tuple[str | nn.Module, ...]
+
+@dataclass(frozen=True)
+class Kind:
+    """A type that only options have, as the metadata of an `Annotated`: its words, and how a value is read.
+
+    `read(name, value)` gives the value as the method takes it, from Python or from the command line's text.
+    """
+
+    words: str
+    read: Callable[[str, Any], Any]
+
+
+def _layers(name: str, value: Any) -> Any:
+    for part in value if isinstance(value, (list, tuple)) else [value]:
+        if not isinstance(part, (str, nn.Module)):
+            raise InvalidType(
+                f"{name} must be 'auto', a dotted name, a module, or a list of these; "
+                f"got {type(part).__name__}."
+            )
+    return value
+
+
+def _samples(name: str, value: Any) -> int | str:
+    if value == "auto":
+        return "auto"
+    number = Option(name, int, 0).check(value)
+    if number < 1:
+        raise InvalidValue(f"{name} must be 'auto' or at least 1; got {number}.")
+    return int(number)
+
+
+LayerOption = Annotated[
+    str | nn.Module | list[str | nn.Module] | tuple[str | nn.Module, ...], Kind("layer", _layers)
+]
+Samples = Annotated[int | Literal["auto"], Kind("int | auto", _samples)]
+"""How many random draws: a number, or "auto" for as many as settle the map."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +70,15 @@ class Option:
     @property
     def kind(self) -> str:
         """Its type in words: "int", "mean | max", "layer"."""
-        if self.type is LayerOption:
-            return "layer"
+        if self._kind is not None:
+            return self._kind.words
         if get_origin(self.type) is Literal:
             return " | ".join(map(str, get_args(self.type)))
         return str(getattr(self.type, "__name__", self.type))
+
+    @property
+    def _kind(self) -> Kind | None:
+        return next((m for m in getattr(self.type, "__metadata__", ()) if isinstance(m, Kind)), None)
 
     def check(self, value: Any) -> Any:
         """`value` as this option takes it; text is read as the command line gives it.
@@ -47,14 +86,8 @@ class Option:
         Raises:
             InvalidValue, InvalidType: naming the option, what it takes and what came.
         """
-        if self.type is LayerOption:
-            for part in value if isinstance(value, (list, tuple)) else [value]:
-                if not isinstance(part, (str, nn.Module)):
-                    raise InvalidType(
-                        f"{self.name} must be 'auto', a dotted name, a module, or a list of these; "
-                        f"got {type(part).__name__}."
-                    )
-            return value
+        if self._kind is not None:
+            return self._kind.read(self.name, value)
         if get_origin(self.type) is Literal:
             if value not in get_args(self.type):
                 raise InvalidValue(f"{self.name} must be one of {self.kind}; got {value!r}.")
@@ -89,14 +122,29 @@ WRAPPERS = (
 """What every method takes besides its own options: see `methods.wrappers`."""
 
 Reads = Literal["layers", "input gradient", "altered copies"]
-Passes = Callable[[Mapping[str, Any]], tuple[int, int]]
+
+
+class Passes(NamedTuple):
+    """Samples run per image: forward, backward, and forward once more for each channel of the layer."""
+
+    forward: int = 0
+    backward: int = 0
+    per_channel: int = 0
+
+    def __str__(self) -> str:
+        """As tables show it: "1+1", "1+0 and 35 per channel"."""
+        each = f" and {self.per_channel} per channel" if self.per_channel else ""
+        return f"{self.forward}+{self.backward}{each}"
+
+
+Counting = Callable[[Mapping[str, Any]], Passes]
 
 
 @dataclass(frozen=True)
 class Method:
     """A registered method: call it with a probe and its options, or read what it is.
 
-    `passes` gives the forward and backward samples per image of its formula, for its options; `reads` says
+    `passes` gives the samples run per image by its formula, for its options; `reads` says
     what evidence it needs, so that it can be planned before anything runs.
     """
 
@@ -105,7 +153,7 @@ class Method:
     paper: str
     function: Callable[..., Finding | Tensor]
     options: tuple[Option, ...]
-    passes: Passes
+    passes: Counting
     reads: Reads
     output: Output
 
@@ -146,11 +194,11 @@ class Method:
         """Whether it reads the evidence of the image itself, which others may need too."""
         return not settled["smooth"] and self.reads != "altered copies"
 
-    def cost(self, settled: Mapping[str, Any]) -> tuple[int, int]:
-        """Forward and backward samples per image, the pass that gives the prediction included."""
-        forward, backward = self.passes(settled)
+    def cost(self, settled: Mapping[str, Any]) -> Passes:
+        """Samples run per image, the pass that gives the prediction included."""
+        forward, backward, per_channel = self.passes(settled)
         times = max(1, settled["smooth"]) * (len(COPIES) if settled["augment"] else 1)
-        return times * forward + (not self.shares(settled)), times * backward
+        return Passes(times * forward + (not self.shares(settled)), times * backward, times * per_channel)
 
     def __call__(self, probe: Probe, **options: Any) -> Finding:
         """Runs the method, inside whatever wrappers its options ask for."""
@@ -179,7 +227,7 @@ def method(
     name: str,
     *,
     paper: str,
-    passes: tuple[int, int] | Passes,
+    passes: tuple[int, int] | Counting,
     reads: Reads = "input gradient",
     output: Output = "logit",
 ) -> Callable[[Callable[..., Finding | Tensor]], Callable[..., Finding | Tensor]]:
@@ -194,7 +242,7 @@ def method(
             for p in inspect.signature(function).parameters.values()
             if p.kind is p.KEYWORD_ONLY
         )
-        count = passes if callable(passes) else (lambda settled, fixed=passes: fixed)
+        count = (lambda settled, fixed=passes: Passes(*fixed)) if isinstance(passes, tuple) else passes
         family = function.__module__.split(".")[2]
         METHODS[name] = Method(name, family, paper, function, options, count, reads, output)
         return function

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from pellucid.methods.finding import Finding
-from pellucid.methods.registry import method
+from pellucid.methods.registry import Passes, method
 from pellucid.methods.wrappers import smooth
 from pellucid.probe import Probe
 
@@ -14,8 +14,8 @@ def _gradient(probe: Probe) -> Finding:
     return Finding(probe.input_gradient())
 
 
-def _passes(options: Mapping[str, Any]) -> tuple[int, int]:
-    return options["samples"], options["samples"]
+def _passes(options: Mapping[str, Any]) -> Passes:
+    return Passes(options["samples"], options["samples"])
 
 
 sampled = partial(method, passes=_passes, reads="altered copies")
