@@ -1,0 +1,11 @@
+"""Options that perturbation methods share: how a picture is cut, and what stands for a missing part."""
+
+from typing import Annotated, Any
+
+from pellucid import segments
+from pellucid.methods.registry import Kind
+
+Segments = Annotated[
+    Any, Kind("quickshift | slic | felzenszwalb | grid:N", lambda _, how: segments.check(how))
+]
+"""Superpixels: a name, labels (H, W) or a callable that makes them; see `pellucid.segments.segment`."""
