@@ -307,8 +307,7 @@ def answer(outcome: Outcome, index: int) -> Answer:
     explanation = outcome.answer
     if isinstance(explanation, PellucidError):
         return explanation
-    cost, n = explanation.cost, len(explanation)
-    return replace(explanation[index], cost=Cost(cost.forward // n, cost.backward // n, cost.seconds / n))
+    return replace(explanation[index], cost=explanation.cost.share(len(explanation)))
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

@@ -54,7 +54,7 @@ def passes(cost: Cost) -> str:
     >>> passes(Cost(51, 1, 2.345))
     '51 forward and 1 backward passes, 2.3 s'
     """
-    return f"{cost.forward} forward and {cost.backward} backward passes, {cost.seconds:.1f} s"
+    return f"{cost}, {cost.seconds:.1f} s"
 
 
 def waiting(text: str, quiet: bool = False) -> AbstractContextManager[object]:

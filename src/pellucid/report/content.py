@@ -307,7 +307,7 @@ def spent(cost: Cost) -> str:
     """
     ms = round(1000 * cost.seconds)
     time = f"{ms} ms" if ms < 1000 else f"{number(cost.seconds)} s"
-    return f"{cost.forward} forward and {cost.backward} backward passes, {time}"
+    return f"{cost}, {time}"
 
 
 def count(n: int, noun: str) -> str:
