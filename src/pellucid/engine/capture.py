@@ -23,7 +23,10 @@ from pellucid.model import Model
 
 @dataclass(eq=False)
 class Tap:
-    """What one layer gave: `value` is in the graph; the model went on with `passed`, a copy of it."""
+    """What one layer gave: `value` is in the graph; the model went on with `passed`, a copy of it.
+
+    `calls` tells which of the layer's calls in this pass it was, from 1 on.
+    """
 
     name: str
     layout: Layout
@@ -129,6 +132,8 @@ class Keeper:
         self.prefix = prefix_tokens(module)
         with ExitStack() as hooks:
             for name, child in module.named_modules():
+                if name in self.names or (self.finding and name):
+                    hooks.callback(child.register_forward_pre_hook(self.counting(name)).remove)
                 if self.finding and name:
                     if is_attention(child):
                         hooks.callback(child.register_forward_pre_hook(self.enter_attention).remove)
@@ -136,6 +141,14 @@ class Keeper:
                 if name in self.names:
                     hooks.callback(child.register_forward_hook(self.keeper(name)).remove)
             yield
+
+    def counting(self, name: str) -> Any:
+        """The hook that knows which call of a module this is."""
+
+        def count(module: nn.Module, args: Any) -> None:
+            self.calls[name] += 1
+
+        return count
 
     def keeper(self, name: str) -> Any:
         """The hook of a layer that was asked for; of several calls the last one counts."""
@@ -148,7 +161,6 @@ class Keeper:
             layout = layout_of(tensor.shape, self.inputs, self.prefix)
             if layout is None:
                 return output
-            self.calls[name] += 1
             self.kept[name] = tap = make_tap(name, layout, tensor, self.calls[name])
             torch.set_grad_enabled(True)  # the graph begins here; the caller's mode comes back at the end
             return with_first_tensor(output, tap.passed)
@@ -177,7 +189,7 @@ class Keeper:
                 if output is self.last.passed and self.last.name.startswith(name + "."):
                     # The enclosing module runs once where its parts may be reused; but not one that gives
                     # more besides, such as features already pooled, which bypass the tap.
-                    self.last.name = name
+                    self.last.name, self.last.calls = name, self.calls[name]
                 return output
             layout = layout_of(tensor.shape, self.inputs, self.prefix)
             if layout is None:
@@ -185,7 +197,8 @@ class Keeper:
             # Unless a gradient further up is wanted (the input's, another layer's, that of the layer before
             # the attention), only the last is read: each begins the graph anew and lets go what was before.
             attached = self.whole_graph or self.names or layout.prefix
-            self.last = make_tap(name, layout, tensor if attached else tensor.detach())
+            kept = tensor if attached else tensor.detach()
+            self.last = make_tap(name, layout, kept, self.calls[name])
             return with_first_tensor(output, self.last.passed)
 
         return watch
@@ -221,7 +234,7 @@ class Keeper:
         return ModelError(f"The model does not run its layer {name!r} on this input: choose another layer.")
 
 
-def make_tap(name: str, layout: Layout, output: Tensor, calls: int = 1) -> Tap:
+def make_tap(name: str, layout: Layout, output: Tensor, calls: int) -> Tap:
     """Keeps an output in the graph: as it is if a gradient reaches it already, else as a new leaf."""
     with torch.enable_grad():
         value = output if output.requires_grad else output.detach().requires_grad_()
