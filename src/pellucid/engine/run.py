@@ -55,6 +55,7 @@ class Engine:
     progress: Progress = field(default_factory=Silent)
     spent: Cost = field(default_factory=Cost)
     auto_layers: dict[tuple[int, ...], str] = field(default_factory=dict)
+    resumable: dict[tuple[str, tuple[int, ...]], bool] = field(default_factory=dict)  # by layer, input size
     _bills: list[Bill] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -82,14 +83,14 @@ class Engine:
             ) from error
 
     @contextmanager
-    def making(self, forward: int = 0, backward: int = 0) -> Iterator[Charge]:
+    def making(self, forward: int = 0, backward: int = 0, resumed: int = 0) -> Iterator[Charge]:
         """Counts the passes made in this block; the charge is kept with the evidence they gave."""
         start = time.perf_counter()
         charge = Charge()
         yield charge
-        charge.cost = Cost(forward, backward, time.perf_counter() - start)
+        charge.cost = Cost(forward, backward, time.perf_counter() - start, resumed)
         self.spent += charge.cost
-        self.progress.advance(forward)
+        self.progress.advance(forward + resumed)
         for bill in self._bills:
             bill.measured += charge.cost.seconds
         self.use(charge)
