@@ -2,10 +2,15 @@
 
 from typing import Annotated, Any
 
-from pellucid import segments
+from pellucid import baselines, segments
 from pellucid.methods.registry import Kind
 
 Segments = Annotated[
     Any, Kind("quickshift | slic | felzenszwalb | grid:N", lambda _, how: segments.check(how))
 ]
 """Superpixels: a name, labels (H, W) or a callable that makes them; see `pellucid.segments.segment`."""
+
+Baseline = Annotated[
+    Any, Kind(f"{' | '.join(baselines.NAMES)} | number | picture", lambda _, spec: baselines.check(spec))
+]
+"""What replaces hidden parts: a name, a number, a tensor or a picture; see `pellucid.baselines.baseline`."""
