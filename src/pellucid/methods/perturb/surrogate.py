@@ -75,8 +75,8 @@ def cosine_distance(z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
     >>> cosine_distance(torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]])).tolist()
     [0.0, 0.5, 1.0]
     """
-    cosine = torch.sqrt(z.double().mean(1))
-    return torch.ones_like(cosine) - cosine
+    distance: Tensor = 1 - z.double().mean(1).sqrt()
+    return distance
 
 
 def euclidean_distance(z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
