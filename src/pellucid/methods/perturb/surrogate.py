@@ -75,8 +75,7 @@ def cosine_distance(z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
     >>> cosine_distance(torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]])).tolist()
     [0.0, 0.5, 1.0]
     """
-    distance: Tensor = 1 - z.double().mean(1).sqrt()
-    return distance
+    return torch.rsub(torch.sqrt(z.double().mean(1)), 1)
 
 
 def euclidean_distance(z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
