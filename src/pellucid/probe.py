@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.engine.capture import Capture, Tap, capture, first_nonfinite
+from pellucid.engine.resume import Alter, resume
 from pellucid.engine.run import Charge, Engine, out_of_memory
 from pellucid.errors import InvalidValue, ModelError
 from pellucid.layers import quantised_layer
@@ -49,6 +50,23 @@ class At:
     def name(self) -> str:
         """The layer's dotted name."""
         return self.tap.name
+
+    def scores(self, image: int, alter: Alter, total: int) -> Float[Tensor, " total"]:
+        """The scores of one image with these activations altered in `total` ways: see `engine.resume`.
+
+        `alter(maps, start, stop)` makes versions number start to stop: it is given as many copies of the
+        image's activations, (B, K, h, w), and changes them in place.
+        """
+        probe = self.probe
+        score, value = probe.score.only(image), probe.value[image]
+        scores = resume(probe.engine, probe.inputs, self.tap, image, alter, total, score, value)
+        if not probe.engine.resumable[self.name, tuple(probe.inputs.shape[1:])]:
+            probe.note(
+                f"What follows layer {self.name} could not be run alone: every altered copy of its output "
+                "took a pass of the whole model.",
+                torch.arange(len(probe.inputs)) == image,
+            )
+        return scores
 
 
 class Probe:

@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 
 from pellucid.layers import layer_names
 from pellucid.methods.finding import Finding
-from pellucid.methods.registry import LayerOption, method
+from pellucid.methods.registry import LayerOption, Passes, method
 from pellucid.probe import At, Probe
 
 Fusion = Literal["mean", "max", "tanh-max"]
@@ -30,6 +30,7 @@ def cam(
     *,
     paper: str,
     gradient: bool = True,
+    per_channel: int = 0,
     signed: bool = False,
     fusion: Fusion = "mean",
     sums: bool = True,
@@ -40,6 +41,7 @@ def cam(
         name: the paper's name, in kebab-case.
         paper: authors, year, arXiv.
         gradient: whether the formula reads `at.G`.
+        per_channel: how often the formula runs the model, or the part of it behind the layer, per channel.
         signed: the default of `signed=`, as in the paper: whether negative evidence is kept.
         fusion: the default of `fusion=`.
         sums: whether the formula leaves the sum over channels to the form, so that `principal=` applies.
@@ -74,7 +76,8 @@ def cam(
         own = [p for p in inspect.signature(formula).parameters.values() if p.kind is p.KEYWORD_ONLY]
         run.__signature__ = inspect.Signature([*taken, *own])  # type: ignore[attr-defined]
         run.__doc__, run.__module__, run.__name__ = formula.__doc__, formula.__module__, formula.__name__
-        method(name, paper=paper, passes=(1, int(gradient)), reads="layers")(run)
+        passes = Passes(1, int(gradient), per_channel)
+        method(name, paper=paper, passes=lambda settled: passes, reads="layers")(run)
         return formula
 
     return register

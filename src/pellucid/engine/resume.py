@@ -1,0 +1,248 @@
+"""Scores with a layer's output altered: only the part of the model behind the layer sees the large batch.
+
+A forward hook may give back a larger batch than it got. The layers before it then run once, for one
+image, those behind it for all altered versions of its output, and what bypasses it broadcasts. That this
+gives what the whole model would give is never taken for granted: the unaltered output goes along in
+every batch and must get the score that is known, and the first versions are run alone as well.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from pellucid.engine.capture import Tap
+from pellucid.engine.run import Engine, in_chunks, out_of_memory
+from pellucid.errors import ModelError
+from pellucid.layers import with_first_tensor
+from pellucid.model import outputs_of
+from pellucid.target import Score
+
+Alter = Callable[[Tensor, int, int], None]
+"""`alter(maps, start, stop)` makes versions start to stop, in place, of as many copies of the maps."""
+
+CHUNK_BYTES = 32 * 2**20
+"""Of the layer's outputs that are run together."""
+MOST = 256
+"""Versions run together, however small they are: the model's later layers may be larger than this one."""
+
+
+class NotAlone(Exception):
+    """The part behind the layer, run alone for many versions, does not give what the whole model gives."""
+
+
+def resume(
+    engine: Engine,
+    inputs: Float[Tensor, "N C H W"],
+    tap: Tap,
+    image: int,
+    alter: Alter,
+    total: int,
+    score: Score,
+    value: Float[Tensor, ""],
+) -> Float[Tensor, " total"]:
+    """The scores of one image with the output of a layer altered in `total` ways.
+
+    Args:
+        engine: what runs the model.
+        inputs: the batch that `tap` was captured of.
+        tap: what the layer gave.
+        image: which of the batch.
+        alter: `alter(maps, start, stop)` changes maps (B, K, h, w), copies of the image's own, in place.
+        total: how many versions there are.
+        score: of that image alone.
+        value: its score with the layer's output unaltered.
+
+    Where the part behind the layer cannot be run alone (it fails, mixes the samples of a batch, or kept the
+    batch size from before) `engine.resumable` is False for the layer from then on, and every version runs
+    the whole model.
+
+    Raises:
+        ModelError: the model failed, or does not reach the layer for this image alone.
+
+    Cost:
+        One forward pass per chunk, and the part behind the layer for each version and once more per chunk;
+        two forward passes the first time a layer is altered. One forward pass per version where the part
+        behind the layer cannot be run alone.
+    """
+    rerun = Rerun(engine, inputs[image : image + 1], tap, image, alter, score)
+    known = tap.name, tuple(inputs.shape[1:])
+    engine.progress.expect(total)
+    if engine.resumable.get(known, True):
+        try:
+            scores = rerun.together(total, value, check=known not in engine.resumable)
+        except NotAlone:
+            engine.resumable[known] = False
+        else:
+            engine.resumable[known] = True
+            return scores
+    return rerun.one_by_one(total, value)
+
+
+class Rerun:
+    """One image, run again with versions of one layer's output."""
+
+    def __init__(
+        self, engine: Engine, x: Float[Tensor, "1 C H W"], tap: Tap, image: int, alter: Alter, score: Score
+    ) -> None:
+        self.engine, self.x, self.tap, self.alter, self.score = engine, x, tap, alter, score
+        self.axis = int(tap.layout.kind == "TNC")  # of the batch
+        self.own = tap.value.detach().narrow(self.axis, image, 1)
+
+    def versions(self, start: int, stop: int, unaltered: int = 0) -> Tensor:
+        """The layer's output in versions start to stop, and then as it is: a new tensor."""
+        output = torch.cat([self.own] * (stop - start + unaltered), self.axis)
+        self.alter(self.tap.layout.maps(output)[: stop - start], start, stop)  # a view
+        return output
+
+    def together(self, total: int, value: Float[Tensor, ""], check: bool) -> Float[Tensor, " total"]:
+        """The scores of all versions, many at once; `check` runs two of the first chunk alone as well.
+
+        Raises:
+            NotAlone: a score is not what the whole model gives.
+        """
+        scores = value.new_empty(total)
+
+        def step(start: int, stop: int) -> None:
+            output, n = self.versions(start, stop, unaltered=1), stop - start
+            telling = [self.most_altered(output)] if check and not start else []
+            with self.engine.making(forward=1, resumed=n + 1):
+                try:
+                    found, tolerance = self.run(output)
+                except Exception as error:  # an error of the model's own will come again, one by one
+                    if out_of_memory(error):
+                        raise
+                    raise NotAlone from error
+            if telling:
+                telling.append(int((found[:n] - value).abs().argmax()))
+            expected = {n: value, **{i: self.alone(i) for i in telling}}
+            if not all(abs(found[i] - known) <= tolerance for i, known in expected.items()):
+                raise NotAlone
+            scores[start:stop] = found[:n]
+
+        most = MOST if self.engine.batch_size == "auto" else int(self.engine.batch_size) - 1
+        size = CHUNK_BYTES // (self.own.numel() * self.own.element_size())
+        in_chunks(total, max(1, min(most, size)), step)
+        return scores
+
+    def most_altered(self, output: Tensor) -> int:
+        """Which of the versions is the least like the unaltered output."""
+        distances = torch.stack([(one - self.own).norm() for one in output.split(1, self.axis)])
+        return int(distances.argmax())
+
+    def alone(self, version: int) -> Float[Tensor, ""]:
+        """The score of one version, by the whole model."""
+        with self.engine.making(forward=1):
+            return self.run(self.versions(version, version + 1))[0][0]
+
+    def one_by_one(self, total: int, value: Float[Tensor, ""]) -> Float[Tensor, " total"]:
+        """The scores of all versions, each by the whole model."""
+        return torch.stack([self.alone(version) for version in range(total)]).to(value)
+
+    def run(self, output: Tensor) -> tuple[Float[Tensor, " B"], float]:
+        """One pass with the layer's output replaced: the score of each version, and how exact it is.
+
+        Raises:
+            ModelError: the model failed, did not reach the layer, or gave another number of scores.
+        """
+        batch = output.shape[self.axis]
+        with torch.no_grad(), replaced(self.engine, self.tap, output) as reached, Widening(batch):
+            raw = self.engine.forward(self.x.clone())
+            scores = self.score.repeat(batch)(raw)
+        if not reached:
+            raise ModelError(
+                f"The model does not run its layer {self.tap.name!r} again for one image alone: "
+                "choose another layer."
+            )
+        if len(scores) != batch:
+            raise ModelError(f"There must be one score per sample: {batch} samples, {len(scores)} scores.")
+        scale = scores.abs().max() if self.score.function else outputs_of(raw).abs().max()
+        low = self.engine.precision == "bfloat16"
+        eps = torch.finfo(torch.bfloat16 if low else scores.dtype).eps
+        return scores, eps**0.6 * float(scale)
+
+
+@contextmanager
+def replaced(engine: Engine, tap: Tap, output: Tensor) -> Iterator[list[str]]:
+    """In this block the layer gives `output` in the call that was captured; the list then holds its name."""
+    reached: list[str] = []
+    calls = 0
+
+    def replace(module: nn.Module, args: Any, given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls != tap.calls:
+            return given
+        reached.append(tap.name)
+        return with_first_tensor(given, output)
+
+    handle = engine.model.network.get_submodule(tap.name).register_forward_hook(replace)
+    try:
+        yield reached
+    finally:
+        handle.remove()
+
+
+class Widening(TorchFunctionMode):
+    """Repeats what bypassed the layer, a batch of 1, where torch does not broadcast it by itself.
+
+    Those are `cat`, `bmm` and the like, and operations in place on what bypassed the layer, whose result
+    goes on in a new tensor. Only what torch refuses is tried again.
+    """
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()
+        self.batch = batch
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError as error:
+            wide = {t.ndim for t in tensors((args, kwargs)) if t.ndim and len(t) == self.batch}
+            if out_of_memory(error) or not wide:
+                raise
+            args, kwargs = self.widened((args, kwargs), wide)
+        return out_of_place(func)(*args, **kwargs)
+
+    def widened(self, value: Any, wide: set[int]) -> Any:
+        """Arguments with tensors of batch 1 repeated, of as many dimensions as those of the large batch."""
+        if isinstance(value, Tensor):
+            return (
+                value.expand(self.batch, *value.shape[1:])
+                if value.ndim in wide and len(value) == 1
+                else value
+            )
+        if isinstance(value, dict):
+            return {key: self.widened(item, wide) for key, item in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(self.widened(item, wide) for item in value)
+        return value
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors among the arguments of a function."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from tensors(item)
+
+
+def out_of_place(func: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that gives the result of one that works in place; other functions themselves.
+
+    Example:
+        >>> out_of_place(Tensor.add_).__name__, out_of_place(Tensor.__iadd__).__name__
+        ('add', '__add__')
+    """
+    name = getattr(func, "__name__", "")
+    if name.startswith("__i"):
+        return getattr(Tensor, f"__{name[3:]}", func)
+    return getattr(Tensor, name[:-1], func) if name.endswith("_") else func

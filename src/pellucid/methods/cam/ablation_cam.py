@@ -1,0 +1,38 @@
+"""Ablation-CAM."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.methods.cam.form import cam
+from pellucid.probe import At
+
+
+@cam("ablation-cam", paper="Desai & Ramaswamy 2020, WACV", gradient=False, per_channel=1)
+def ablation_cam(at: At) -> Float[Tensor, "N K"]:
+    """ReLU(sum_k w_k A_k), w_k = (S - S_k) / |S|, S_k the score with A_k set to 0: no gradient.
+
+    Returns:
+        (N, h, w), at least 0, in shares of the score per activation; in units of the score per activation
+        where the score is so close to 0 that it has no shares.
+
+    Cost:
+        1 forward, and the part of the model behind the layer once per channel.
+
+    Source:
+        eq. 4, with |S| for S: a negative score would turn every weight around.
+    """
+    S = at.probe.value  # (N,)
+    drops = S[:, None] - at.probe.once(("ablated", at.name), lambda: ablated(at))  # (N, K)
+    nil = S.abs() <= torch.finfo(S.dtype).eps ** 0.5 * drops.abs().amax(1)
+    at.probe.note("The score is close to 0: channels weigh what they add to it, not their share of it.", nil)
+    return drops / torch.where(nil, torch.ones_like(S), S.abs())[:, None]
+
+
+def ablated(at: At) -> Float[Tensor, "N K"]:
+    """The score of each image with one channel of the layer set to 0, for every channel."""
+
+    def zero(maps: Tensor, start: int, stop: int) -> None:
+        maps[range(stop - start), range(start, stop)] = 0
+
+    return torch.stack([at.scores(image, zero, at.A.shape[1]) for image in range(len(at.A))])
