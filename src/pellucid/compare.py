@@ -19,6 +19,7 @@ from pellucid.explanation import Explanation
 from pellucid.files import atomic_write
 from pellucid.images import Box, place
 from pellucid.model import Model
+from pellucid.ranks import rank_correlation
 from pellucid.render.scale import merge_channels
 from pellucid.target import Output, Target
 
@@ -214,18 +215,3 @@ def _seen_by_all(
     ]
     pixels = torch.stack(placed).flatten(1)
     return pixels[:, ~pixels.isnan().any(0)]
-
-
-def rank_correlation(rows: Float[Tensor, "M P"]) -> Float[Tensor, "M M"]:
-    """Spearman's rank correlation of every pair of rows; ties share their mean rank."""
-    ranks = torch.stack([_ranks(row) for row in rows])
-    centred = ranks - ranks.mean(1, keepdim=True)
-    norm = centred.norm(dim=1, keepdim=True)
-    unit = centred / torch.where(norm > 0, norm, torch.ones_like(norm))
-    return unit @ unit.T
-
-
-def _ranks(row: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-    _, group, count = row.unique(return_inverse=True, return_counts=True)
-    mean_rank: Tensor = count.cumsum(0).to(row) - (count.to(row) - 1) / 2
-    return mean_rank[group]

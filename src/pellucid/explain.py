@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeGuard
@@ -167,7 +167,7 @@ def investigate(
     parts: list[list[Part]] = [[] for _ in asked]
     errors: dict[int, PellucidError] = {}
     passes = len(batch.inputs) * sum(request.method.cost(request.options).forward for _, request in asked)
-    engine, plan = Engine(model, precision), _plan(model, requests)
+    engine, plan = Engine(model, precision, batch_size), _plan(model, requests)
     with showing(model.name, passes, progress) as engine.progress, engine.session(seed):
         inputs = batch.inputs.clone() if batch.inputs.is_inference() else batch.inputs
 
@@ -175,12 +175,14 @@ def investigate(
             base = Probe(engine, inputs[start:stop], seed=seed, limit=limit, **plan)
             probes: dict[tuple[int, str], Probe] = {}
             done: dict[int, Part] = {}
+            for t, request in asked:  # all of them first: evidence is made for all targets that ask for it
+                about = output or request.method.output
+                if (t, about) not in probes:
+                    probes[t, about] = base.about(_some(targets[t], start, stop), about)
             for i, (t, request) in enumerate(asked):
                 if i in errors:
                     continue
-                about = request.method.output if output is None else output
-                if (t, about) not in probes:
-                    probes[t, about] = base.about(_some(targets[t], start, stop), about)
+                about = output or request.method.output
                 try:
                     done[i] = _examine(probes[t, about], request)
                 except PellucidError as error:
@@ -286,7 +288,7 @@ def _assemble(
         model=engine.model.name,
         paper=method.paper,
         seed=seed,
-        precision=engine.ran_in(),
+        precision=_together(part.finding.precision or engine.ran_in() for part in parts),
         versions=versions(),
         cost=sum((part.cost for part in parts), Cost()),
         pictures=batch.pictures,
@@ -294,11 +296,22 @@ def _assemble(
         layer=list(parts[0].finding.layers),
         stderr=at_input(torch.cat(stderrs), (height, width)) if stderrs else None,
         details={
-            name: torch.cat([part.finding.details[name] for part in parts])
-            for name in parts[0].finding.details
+            name: _joined([part.finding.details[name] for part in parts]) for name in parts[0].finding.details
         },
         notes=[notes for part in parts for notes in part.notes],
     )
+
+
+def _joined(details: Sequence[Tensor | list[Tensor]]) -> Tensor | list[Tensor]:
+    """A detail of all images: one tensor, or a list where its shape differs from image to image."""
+    tensors = [detail for detail in details if isinstance(detail, Tensor)]
+    if len(tensors) == len(details) and len({tensor.shape[1:] for tensor in tensors}) == 1:
+        return torch.cat(tensors)
+    return [one for detail in details for one in detail]
+
+
+def _together(precisions: Iterable[str]) -> str:
+    return " and ".join(dict.fromkeys(precisions))
 
 
 def at_input(map: Tensor, size: tuple[int, int]) -> Float[Tensor, "N D H W"]:
@@ -318,8 +331,12 @@ def _kept(finding: Finding) -> Finding:
     return Finding(
         kept(finding.map),
         None if finding.stderr is None else kept(finding.stderr),
-        {name: kept(detail) for name, detail in finding.details.items()},
+        {
+            name: kept(detail) if isinstance(detail, Tensor) else [kept(one) for one in detail]
+            for name, detail in finding.details.items()
+        },
         finding.layers,
+        finding.precision,
     )
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from operator import index
 from typing import Any, SupportsIndex
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -106,6 +107,10 @@ class Model:
             f"got {self.name}, {kind}. Gradient methods need only a differentiable one."
         )
 
+    def pictures(self, inputs: Float[Tensor, "N C H W"]) -> list[Picture]:
+        """What inputs show, at their own resolution; without preprocessing their range is stretched."""
+        return self.preprocess.undo(inputs) if self.preprocess else [_shown(one) for one in inputs]
+
     @property
     def device(self) -> torch.device:
         """Where the first floating parameter or buffer lies; the CPU if there is none."""
@@ -172,8 +177,9 @@ class Model:
         inputs = inputs[None] if inputs.ndim == 3 else inputs
         _refuse_non_finite(inputs)
         height, width = inputs.shape[2:]
-        pictures = self.preprocess.undo(inputs) if self.preprocess else [_shown(one) for one in inputs]
-        return Batch(inputs, pictures, [Box(0.0, 0.0, float(width), float(height))] * len(inputs))
+        return Batch(
+            inputs, self.pictures(inputs), [Box(0.0, 0.0, float(width), float(height))] * len(inputs)
+        )
 
     def label(self, index: int) -> str:
         """The name of class `index`, its synonyms left out where that stays unambiguous; "class 282" if none.
@@ -236,8 +242,8 @@ class Model:
 def outputs_of(raw: Any) -> Float[Tensor, "N K"]:
     """A model's scores, (N, K), out of whatever it returned.
 
-    Understood are a tensor, a mapping or object with `logits` (or out, output, scores, pred), and a tuple or
-    list, of which the first floating (N, K) tensor counts. A single-logit head's (N,) becomes (N, 1).
+    Understood are a tensor or array, a mapping or object with `logits` (or out, output, scores, pred), and a
+    tuple or list, of which the first floating (N, K) tensor counts. A single-logit head's (N,) becomes (N, 1).
 
     Raises:
         ModelError: no floating tensor (N, K) or (N,) is there.
@@ -256,6 +262,8 @@ def outputs_of(raw: Any) -> Float[Tensor, "N K"]:
 
 
 def _scores(raw: Any) -> Tensor | None:
+    if isinstance(raw, np.ndarray):  # of a callable that runs elsewhere, such as an ONNX Runtime session
+        return torch.from_numpy(np.ascontiguousarray(raw))
     if isinstance(raw, Tensor):
         return raw
     fields = raw if isinstance(raw, Mapping) else {n: getattr(raw, n, None) for n in OUTPUT_NAMES}
@@ -263,7 +271,8 @@ def _scores(raw: Any) -> Tensor | None:
         if isinstance(value := fields.get(name), Tensor):
             return value
     if isinstance(raw, tuple | list):
-        return next((t for t in raw if isinstance(t, Tensor) and t.is_floating_point() and t.ndim == 2), None)
+        tensors = (_scores(item) for item in raw if isinstance(item, Tensor | np.ndarray))
+        return next((t for t in tensors if t is not None and t.is_floating_point() and t.ndim == 2), None)
     return None
 
 

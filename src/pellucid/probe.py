@@ -13,10 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.baselines import baseline
 from pellucid.engine.capture import Capture, Tap, capture, first_nonfinite
+from pellucid.engine.perturb import Copies, Scorer, score_copies
 from pellucid.engine.resume import Alter, resume
 from pellucid.engine.run import Charge, Engine, out_of_memory
-from pellucid.errors import InvalidValue, ModelError
+from pellucid.errors import InvalidValue, ModelError, PellucidError
+from pellucid.images import Picture
 from pellucid.layers import quantised_layer
 from pellucid.model import outputs_of
 from pellucid.target import Output, Score, Target, resolve
@@ -101,13 +104,27 @@ class Probe:
         self._captures: list[Capture] = []
         self._gradients: dict[Capture, tuple[dict[str, Tensor], Tensor | None, Charge]] = {}
         self._made: dict[Hashable, tuple[Any, tuple[Charge, ...]]] = {}
+        self._family: list[Probe] = [self]  # who asks about the same inputs, each for another target
+        self._scored: dict[Hashable, tuple[dict[Probe, Tensor], tuple[Charge, ...]]] = {}
+        self._parent: tuple[Probe, int] | None = None
         self.notes: dict[str, list[int]] = {}
 
     def about(self, target: Target | Score, output: Output) -> "Probe":
         """The same evidence for another target: forward passes are shared, backward passes are not."""
         other = Probe(self.engine, self.inputs, target, output, seed=self.seed, limit=self.limit)
         other._planned, other._captures = self._planned, self._captures
+        other._scored, other._family = self._scored, self._family
+        self._family.append(other)
         return other
+
+    def one(self, image: int) -> "Probe":
+        """The same question about one image of the batch; what is noted of it is noted of that image."""
+        some = self.inputs[image : image + 1]
+        alone = Probe(
+            self.engine, some, self.score.only(image), self.output, seed=self.seed, limit=self.limit
+        )
+        alone._parent = self, image
+        return alone
 
     def altered(self, copies: Float[Tensor, "NB C H W"]) -> "Probe":
         """The same question about altered copies, those of one sample adjacent."""
@@ -140,7 +157,48 @@ class Probe:
         with torch.no_grad():
             return self._checked(self.score(self.raw))
 
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        """What the inputs show, at their own resolution."""
+        return self.engine.model.pictures(self.inputs)
+
+    def baseline(self, spec: Any) -> Float[Tensor, "N C H W"]:
+        """What stands for hidden parts of each image; see `pellucid.baselines.baseline`."""
+        return baseline(spec, self.inputs, self.engine.model, self.generator())
+
     # Evidence
+
+    def scores(
+        self, copies: Copies, start: int, stop: int, *, key: Hashable = None, low: bool = False
+    ) -> Float[Tensor, " S"]:
+        """The scores of altered copies number `start` to `stop` of a single image, in float64 on the CPU.
+
+        Args:
+            copies: makes copies `(start, stop) -> (B, C, H, W)`, new tensors, always the same ones.
+            start: the first.
+            stop: the one behind the last.
+            key: what the copies depend on besides the image, if not on the target: then one run serves all
+                targets that are asked about.
+            low: whether the model is run in bfloat16.
+
+        Raises:
+            InvalidValue: a score that is not finite.
+        """
+        if self._parent is None or key is None:
+            (scores,) = score_copies(self.engine, self.inputs, copies, start, stop, [self._scorer], low=low)
+            return self._finite(scores, start)
+        parent, image = self._parent
+        about = image, key, start, stop, low
+        if about not in parent._scored or parent not in parent._scored[about][0]:
+            asking = [probe for probe in parent._family if probe is parent or probe._answerable]
+            scorers = [probe.one(image)._scorer for probe in asking]
+            with self.engine.bill() as bill:
+                rows = score_copies(self.engine, self.inputs, copies, start, stop, scorers, low=low)
+            parent._scored[about] = dict(zip(asking, rows, strict=True)), tuple(bill.used)
+        found, charges = parent._scored[about]
+        for charge in charges:
+            self.engine.use(charge)
+        return self._finite(found[parent], start)
 
     def at(self, *layers: str) -> list[At]:
         """Evidence at layers, by name or "auto"; several cost one pass together."""
@@ -176,6 +234,9 @@ class Probe:
     def note(self, text: str, where: Tensor | None = None) -> None:
         """A warning about some images of the batch (a mask (N,)), or about all."""
         images = range(len(self.inputs)) if where is None else where.nonzero()[:, 0].tolist()
+        if len(images) and self._parent is not None:
+            parent, image = self._parent
+            parent.note(text, torch.arange(len(parent.inputs)) == image)
         if len(images):
             self.notes.setdefault(text, []).extend(i for i in images if i not in self.notes.get(text, []))
 
@@ -191,6 +252,28 @@ class Probe:
         return made
 
     # How it is had
+
+    @property
+    def _scorer(self) -> Scorer:
+        return lambda raw, times: self.score.repeat(times)(raw)
+
+    @property
+    def _answerable(self) -> bool:
+        """Whether the target holds for these images; whoever asks for it is told why not."""
+        try:
+            return bool(self.score)
+        except PellucidError:
+            return False
+
+    def _finite(self, scores: Float[Tensor, " S"], start: int) -> Float[Tensor, " S"]:
+        bad = ~scores.isfinite()
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            raise InvalidValue(
+                f"Every score must be finite; altered copy {start + first} has {scores[first].item()}: the "
+                "model does not take such an input. Choose another baseline, or run it in float32."
+            )
+        return scores
 
     def _capture(self, layers: Sequence[str], with_input: bool) -> Capture:
         for taken in self._captures:

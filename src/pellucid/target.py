@@ -63,6 +63,13 @@ class Score:
             names=tuple(name for name in self.names for _ in range(times)),
         )
 
+    def only(self, image: int) -> "Score":
+        """The question about one of the samples."""
+        if self.classes is None or self.against is None:
+            return replace(self, names=self.names[image : image + 1])
+        some = slice(image, image + 1)
+        return replace(self, classes=self.classes[some], against=self.against[some], names=self.names[some])
+
     def __call__(self, raw: Any) -> Float[Tensor, " N"]:
         """The score of each sample, from the model's raw output."""
         if self.function is not None:
@@ -127,6 +134,7 @@ def resolve(target: Target, raw: Any, model: Model, output: Output = "logit") ->
         name = getattr(target, "__name__", type(target).__name__)
         return Score(None, None, target, output, (name,) * len(_called(target, raw)))
     outputs = outputs_of(raw)
+    _refuse_rows(outputs)
     n, classes = outputs.shape[0], as_classes(outputs).shape[1]
     each = [_one(t, i, outputs, model, classes) for i, t in enumerate(_per_image(target, n))]
     if output == "loss" and any(b >= 0 for _, b in each):
@@ -138,6 +146,18 @@ def resolve(target: Target, raw: Any, model: Model, output: Output = "logit") ->
     )
     a, b = (torch.tensor(column, device=outputs.device) for column in zip(*each, strict=True))
     return Score(a, b, None, output, names)
+
+
+def _refuse_rows(outputs: Float[Tensor, "N K"]) -> None:
+    """A callable that answers [class, probability] has told nothing about the other classes."""
+    if outputs.shape[1] != 2:
+        return
+    first, second = outputs.detach().T
+    if (first == first.round()).all() and (first > 1).any() and ((second >= 0) & (second <= 1)).all():
+        raise InvalidValue(
+            "A model must give one score for each class, (N, K); it gives what looks like rows of [class, "
+            f"probability], such as {outputs[0].tolist()}: return the scores of all classes."
+        )
 
 
 def _called(function: Callable[[Any], Tensor], raw: Any) -> Tensor:

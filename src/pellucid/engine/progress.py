@@ -11,18 +11,23 @@ PATIENCE = 1.0
 
 
 @runtime_checkable
-@runtime_checkable
 class Progress(Protocol):
     """Told how many samples were run; draws, or does nothing."""
 
     def advance(self, samples: int) -> None:
         """Counts `samples` more as done."""
 
+    def expect(self, samples: int) -> None:
+        """Counts `samples` more (or less) as still to be done than was known before."""
+
 
 class Silent:
     """Draws nothing."""
 
     def advance(self, samples: int) -> None:
+        """Counts nothing."""
+
+    def expect(self, samples: int) -> None:
         """Counts nothing."""
 
 
@@ -42,6 +47,10 @@ class Bar:
         if self._draw is not None:
             self._draw(min(self.done, self.total))
 
+    def expect(self, samples: int) -> None:
+        """Moves the end of the bar."""
+        self.total += samples
+
     def _appear(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -51,7 +60,7 @@ class Bar:
         bar = Rich(*columns, console=Console(stderr=True), transient=True)
         bar.start()
         task = bar.add_task(self.title, total=self.total)
-        self._draw = lambda done: bar.update(task, completed=done)
+        self._draw = lambda done: bar.update(task, completed=done, total=self.total)
         self._stop = bar.stop
 
     def close(self) -> None:

@@ -47,14 +47,17 @@ class Bill:
 class Engine:
     """Runs one model: the single place where it is called.
 
-    `spent` is what was really run; a bill says what one method would have cost alone.
+    `spent` is what was really run; a bill says what one method would have cost alone. `keep_high` says that
+    bfloat16 was tried and did harm.
     """
 
     model: Model
     precision: Precision = "auto"
+    batch_size: int | str = "auto"
     progress: Progress = field(default_factory=Silent)
     spent: Cost = field(default_factory=Cost)
     auto_layers: dict[tuple[int, ...], str] = field(default_factory=dict)
+    keep_high: bool = False
     resumable: dict[tuple[str, tuple[int, ...]], bool] = field(default_factory=dict)  # by layer, input size
     _bills: list[Bill] = field(default_factory=list)
 
@@ -138,6 +141,12 @@ class Engine:
             low = self.precision == "bfloat16"
             stack.enter_context(torch.autocast(kind, dtype=torch.bfloat16 if low else None, enabled=low))
             yield
+
+    def may_lower(self, inputs: Tensor) -> bool:
+        """Whether bfloat16 can stand in for the model's own precision here."""
+        model = self.model
+        lower = isinstance(model.module, nn.Module) and model.dtype == torch.float32
+        return lower and inputs.dtype == torch.float32 and not self.keep_high
 
     def ran_in(self) -> str:
         """The precision that ran: 'float32', 'bfloat16', ..."""

@@ -12,6 +12,7 @@ from pellucid.methods.cam import (
     xgrad_cam,
 )
 from pellucid.methods.gradient import input_x_gradient, saliency, smooth_grad
+from pellucid.methods.perturb import rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "layer_cam",
     "parse",
     "random_cam",
+    "rise",
     "saliency",
     "smooth_grad",
     "xgrad_cam",

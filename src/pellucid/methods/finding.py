@@ -1,9 +1,15 @@
 """What a method found."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
+
+from pellucid.probe import Probe
+
+RAGGED = ("coefficients", "coefficient_stderr")
+"""Details whose length differs from image to image: always lists."""
 
 
 @dataclass(frozen=True)
@@ -13,11 +19,35 @@ class Finding:
     Attributes:
         map: (N, h, w) at a layer's resolution or (N, C, H, W) at the input's, in the model's precision.
         stderr: the standard error of `map`, of its shape, for sampled methods.
-        details: tensors with the images first, such as a CAM's channel `weights`.
+        details: tensors with the images first, such as a CAM's channel `weights`, or lists of one tensor per
+            image, such as LIME's `coefficients`.
         layers: the names of the layers that were read.
+        precision: what the formula ran in, where it chose it itself; None where it did not.
     """
 
     map: Tensor
     stderr: Tensor | None = None
-    details: Mapping[str, Tensor] = field(default_factory=dict)
+    details: Mapping[str, Tensor | list[Tensor]] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
+    precision: str | None = None
+
+
+def each(probe: Probe, formula: Callable[[Probe, int], Finding]) -> Finding:
+    """What `formula(probe of one image, its number)` finds about each image of a batch, as one finding.
+
+    Details of different shapes, as many numbers as an image has segments, become a list.
+    """
+    found = [formula(probe.one(image), image) for image in range(len(probe.inputs))]
+    details: dict[str, Tensor | list[Tensor]] = {}
+    for name in found[0].details:
+        values = [one.details[name][0] for one in found]
+        alike = len({value.shape for value in values}) == 1 and name not in RAGGED
+        details[name] = torch.stack(values) if alike else values
+    stderrs = [one.stderr for one in found if one.stderr is not None]
+    return Finding(
+        torch.cat([one.map for one in found]),
+        torch.cat(stderrs) if stderrs else None,
+        details,
+        found[0].layers,
+        " and ".join(dict.fromkeys(one.precision for one in found if one.precision)) or None,
+    )

@@ -1,5 +1,6 @@
 """Options that perturbation methods share: how a picture is cut, and what stands for a missing part."""
 
+from collections.abc import Hashable
 from typing import Annotated, Any
 
 from pellucid import baselines, segments
@@ -14,3 +15,8 @@ Baseline = Annotated[
     Any, Kind(f"{' | '.join(baselines.NAMES)} | number | picture", lambda _, spec: baselines.check(spec))
 ]
 """What replaces hidden parts: a name, a number, a tensor or a picture; see `pellucid.baselines.baseline`."""
+
+
+def same(spec: Any) -> Hashable:
+    """What tells two values of such an option apart: themselves, or which object they are."""
+    return spec if isinstance(spec, str | int | float) else id(spec)

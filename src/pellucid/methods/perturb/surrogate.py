@@ -75,13 +75,13 @@ def cosine_distance(z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
     >>> cosine_distance(torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]])).tolist()
     [0.0, 0.5, 1.0]
     """
-    return torch.rsub(torch.sqrt(z.double().mean(1)), 1)
+    return 1 - z.double().mean(1).sqrt()
 
 
 def euclidean_distance(z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
     """Euclidean distance of rows to row 0, the one that is explained."""
     z = z.double()
-    return torch.linalg.vector_norm(z - z[0], dim=1)
+    return (z - z[0]).square().sum(1).sqrt()
 
 
 def kernel(distance: Float[Tensor, "n"], width: float) -> Float[Tensor, "n"]:

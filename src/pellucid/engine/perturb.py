@@ -1,0 +1,69 @@
+"""Scores of altered copies of an image: made, run and let go chunk by chunk, so that only numbers are held."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.engine.pace import pace_of
+from pellucid.engine.run import Engine, out_of_memory
+from pellucid.errors import InvalidValue
+
+Copies = Callable[[int, int], Tensor]
+"""`copies(start, stop)` makes copies number start to stop, (B, C, H, W): new tensors, always the same."""
+Scorer = Callable[[Any, int], Float[Tensor, " B"]]
+"""A score of B copies of one image, from the model's raw output and B."""
+
+
+def score_copies(
+    engine: Engine,
+    image: Float[Tensor, "1 C H W"],
+    copies: Copies,
+    start: int,
+    stop: int,
+    scorers: Sequence[Scorer],
+    *,
+    low: bool = False,
+) -> Float[Tensor, "T S"]:
+    """The scores of copies number `start` to `stop` of an image, by each scorer, in float64 on the CPU.
+
+    When memory runs out the chunk is made smaller and the work goes on. `low` runs the model in bfloat16.
+
+    Raises:
+        InvalidValue: another number of scores than of copies.
+        ModelError: the model failed.
+
+    Cost:
+        One forward pass per copy; memory for one chunk, however many copies there are.
+    """
+    pace = pace_of(engine.model.module, image, "bfloat16" if low else "float32", engine.batch_size)
+    lowered = torch.autocast(image.device.type, torch.bfloat16) if low else nullcontext()
+    values = [torch.empty(len(scorers), 0, dtype=torch.float64)]
+    while start < stop:
+        way = pace.way
+        end = min(start + way.chunk, stop)
+        began = time.perf_counter()
+        try:
+            batch = way.laid(copies(start, end))
+            with engine.making(forward=end - start), torch.no_grad(), lowered:
+                raw = engine.forward(batch)
+                scores = torch.stack([score(raw, end - start).double() for score in scorers]).cpu()
+        except Exception as error:
+            if not out_of_memory(error) or not pace.ran_out(way):
+                raise
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
+        if scores.shape[1] != end - start:
+            raise InvalidValue(
+                f"There must be one score per copy: {end - start} altered copies, {scores.shape[1]} scores."
+            )
+        if end - start == way.chunk:
+            pace.took(way, (time.perf_counter() - began) / way.chunk)
+        values.append(scores)
+        start = end
+    return torch.cat(values, 1)

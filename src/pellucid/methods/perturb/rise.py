@@ -1,0 +1,183 @@
+"""RISE: random masks, weighted by the scores they leave."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.errors import InvalidValue
+from pellucid.methods.finding import Finding, each
+from pellucid.methods.perturb.options import Baseline, same
+from pellucid.methods.perturb.sampling import Estimate, sample
+from pellucid.methods.registry import Passes, Samples, method
+from pellucid.probe import Probe
+
+MOST = 8000
+"""Where samples="auto" gives up: the paper's number of masks for ResNet50."""
+_BLOCK = 64
+
+
+def _passes(options: Mapping[str, Any]) -> Passes:
+    return Passes(MOST if options["samples"] == "auto" else options["samples"])
+
+
+@method(
+    "rise",
+    paper="Petsiuk et al. 2018, arXiv:1806.07421",
+    passes=_passes,
+    reads="altered copies",
+    output="probability",
+)
+def rise(
+    probe: Probe,
+    *,
+    samples: Samples = 4000,
+    tolerance: float = 0.1,
+    cells: int = 7,
+    keep: float = 0.5,
+    paired: bool = True,
+    baseline: Baseline = "zero",
+) -> Finding:
+    """1 / (N p) sum_n S(x * M_n) M_n: random masks weighted by the scores they leave, with standard errors.
+
+    Masks are grids of cells, each kept with probability p, enlarged bilinearly and shifted at random. The map
+    holds a constant besides the evidence (for a linear model p S(x) and more): only order and differences
+    between pixels carry meaning.
+
+    Args:
+        probe: the evidence.
+        samples: masks N, or "auto" for as many as settle the map, up to 8000.
+        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
+            correlation of the samples' halves may be.
+        cells: s, cells along each side (paper: 7).
+        keep: p, the share of cells kept.
+        paired: with keep=0.5, each mask is followed by its complement. Both are as likely, so the map is as
+            unbiased as before; what the score holds in common for both falls out of its variance.
+        baseline: what shows where the mask is 0; the paper's is 0 in the model's input space.
+
+    Raises:
+        InvalidValue: fewer than one sample or cell, or keep outside (0, 1).
+
+    Cost:
+        samples forward, 1 forward of the image itself.
+
+    Source:
+        eq. 5; the masks are those of the authors' code.
+    """
+    if cells < 1:
+        raise InvalidValue(f"cells must be at least 1; got {cells}.")
+    if not 0 < keep < 1:
+        raise InvalidValue(f"keep must be between 0 and 1, the share of cells kept; got {keep}.")
+    paired = paired and keep == 0.5
+    baselines = probe.baseline(baseline)
+
+    def one(probe: Probe, image: int) -> Finding:
+        masks = Masks(probe, cells, keep, paired)
+        x, fill = probe.inputs, baselines[image : image + 1]
+
+        def copies(start: int, stop: int) -> Tensor:
+            return torch.lerp(fill, x, masks(start, stop)[:, None])
+
+        def estimate(scores: Tensor) -> Estimate:
+            return masks.average(scores / keep)
+
+        found = sample(
+            probe,
+            copies,
+            estimate,
+            samples=samples,
+            tolerance=tolerance,
+            most=MOST,
+            key=("rise", cells, keep, paired, same(baseline)),
+        )
+        about = found.estimate
+        details = {"samples": torch.tensor([found.samples])}
+        return Finding(about.value[None], about.stderr[None], details, precision=found.precision)
+
+    return each(probe, one)
+
+
+class Masks:
+    """Random masks (B, H, W) in [0, 1], any of which can be made again at any time.
+
+    A mask is R G C^T: a grid G of cells, kept or not, and bilinear interpolation along rows and columns,
+    of which a shift picks the part that is seen.
+    """
+
+    def __init__(self, probe: Probe, cells: int, keep: float, paired: bool) -> None:
+        self.probe, self.cells, self.keep, self.paired = probe, cells, keep, paired
+        like = probe.inputs
+        self.size = like.shape[-2:]
+        self.cell = [math.ceil(side / cells) for side in self.size]
+        self.up = [interpolation(cells, (cells + 1) * cell).to(like) for cell in self.cell]
+        self.drawn: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, start: int, stop: int) -> Float[Tensor, "B H W"]:
+        """Masks number `start` to `stop`."""
+        blocks = [self._block(b) for b in range(start // _BLOCK, math.ceil(stop / _BLOCK))]
+        offset = start // _BLOCK * _BLOCK
+        some = slice(start - offset, stop - offset)
+        grids = torch.cat([grids for grids, _ in blocks])[some].to(self.up[0])
+        shifts = torch.cat([shifts for _, shifts in blocks])[some].to(self.up[0].device)
+        rows, columns = (
+            up[shift[:, None] + torch.arange(side, device=up.device)]  # (B, side, cells)
+            for up, shift, side in zip(self.up, shifts.T, self.size, strict=True)
+        )
+        return rows @ grids @ columns.mT
+
+    def _block(self, block: int) -> tuple[Tensor, Tensor]:
+        """The grids and shifts of one block, drawn from a generator of its own."""
+        while len(self.drawn) <= block:
+            source = self.probe.generator(len(self.drawn))
+            count = _BLOCK // 2 if self.paired else _BLOCK
+            grids = torch.rand(count, self.cells, self.cells, generator=source) < self.keep
+            shifts = torch.stack(
+                [torch.randint(0, cell, (count,), generator=source) for cell in self.cell], 1
+            )
+            if self.paired:
+                grids = torch.stack([grids, ~grids], 1).flatten(0, 1)
+                shifts = shifts.repeat_interleave(2, 0)
+            self.drawn.append((grids, shifts))
+        return self.drawn[block]
+
+    def average(self, scores: Float[Tensor, " S"]) -> Estimate:
+        """The mean over masks of score * mask, its standard error, and the means of the halves.
+
+        Of paired masks, the pairs are what is independent.
+        """
+        group = 2 if self.paired and len(scores) % 2 == 0 else 1
+        count = len(scores) // group
+        total = torch.zeros(2, *self.size, dtype=torch.float64)  # of every other group
+        squares = torch.zeros(self.size, dtype=torch.float64)
+        for start in range(0, len(scores), 2 * _BLOCK):
+            some = scores[start : start + 2 * _BLOCK].to(self.up[0])
+            terms = some[:, None, None] * self(start, start + len(some))
+            terms = terms.unflatten(0, (-1, group)).mean(1)  # (groups, H, W)
+            total += torch.stack([terms[i::2].sum(0) for i in range(2)]).double().cpu()
+            squares += (terms**2).sum(0).double().cpu()
+        mean = total.sum(0) / count
+        variance = (squares / count - mean**2).clamp(min=0) / max(1, count - 1)
+        halves = total / torch.tensor([[[(count + 1) // 2]], [[max(1, count // 2)]]])
+        return Estimate(mean, variance.sqrt(), (halves[0], halves[1]))
+
+
+def interpolation(cells: int, size: int) -> Float[Tensor, "size cells"]:
+    """Bilinear interpolation from `cells` values to `size`, mirrored at the ends, as a matrix.
+
+    Example:
+        >>> interpolation(2, 4)
+        tensor([[0.7500, 0.2500],
+                [0.7500, 0.2500],
+                [0.2500, 0.7500],
+                [0.2500, 0.7500]], dtype=torch.float64)
+    """
+    at = (torch.arange(size, dtype=torch.float64) + 0.5) * cells / size - 0.5
+    low = at.floor()
+    matrix = torch.zeros(size, cells, dtype=torch.float64)
+    for index, weight in ((low, 1 - (at - low)), (low + 1, at - low)):
+        mirrored = (cells - 1 - (index.abs() - (cells - 1)).abs()).clamp(min=0).long()
+        matrix.scatter_add_(1, mirrored[:, None], weight[:, None])
+    return matrix
