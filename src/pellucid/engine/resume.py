@@ -25,7 +25,7 @@ from pellucid.target import Score
 Alter = Callable[[Tensor, int, int], None]
 """`alter(maps, start, stop)` makes versions start to stop, in place, of as many copies of the maps."""
 
-CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 64 * 2**20
 """Of the layer's outputs that are run together."""
 MOST = 256
 """Versions run together, however small they are: the model's later layers may be larger than this one."""
@@ -92,12 +92,17 @@ class Rerun:
         self.engine, self.x, self.tap, self.alter, self.score = engine, x, tap, alter, score
         self.axis = int(tap.layout.kind == "TNC")  # of the batch
         self.own = tap.value.detach().narrow(self.axis, image, 1)
+        self.output: Tensor | None = None
 
     def versions(self, start: int, stop: int, unaltered: int = 0) -> Tensor:
-        """The layer's output in versions start to stop, and then as it is: a new tensor."""
-        output = torch.cat([self.own] * (stop - start + unaltered), self.axis)
-        self.alter(self.tap.layout.maps(output)[: stop - start], start, stop)  # a view
-        return output
+        """The layer's output in versions start to stop, and then as it is; good until it is called again."""
+        n = stop - start + unaltered
+        if self.output is not None and self.output.shape[self.axis] == n:
+            self.output.copy_(self.own)  # much faster than memory that is mapped anew
+        else:
+            self.output = torch.cat([self.own] * n, self.axis)
+        self.alter(self.tap.layout.maps(self.output)[: stop - start], start, stop)  # a view
+        return self.output
 
     def together(self, total: int, value: Float[Tensor, ""], check: bool) -> Float[Tensor, " total"]:
         """The scores of all versions, many at once; `check` runs two of the first chunk alone as well.
@@ -152,7 +157,7 @@ class Rerun:
         batch = output.shape[self.axis]
         with torch.no_grad(), replaced(self.engine, self.tap, output) as reached, Widening(batch):
             raw = self.engine.forward(self.x.clone())
-            scores = self.score.repeat(batch)(raw)
+            scores = self.score.repeat(batch)(raw).clone()  # what it reads may be the altered output itself
         if not reached:
             raise ModelError(
                 f"The model does not run its layer {self.tap.name!r} again for one image alone: "
