@@ -407,3 +407,23 @@ def test_nothing_is_changed_by_looking(tmp_path):
     e.save(tmp_path / "e.png")
     assert torch.equal(e.attribution, before)
     assert e.pictures[0].rgb.tobytes() == pixels
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_segments_and_ragged_coefficients_are_saved_and_told_apart_by_image(tmp_path, suffix):
+    e = explanation(
+        torch.rand(2, 1, 2, 3),
+        stderr=torch.rand(2, 1, 2, 3),
+        details={
+            "segments": torch.tensor([[[0, 0, 1], [0, 1, 1]], [[0, 1, 2], [0, 1, 2]]]),
+            "coefficients": [torch.tensor([1.0, -2.0]), torch.tensor([0.5, 0.25, 0.0])],
+            "r2": torch.tensor([0.9, 0.8]),
+            "samples": torch.tensor([128, 256]),
+        },
+    )
+    loaded = Explanation.load(e.save(tmp_path / f"e{suffix}"))
+    assert_equal(loaded, e)
+    assert loaded.segmented
+    assert loaded[1].details["coefficients"][0].tolist() == [0.5, 0.25, 0.0]
+    assert loaded[1].relative_error() == e.relative_error(1)
+    assert loaded.outlined(1).tobytes() == e.outlined(1).tobytes() == e[1].outlined().tobytes()

@@ -13,7 +13,7 @@ from pellucid.engine.cost import Cost
 from pellucid.errors import InvalidValue
 from pellucid.explanation import Explanation, Prediction
 from pellucid.images import Box, Picture
-from pellucid.render import heat, html, sheet, views
+from pellucid.render import heat, html, sheet, superpixels, views
 from pellucid.render.sheet import Cell, grid
 
 WIDTH, HEIGHT = 30, 18
@@ -354,14 +354,14 @@ def test_grid_checks_what_it_is_given(cells, options, message):
 )
 @pytest.mark.parametrize("width", [5, 40, 150])
 def test_wrapped_lines_fit_and_keep_every_letter(text, width):
-    font: ImageFont.FreeTypeFont = sheet._font(12, False)
+    font: ImageFont.FreeTypeFont = sheet.typeface(12, False)
     lines = sheet.wrap(text, width, font)
     assert all(font.getlength(line) <= width or len(line) == 1 for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
 
 
 def test_long_words_break_after_hyphens():
-    font = sheet._font(12, False)
+    font = sheet.typeface(12, False)
     assert sheet.wrap("grad-cam-elementwise", int(font.getlength("grad-cam-ele")), font)[0] == "grad-cam-"
 
 
@@ -488,3 +488,146 @@ def test_saved_png_is_the_view_at_the_pictures_size(tmp_path):
         np.testing.assert_array_equal(pixels(saved), pixels(e.view()))
     with Image.open(explanation(torch.rand(2, 1, 18, 18)).save(tmp_path / "two.png")) as both:
         assert both.width > 2 * 280
+
+
+# --- segments and errors ---------------------------------------------------------------------------------
+
+
+def segmented(coefficients=(2.0, -1.0, 0.5, 0.0), errors=0.25, side=200, **changes):
+    """Quarters of a picture with a weight each: for, against, weakly for, none."""
+    cells = torch.arange(20) // 10
+    labels, weights = cells[:, None] * 2 + cells, torch.tensor(coefficients)
+    details = {"segments": labels[None], "coefficients": [weights]}
+    if errors is not None:
+        details["coefficient_stderr"] = [torch.full((4,), errors)]
+    picture = Picture(Image.new("RGB", (side, side), (120, 120, 120)), "grey")
+    whole = Box(0.0, 0.0, float(side), float(side))
+    parts = {"details": details, "pictures": [picture], "boxes": [whole]} | changes
+    return explanation(weights[labels][None, None], **parts)
+
+
+def test_strong_segments_are_tinted_by_sign_and_strength_and_others_keep_their_grey():
+    shown = pixels(segmented().outlined())
+    for_it, against, weak, none = (shown[y, x] for y, x in ((15, 15), (15, 185), (185, 15), (185, 185)))
+    assert for_it[0] - for_it[2] > 40
+    assert against[2] - against[0] > 40
+    assert 0 < weak[0] - weak[2] < for_it[0] - for_it[2]
+    assert none.tolist() == [120, 120, 120]
+    only = pixels(segmented().outlined(top=1))
+    assert only[15, 15].tolist() == for_it.tolist()
+    assert only[15, 185].tolist() == [120, 120, 120]
+
+
+def test_outlines_lie_between_segments_alone():
+    shown = pixels(segmented((0.0,) * 4).outlined())
+    grey = (shown == 120).all(2)
+    assert not grey[:, 98:102].all(1).any()
+    assert not grey[98:102].all(0).any()
+    assert grey[:95, :95].all()
+    assert grey[105:, 105:].all()
+
+
+def test_weights_are_written_in_their_segments_with_errors_and_equal_decimals():
+    written = superpixels.of(segmented()).weights(8, 12)
+    assert [(w.text, w.error) for w in written] == [("+2.0", "±0.2"), ("−1.0", "±0.2"), ("+0.5", "±0.2")]
+    assert [(w.x > 100, w.y > 100) for w in written] == [(False, False), (True, False), (False, True)]
+    assert [w.error for w in superpixels.of(segmented(errors=None)).weights(8, 12)] == ["", "", ""]
+    tiny = superpixels.of(segmented((3e-9, 0.0, 0.0, 0.0))).weights(8, 12)
+    assert tiny[0].text == "+3e−09"
+
+
+def test_weights_that_do_not_fit_or_would_overlap_are_left_out():
+    assert superpixels.of(segmented(side=30)).weights(8, 12) == []
+    labels = torch.arange(20).expand(20, 20) // 2
+    e = segmented(details={"segments": labels[None], "coefficients": [torch.linspace(1, 2, 10)]})
+    written = superpixels.of(e).weights(10, 10)
+    assert 0 < len(written) < 10
+    assert not any(a.overlaps(b) for a in written for b in written if a is not b)
+
+
+def test_the_widest_place_of_a_bent_segment_is_inside_it():
+    bent = torch.zeros(40, 40, dtype=torch.long)
+    bent[:30, 10:] = 1  # an L of zeros, whose centroid lies outside
+    e = segmented(details={"segments": bent[None], "coefficients": [torch.tensor([1.0, 0.0])]})
+    (weight,) = superpixels.of(e).weights(1, 8)
+    assert bent[int(weight.y) // 5, int(weight.x) // 5] == 0
+
+
+def test_labels_lie_where_the_model_looked():
+    e = segmented(pictures=[Picture(GREY, "grey")], boxes=[CROP])
+    placed = superpixels.of(e).placed()
+    assert (placed[:, :6] == -1).all()
+    assert (placed[:, 24:] == -1).all()
+    assert placed[0, [6, 14, 15, 23]].tolist() == [0, 0, 1, 1]
+    assert placed[[0, 8, 9, 17], 6].tolist() == [0, 0, 2, 2]
+
+
+def test_an_outline_path_draws_exactly_the_edges():
+    labels = torch.randint(0, 3, (6, 7))
+    drawn = set()
+    for x, y, way, length in re.findall(r"M(\d+) (\d+)([vh])(\d+)", superpixels.outline_path(labels)):
+        for n in range(int(length)):
+            drawn.add((int(x) + n * (way == "h"), int(y) + n * (way == "v"), way))
+    upright = {(x, y, "v") for y in range(6) for x in range(1, 7) if labels[y, x] != labels[y, x - 1]}
+    level = {(x, y, "h") for y in range(1, 6) for x in range(7) if labels[y, x] != labels[y - 1, x]}
+    assert drawn == upright | level
+
+
+def test_outlines_and_errors_need_segments_and_samples():
+    e = explanation(torch.rand(1, 1, 4, 4))
+    with pytest.raises(
+        InvalidValue, match="a method that explains segments, such as lime; grad-cam does not"
+    ):
+        e.outlined()
+    with pytest.raises(InvalidValue, match="a method that draws samples, such as rise; grad-cam draws none"):
+        e.uncertainty()
+    assert e.relative_error() is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (33, 2)])
+def test_tiny_pictures_of_segments_render(size):
+    picture, box = Picture(Image.new("RGB", size), "tiny"), Box(0.0, 0.0, float(size[0]), float(size[1]))
+    e = segmented(pictures=[picture], boxes=[box], stderr=torch.rand(1, 1, 20, 20))
+    assert e.outlined().size == size
+    assert e.uncertainty().width == size[0]
+
+
+def test_relative_error_is_that_of_the_top_decile_over_its_height():
+    values = torch.full((1, 1, 10, 10), 3.0)
+    values[0, 0, 0] = 5.0
+    errors = torch.full_like(values, 9.0)
+    errors[0, 0, 0] = 0.5
+    assert explanation(values, stderr=errors).relative_error() == pytest.approx(0.25)
+    assert explanation(torch.ones(1, 1, 4, 4), stderr=torch.ones(1, 1, 4, 4)).relative_error() is None
+
+
+def test_error_maps_grow_brighter_up_to_half_of_what_stands_out():
+    values = torch.zeros(1, 1, 18, 18)
+    values[0, 0, :2] = 4.0
+    errors = torch.linspace(0, 4, 18).expand(1, 1, 18, 18).clone()
+    shown = pixels(explanation(values, stderr=errors).uncertainty())[9, 7:23].sum(1)
+    assert (np.diff(shown) >= 0).all()
+    assert np.ptp(shown[-6:]) == 0
+    assert shown[0] < shown[-1] - 150
+
+
+def test_plot_and_fragment_show_errors_of_sampled_maps_alone():
+    e = explanation(torch.rand(2, 1, 18, 18), stderr=torch.rand(2, 1, 18, 18))
+    e.details["samples"] = torch.tensor([100, 300])
+    figure = e.plot()
+    panels = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert len(panels) == 8
+    assert "100 samples" in panels[3].replace("\n", " ")
+    assert "300 samples" in panels[7].replace("\n", " ")
+    assert e._repr_html_().count("<figure>") == 2 * 4
+    assert "300 samples, ±" in e._repr_html_()
+
+
+def test_cells_tell_samples_error_and_local_fit():
+    e = segmented(stderr=torch.full((1, 1, 20, 20), 0.25))
+    e.details |= {"samples": torch.tensor([300]), "r2": torch.tensor([0.456])}
+    share = views.percent(e.relative_error())
+    assert views.known(e) == f"300 samples, ±{share}, R² 0.46"
+    assert views.cell(e).caption == f"logit −0.5 · 300 samples, ±{share}, R² 0.46"
+    np.testing.assert_array_equal(pixels(e.view()), pixels(e.outlined()))
+    assert views.known(explanation(torch.rand(1, 1, 4, 4))) == ""

@@ -21,7 +21,7 @@ import pellucid
 from pellucid.compare import Comparison, Entry
 from pellucid.render import heat, layer
 from pellucid.report import render, write_report
-from pellucid.report.content import relative_error, spent
+from pellucid.report.content import spent
 
 LABELS = ["<script>alert(1)</script>", "</script><b>tabby", "e&f", '" onload="x']
 EVIL = "<img src=x onerror=alert(1)>"
@@ -171,12 +171,68 @@ def test_the_numbers_are_there_for_programs(page, comparison):
     assert len(data["refusals"]) == len(comparison.refusals)
 
 
-def test_sampling_error_is_the_mean_standard_error_over_the_mean_magnitude(comparison):
+def test_how_sure_a_map_is_is_told_in_words_and_numbers(page, comparison):
     e = comparison.explanations[4]
     assert e.method == "smooth-grad"
-    expected = e.stderr[1].mean() / e.attribution[1].abs().mean()
-    assert relative_error(e, 1) == pytest.approx(float(expected), rel=1e-6)
-    assert relative_error(comparison.explanations[0], 0) is None
+    told = numbers(page)["explanations"][9]
+    assert told["relative_error"] == e.relative_error(1)
+    assert told["stderr"]["max"] == pytest.approx(float(e.stderr[1].sum(0).max()))
+    assert (told["samples"], told["r2"]) == (None, None)
+    assert numbers(page)["explanations"][0]["relative_error"] is None
+    assert "where the map is strongest" in page.text
+
+
+def segmented(errors=True):
+    """Four segments of one image, the last of no weight."""
+    e = pellucid.explain(model("net"), Image.new("RGB", (48, 48)), "saliency", target=0)
+    labels = torch.arange(24)[:, None] // 12 * 2 + torch.arange(24) // 12
+    weights, error = torch.tensor([2.0, -1.5, 0.25, 0.0]), torch.full((4,), 0.5)
+    details = {"segments": labels[None], "coefficients": [weights], "samples": torch.tensor([64])}
+    if errors:
+        details |= {"coefficient_stderr": [error], "r2": torch.tensor([0.831])}
+    raw = weights[labels][None]
+    return replace(
+        e,
+        attribution=raw[:, None],
+        raw=raw,
+        details=details,
+        stderr=error[labels][None, None] if errors else None,
+    )
+
+
+def test_segments_have_outlines_and_weights_with_errors():
+    e = segmented()
+    page = Page(render(Comparison((Entry("lime", e),), (), e.cost)))
+    edges = page.all("path", d="M12 0v24M0 12h24")
+    assert [edge.attributes["class"] for edge in edges] == ["edge under", "edge"]
+    corners = {(float(w.attributes["x"]) // 24, float(w.attributes["y"]) // 24) for w in page.all("text")}
+    assert corners == {(0, 0), (1, 0), (0, 1)}  # where the first three of four lie
+    for told in ("+2.0 ±0.5", "−1.5 ±0.5", "+0.2 ±0.5", "64 per picture", "0.83"):
+        assert told in page.text
+    (told,) = numbers(page)["explanations"]
+    assert (told["samples"], told["stderr"]) == (64, {"mean": 0.5, "max": 0.5})
+    assert told["r2"] == pytest.approx(0.831)
+
+
+def test_only_sampled_maps_have_an_error_view(page, comparison):
+    views = [e.attributes.get("aria-label", "") for e in page.all("svg", role="img")]
+    errors = [text for text in views if text.startswith("Standard error of ")]
+    assert len(errors) == 2 * sum(e.stderr is not None for e in comparison.explanations)
+    assert all("smooth-grad" in text for text in errors)
+    assert len(page.all("input", value="error")) == len(errors) + 1
+    e = segmented(errors=False)
+    plain = Page(render(Comparison((Entry("lime", e),), (), e.cost)))
+    assert not plain.all("input", value="error")
+    assert "±" not in plain.text
+
+
+def test_an_error_layer_ends_at_half_of_what_stands_out():
+    e = segmented()
+    made = layer.error_layer(e)
+    stands = (e.attribution - e.attribution.median()).abs().flatten().topk(57).values.mean()
+    assert made.limit == pytest.approx(float(stands) / 2)
+    share = np.asarray(made.image)[0, 0] / 254
+    assert share == pytest.approx(min(1, 0.5 / made.limit), abs=1 / 254)
 
 
 def test_agreement_is_that_of_the_comparison(page, comparison):
@@ -336,6 +392,8 @@ const [all, ...sliders] = document.querySelectorAll("input[type=range]");
 const heat = document.querySelectorAll(".heat");
 const views = () => [...document.querySelectorAll(".card")].slice(0, 2).map((card) =>
   [...card.querySelectorAll(".view")].map((view) => getComputedStyle(view).display).join());
+const error = () => [...document.querySelectorAll(".card:has(.view.error)")].map((card) =>
+  [...card.querySelectorAll(".view")].map((view) => getComputedStyle(view).display).join())[0];
 const said = [];
 const slide = (slider, value) => {
   slider.value = value;
@@ -346,6 +404,7 @@ slide(sliders[1], 10); said.push(getComputedStyle(heat[0]).opacity, getComputedS
 said.push(views());
 document.querySelector(".card input[value=raw]").click(); said.push(views());
 document.querySelector(".controls input[value=raw]").click(); said.push(views());
+document.querySelector(".controls input[value=error]").click(); said.push(views(), error());
 said.push(document.documentElement.scrollWidth <= innerWidth);
 document.title = JSON.stringify(said);
 """
@@ -360,7 +419,8 @@ def test_sliders_fade_and_switches_turn_the_maps(tmp_path, html):
     title = re.search(r"<title>(.*?)</title>", dom(path, tmp_path))[1]
     overlay, raw = "block,none", "none,block"
     assert json.loads(title) == [
-        "0.4", "40", "0.4", "0.1", [overlay, overlay], [raw, overlay], [raw, raw], True,
+        "0.4", "40", "0.4", "0.1", [overlay, overlay], [raw, overlay], [raw, raw], [raw, raw],
+        "none,none,block", True,
     ]  # fmt: skip
 
 

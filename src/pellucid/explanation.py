@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,18 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from pellucid.certainty import height, relative_error
 from pellucid.engine.cost import Cost
 from pellucid.errors import InvalidValue
-from pellucid.files import atomic_write, pack, read_bundle, unpack, write_bundle
+from pellucid.files import (
+    atomic_write,
+    decode_picture,
+    encode_picture,
+    pack,
+    read_bundle,
+    unpack,
+    write_bundle,
+)
 from pellucid.images import Box, Picture
 from pellucid.render import heat, scale
 
@@ -153,6 +161,39 @@ class Explanation:
         """Whether the formula speaks of the input's own pixels, as gradients do: such maps are grainy."""
         return self.raw.ndim == 4
 
+    @property
+    def segmented(self) -> bool:
+        """Whether the formula speaks of segments, each with a coefficient, as LIME's does."""
+        return {"segments", "coefficients"} <= self.details.keys()
+
+    def relative_error(self, index: int = 0) -> float | None:
+        """How well a sampled map is known: the standard error in its top decile, as a share of its height.
+
+        Height is how far the decile's magnitudes stand out from the map's median (see
+        `pellucid.certainty.relative_error`). None if the method draws no samples or the map is constant.
+        """
+        if self.stderr is None:
+            return None
+        share = relative_error(scale.merge_channels(self[index].attribution)[0], self.error_map(index))
+        return share if share < float("inf") else None
+
+    def error_map(self, index: int = 0) -> Float[Tensor, "H W"]:
+        """The standard error of a sampled map, in the units of the score; of channels, at most their sum.
+
+        Raises:
+            InvalidValue: the method draws no samples.
+        """
+        if self.stderr is None:
+            raise InvalidValue(
+                f"standard errors need a method that draws samples, such as rise; {self.method} draws none."
+            )
+        return scale.merge_channels(self.stderr[index][None])[0]
+
+    def error_limit(self, index: int = 0) -> float:
+        """The standard error that is drawn in the last colour: half of how far the top decile stands out."""
+        half = height(scale.merge_channels(self[index].attribution)[0]) / 2
+        return half or float(self.error_map(index).max()) or 1.0
+
     def bounding_box(self, index: int = 0, *, share: float = 0.5) -> Box | None:
         """The smallest box, in picture pixels, of the strongest pixels that hold `share` of the evidence.
 
@@ -229,8 +270,36 @@ class Explanation:
         """The picture with `bounding_box` drawn on it; without positive evidence, the picture."""
         return heat.boxed(self[index].pictures[0].rgb, self.bounding_box(index, share=share))
 
+    def outlined(self, index: int = 0, *, top: int = 8) -> Image.Image:
+        """The picture with its segments' outlines, the `top` strongest tinted, their coefficients written.
+
+        Red is for, blue against; `±` is the coefficient's standard error. A coefficient is left out where its
+        segment is too small, or another is written already. The picture's own colours are muted.
+
+        Raises:
+            InvalidValue: the method explains no segments.
+        """
+        from pellucid.render.superpixels import of, outlined
+
+        return outlined(of(self, index), top=top)
+
+    def uncertainty(self, index: int = 0) -> Image.Image:
+        """The standard error of a sampled map, on the canvas of its picture, above its scale.
+
+        The last colour is an error half as large as what it is an error of (see `error_limit`), or larger:
+        what is bright here is not known. A dark map is a sure one.
+
+        Raises:
+            InvalidValue: the method draws no samples.
+        """
+        from pellucid.render.views import uncertainty
+
+        return uncertainty(self, index)
+
     def view(self, index: int = 0) -> Image.Image:
-        """The picture that suits the map: an overlay, or the map alone if it is one of pixels."""
+        """The picture that suits the map: of segments their outlines, of pixels the map, else an overlay."""
+        if self.segmented:
+            return self.outlined(index)
         return self.map(index) if self.per_pixel else self.overlay(index)
 
     def has_negative(self, index: int = 0) -> bool:
@@ -364,7 +433,9 @@ class Explanation:
         known["prediction"] = [[Prediction(*best) for best in image] for image in known["prediction"]]
         known["boxes"] = [Box(*edges) for edges in known["boxes"]]
         known["pictures"] = [
-            Picture(_decoded(rgb), name, path and Path(path), None if rgba is None else _decoded(rgba))
+            Picture(
+                decode_picture(rgb), name, path and Path(path), None if rgba is None else decode_picture(rgba)
+            )
             for rgb, name, path, rgba in known["pictures"]
         ]
         return cls(**known)
@@ -378,20 +449,14 @@ class Explanation:
         ]
         values["boxes"] = [(b.left, b.top, b.right, b.bottom) for b in self.boxes]
         values["pictures"] = [
-            (_encoded(p.rgb), p.name, p.path and str(p.path), None if p.rgba is None else _encoded(p.rgba))
+            (
+                encode_picture(p.rgb),
+                p.name,
+                p.path and str(p.path),
+                None if p.rgba is None else encode_picture(p.rgba),
+            )
             for p in self.pictures
         ]
         tensors: dict[str, Tensor] = {}
         packed = {name: pack(value, name, tensors) for name, value in values.items()}
         return tensors, {"format": _FORMAT, "schema_version": SCHEMA_VERSION, "fields": packed}
-
-
-def _encoded(picture: Image.Image) -> Tensor:
-    """A picture as the bytes of a PNG file, which loses nothing."""
-    stream = BytesIO()
-    picture.save(stream, "PNG")
-    return torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8)
-
-
-def _decoded(png: Tensor) -> Image.Image:
-    return Image.open(BytesIO(png.numpy().tobytes())).copy()

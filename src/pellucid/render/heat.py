@@ -23,6 +23,7 @@ Fill = Literal["dim", "grey", "blur"]
 HEAT = "turbo"
 FINE = "inferno"  # dark where nothing is: fine grain stays readable
 SIGNED = "signed"
+ERROR = "viridis"  # unlike any colours of evidence
 # ColorBrewer's RdBu reversed, with a pure white middle: zero is white, for is red, against is blue.
 _SIGNED_ANCHORS = (
     "#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#ffffff",
@@ -70,7 +71,7 @@ def draw_map(
     """The map alone, on the canvas of its picture, which shows faintly where the model did not see it."""
     placed, seen = _on_picture(values, box, rgb)
     painted = Image.fromarray(colours(placed, cmap, signed=signed).numpy())
-    return _outlined(Image.composite(painted, _pale(rgb, 0.25), seen), box, _GREY)
+    return framed(Image.composite(painted, _pale(rgb, 0.25), seen), box, _GREY)
 
 
 def overlay(
@@ -110,10 +111,10 @@ def overlay(
     if signed and fade:
         ink = Image.blend(Image.new("RGB", rgb.size, "white"), painted, alpha)
         tinted = ImageChops.multiply(_pale(rgb, 0.45), ink)
-        return _outlined(Image.composite(tinted, _pale(rgb, 0.25), seen), box, _GREY)
+        return framed(Image.composite(tinted, _pale(rgb, 0.25), seen), box, _GREY)
     opacity = alpha * fading(placed) if fade else torch.full_like(placed, alpha)
-    laid = Image.composite(painted, rgb, _mask(opacity))
-    return _outlined(Image.composite(laid, _dimmed(rgb), seen), box, "white")
+    laid = Image.composite(painted, rgb, opacity_mask(opacity))
+    return framed(Image.composite(laid, dimmed(rgb), seen), box, "white")
 
 
 def masked(
@@ -125,7 +126,9 @@ def masked(
         InvalidValue: an unknown `fill`, or `share` outside (0, 1].
     """
     placed, _ = _on_picture(values, box, rgb)
-    shown = _mask(top_share(placed, share).float()).filter(ImageFilter.GaussianBlur(max(rgb.size) / 400))
+    shown = opacity_mask(top_share(placed, share).float()).filter(
+        ImageFilter.GaussianBlur(max(rgb.size) / 400)
+    )
     return Image.composite(rgb, _filled(rgb, fill), shown)
 
 
@@ -145,7 +148,7 @@ def contours(
     if not levels or not all(0 < level < 1 for level in levels):
         raise InvalidValue(f"levels must lie between 0 and 1, as a heatmap's values do; got {levels}.")
     placed, seen = _on_picture(values, box, rgb)
-    base = _outlined(Image.composite(rgb, _dimmed(rgb), seen), box, "white")
+    base = framed(Image.composite(rgb, dimmed(rgb), seen), box, "white")
     heat = placed.numpy()
     drawn = sorted(level for level in set(levels) if heat.min() < level < heat.max())
     if not drawn or min(rgb.size) < 2:
@@ -173,10 +176,10 @@ def boxed(rgb: Image.Image, box: Box | None, *, colour: str = "#ffd400") -> Imag
     drawn = rgb.copy()
     if box is not None:
         corners = _corners(box, rgb.size)
-        stroke = _stroke(rgb.size) * 2
+        stroke = line_width(rgb.size) * 2
         pen = ImageDraw.Draw(drawn)
-        pen.rectangle(corners, outline="#000000", width=stroke + 2 * _stroke(rgb.size))
-        inner = _stroke(rgb.size)
+        pen.rectangle(corners, outline="#000000", width=stroke + 2 * line_width(rgb.size))
+        inner = line_width(rgb.size)
         pen.rectangle(_shrunk(corners, inner), outline=colour, width=stroke)
     return drawn
 
@@ -193,10 +196,10 @@ def _on_picture(
     if size != (height, width):
         values = interpolate(values[None, None].float(), size, mode="bilinear", antialias=True)[0, 0]
     placed = torch.from_numpy(place(values.float(), box, rgb.size))
-    return placed.nan_to_num(0.0), _mask((~placed.isnan()).float())
+    return placed.nan_to_num(0.0), opacity_mask((~placed.isnan()).float())
 
 
-def _mask(opacity: Float[Tensor, "H W"]) -> Image.Image:
+def opacity_mask(opacity: Float[Tensor, "H W"]) -> Image.Image:
     """Opacity in [0, 1] as a greyscale picture."""
     return Image.fromarray((opacity * 255).round().to(torch.uint8).numpy())
 
@@ -210,7 +213,8 @@ def fading(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return t * t * (3 - 2 * t)
 
 
-def _dimmed(rgb: Image.Image) -> Image.Image:
+def dimmed(rgb: Image.Image) -> Image.Image:
+    """The picture where the model did not see it."""
     return rgb.point(lambda value: value * _UNSEEN)
 
 
@@ -230,12 +234,12 @@ def _filled(rgb: Image.Image, fill: Fill) -> Image.Image:
     raise InvalidValue(f'fill must be "dim", "grey" or "blur"; got {fill!r}.')
 
 
-def _outlined(picture: Image.Image, box: Box, line: str) -> Image.Image:
+def framed(picture: Image.Image, box: Box, line: str) -> Image.Image:
     """The picture with a thin line drawn around what the model saw, if that is not everything."""
     size = picture.size
     corners = _corners(box, size)
     if corners != (0, 0, size[0] - 1, size[1] - 1):
-        ImageDraw.Draw(picture).rectangle(corners, outline=line, width=_stroke(size))
+        ImageDraw.Draw(picture).rectangle(corners, outline=line, width=line_width(size))
     return picture
 
 
@@ -254,5 +258,6 @@ def _shrunk(corners: tuple[int, int, int, int], by: int) -> tuple[int, int, int,
     return left + by, top + by, max(left + by, right - by), max(top + by, bottom - by)
 
 
-def _stroke(size: tuple[int, int]) -> int:
+def line_width(size: tuple[int, int]) -> int:
+    """How thick a line is on a picture of this size, in pixels."""
     return max(1, round(min(size) / 300))

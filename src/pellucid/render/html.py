@@ -10,7 +10,7 @@ from PIL import Image
 
 from pellucid.explanation import Explanation
 from pellucid.render.sheet import color_bar, number
-from pellucid.render.views import fitted_to, percent, remark
+from pellucid.render.views import fitted_to, known, percent, remark
 
 _SHOWN = 8  # images of a batch; a notebook cell or a page should stay readable
 _SIDE = 480  # pixels of a picture in a fragment
@@ -43,7 +43,7 @@ def data_uri(image: Image.Image, format: Literal["PNG", "JPEG"] = "PNG") -> str:
 
 
 def fragment(explanation: Explanation) -> str:
-    """What a notebook shows: picture, overlay and map side by side; prediction, cost and warnings in words.
+    """What a notebook shows: picture, overlay, map and error side by side; numbers and warnings in words.
 
     The first eight images of a batch are shown, with a longer side of 480 pixels.
     """
@@ -85,7 +85,7 @@ def warning_list(warnings: Iterable[str]) -> str:
 
 
 def _row(explanation: Explanation) -> str:
-    """The three figures of an explanation of one image."""
+    """The figures of an explanation of one image: picture, map over it, map, and its standard error."""
     picture = explanation.pictures[0]
     signed = explanation.has_negative()
     best = "; ".join(f"{p.label} {percent(p.probability)}" for p in explanation.prediction[0])
@@ -96,12 +96,17 @@ def _row(explanation: Explanation) -> str:
         ends = f"from {number(-limit)} to {number(limit)}"
         bar = f'<img alt="{ends}" src="{data_uri(color_bar(limit, 640, 26))}">'
     note = escape(remark(explanation) or ("red: for, blue: against" if signed else "the map alone"))
+    over = explanation.outlined() if explanation.segmented else explanation.overlay()
+    error = ""
+    if explanation.stderr is not None:
+        caption = escape(" · ".join(filter(None, ("± standard error", known(explanation)))))
+        error = _figure(explanation.uncertainty(), f"standard error of the map: {explained}", caption)
     return (
         '<div class="row">'
         f"{_figure(picture.rgb, picture.name, escape(best or picture.name))}"
-        f"{_figure(explanation.overlay(), f'overlay: {explained}', escape(explained))}"
+        f"{_figure(over, f'overlay: {explained}', escape(explained))}"
         f"{_figure(explanation.map(), f'map: {explained}', f'{bar}{note}')}"
-        "</div>"
+        f"{error}</div>"
     )
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.explanation import Explanation
-from pellucid.render.heat import colormap, fading
+from pellucid.render.heat import ERROR, colormap, fading
 
 _COLOURS = 255  # odd, so that one is exactly in the middle, where a signed map has its zero
 
@@ -54,6 +54,13 @@ def raw_layer(explanation: Explanation, index: int = 0) -> Layer:
     grid = replace(one, attribution=raw.float())
     signed, values = _values(grid)
     return _layer(grid, values, None, signed)
+
+
+def error_layer(explanation: Explanation, index: int = 0) -> Layer:
+    """The standard error of a sampled map at input resolution, opaque, up to `Explanation.error_limit`."""
+    limit = explanation.error_limit(index)
+    shown = (explanation.error_map(index) / limit).clamp(max=1)
+    return Layer(_painted((shown * (_COLOURS - 1)).round(), ERROR), None, limit, ERROR, False)
 
 
 def ramp(cmap: str) -> Image.Image:

@@ -120,17 +120,20 @@ def _below(cell: Cell, width: int, size: int) -> Image.Image:
     return padded
 
 
-def color_bar(limit: float, width: int, size: int, cmap: str | None = None) -> Image.Image:
-    """The colours of a signed map from -limit over 0 to limit, with the three numbers below."""
+def color_bar(
+    limit: float, width: int, size: int, cmap: str | None = None, *, signed: bool = True
+) -> Image.Image:
+    """The colours of a map with its numbers below: from -limit over 0 to limit, or unsigned from 0."""
     bar = max(4, size // 2)
-    ramp = colours(torch.linspace(-1, 1, width).expand(bar, width), cmap, signed=True).numpy()
+    ramp = colours(torch.linspace(-1 if signed else 0, 1, width).expand(bar, width), cmap, signed=signed)
     small = round(size * 0.8)
-    font = _font(small, False)
+    font = typeface(small, False)
     sheet = Image.new("RGB", (width, bar + round(small * 1.5)), "white")
-    sheet.paste(Image.fromarray(np.ascontiguousarray(ramp)), (0, 0))
+    sheet.paste(Image.fromarray(np.ascontiguousarray(ramp.numpy())), (0, 0))
     pen = ImageDraw.Draw(sheet)
     pen.rectangle((0, 0, width - 1, bar - 1), outline=_RULE)
-    labels = ((0, "la", number(-limit)), (width // 2, "ma", "0"), (width, "ra", number(limit)))
+    zero = (width // 2, "ma") if signed else (0, "la")
+    labels = [(*zero, "0"), (width, "ra", number(limit))] + signed * [(0, "la", number(-limit))]
     for x, anchor, text in labels:
         pen.text((x, bar + small * 0.25), text, fill=_QUIET, font=font, anchor=anchor)
     return sheet
@@ -167,7 +170,7 @@ def _levels(title: Title) -> tuple[str, ...]:
 
 def _row_title_width(titles: list[tuple[str, ...]], size: int, cell: int) -> int:
     """As wide as the widest line, once titles are wrapped to three fifths of a cell."""
-    font = _font(size, True)
+    font = typeface(size, True)
     lines = [part for title in titles for line in title for part in wrap(line, cell * 3 // 5, font)]
     return math.ceil(max(map(font.getlength, lines), default=0))
 
@@ -210,7 +213,7 @@ def _stacked(blocks: Sequence[Image.Image], width: int, gap: int, margin: int | 
 def _text(
     text: str, width: int, size: int, *, bold: bool = False, colour: str = _INK, centred: bool = False
 ) -> Image.Image:
-    font = _font(size, bold)
+    font = typeface(size, bold)
     lines = wrap(text, width, font)
     step = round(size * 1.3)
     block = Image.new("RGB", (width, step * len(lines)), "white")
@@ -243,7 +246,7 @@ def wrap(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
 
 
 @cache
-def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
+def typeface(size: int, bold: bool) -> ImageFont.FreeTypeFont:
     """DejaVu Sans as matplotlib brings it: the same letters on every machine."""
     import matplotlib
 

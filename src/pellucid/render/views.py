@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from PIL import Image
 
 from pellucid.errors import InvalidValue
 from pellucid.explanation import Explanation, Prediction
 from pellucid.images import Box
-from pellucid.render.sheet import Cell, fitted, grid, number, under_each_other
+from pellucid.render import heat
+from pellucid.render.sheet import Cell, color_bar, fitted, grid, number, under_each_other
 
 WRAP = 4
 """Maps beside each other where there is one picture, one model and one target."""
@@ -48,6 +50,44 @@ def remark(explanation: Explanation, index: int = 0) -> str:
     return ""
 
 
+def certainty(explanation: Explanation, index: int = 0) -> dict[str, Any]:
+    """How sure a map is, in numbers: samples drawn, standard errors, local R²; None where it is unknown."""
+    samples, r2 = (explanation.details.get(name) for name in ("samples", "r2"))
+    errors = None if explanation.stderr is None else explanation.error_map(index)
+    return {
+        "samples": None if samples is None else int(samples[index]),
+        "relative_error": explanation.relative_error(index),
+        "stderr": None if errors is None else {"mean": float(errors.mean()), "max": float(errors.max())},
+        "r2": None if r2 is None else float(r2[index]),
+    }
+
+
+def known(explanation: Explanation, index: int = 0) -> str:
+    """The same in words: `"1000 samples, ±4.0 %, R² 0.83"`, or what of it is known; else empty."""
+    about = certainty(explanation, index)
+    samples, error, r2 = about["samples"], about["relative_error"], about["r2"]
+    words = (
+        None if samples is None else f"{samples} samples",
+        None if error is None else f"±{percent(error)}",
+        None if r2 is None else f"R² {r2:.2f}",
+    )
+    return ", ".join(filter(None, words))
+
+
+def error_map(explanation: Explanation, index: int = 0) -> Image.Image:
+    """The standard error of a sampled map on the canvas of its picture, up to `error_limit`."""
+    shown = (explanation.error_map(index) / explanation.error_limit(index)).clamp(max=1).float()
+    rgb, box = explanation.pictures[index].rgb, explanation.boxes[index]
+    return heat.draw_map(shown, rgb, box, cmap=heat.ERROR)
+
+
+def uncertainty(explanation: Explanation, index: int = 0) -> Image.Image:
+    """The error map above its scale."""
+    image, limit = error_map(explanation, index), explanation.error_limit(index)
+    size = max(7, min(image.size) // 17)
+    return under_each_other([image, color_bar(limit, image.width, size, heat.ERROR, signed=False)])
+
+
 def fitted_to(explanation: Explanation, side: int) -> Explanation:
     """The explanation on pictures whose longer side is `side` pixels.
 
@@ -66,7 +106,8 @@ def cell(explanation: Explanation, index: int = 0) -> Cell:
     score = f"{explanation.output} {number(float(explanation.score[index]))}"
     note = remark(explanation, index)
     limit = explanation.limit(index, signed=True) if explanation.has_negative(index) else None
-    return Cell(explanation.view(index), f"{score} · {note}" if note else score, limit)
+    caption = " · ".join(filter(None, (score, known(explanation, index), note)))
+    return Cell(explanation.view(index), caption, limit)
 
 
 def sheet(

@@ -14,13 +14,16 @@ from pellucid.explanation import Explanation, Prediction
 from pellucid.images import Box, Picture
 from pellucid.methods import get_method
 from pellucid.render.html import data_uri
-from pellucid.render.layer import Blend, Layer, overlay_layer, ramp, raw_layer
+from pellucid.render.layer import Blend, Layer, error_layer, overlay_layer, ramp, raw_layer
 from pellucid.render.scale import merge_channels
 from pellucid.render.sheet import fitted, number
-from pellucid.render.views import percent, remark
+from pellucid.render.superpixels import Weight, of, outline_path
+from pellucid.render.views import certainty, percent, remark
 
 _SIDE = 1000  # pixels of a photograph's longer side
 _CELLS = 1024  # a map of no more cells is written out in numbers
+_WEIGHTS = 8  # segments whose weights are written on the picture
+_LINES = 18  # of text would fill a picture's shorter side
 _LONER = 0.3  # a map whose best rank correlation with the others stays below this agrees with none
 _LINK = re.compile(r"(?P<kind>arXiv|doi):(?P<id>[^\s,;]+)")
 _HOSTS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
@@ -48,14 +51,25 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Outlines:
+    """Segments over their picture: the edges in cells of the labels, and the strongest weights in words."""
+
+    path: str
+    cells: tuple[int, int]
+    weights: list[Weight]
+
+
+@dataclass(frozen=True)
 class Card:
-    """What one method said about one question."""
+    """What one method said about one question; `error` if it draws samples, `outlines` if it has segments."""
 
     title: str
     formula: str
     seen: Seen
     overlay: Stage
     raw: Stage
+    error: Stage | None
+    outlines: Outlines | None
     cells: str
     remark: str
     warnings: list[str]
@@ -116,12 +130,13 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything the template writes; `shared` tells whether methods shared evidence."""
+    """Everything the template writes; `shared`: methods shared evidence; `sampled`: some maps have errors."""
 
     title: str
     lead: str
     cost: str
     shared: bool
+    sampled: bool
     subjects: list[Subject]
     refusals: list[tuple[str, str, str]]
     photographs: list[Photograph]
@@ -138,7 +153,7 @@ def page(comparison: Comparison) -> Page:
     models = _distinct(e.model for e in comparison.explanations)
     methods = _distinct(entry.title for entry in comparison.entries)
     questions = sum(len(model.questions) for subject in subjects for model in subject.models)
-    stages = [stage for card in _cards(subjects) for stage in (card.overlay, card.raw)]
+    stages = [stage for card in _cards(subjects) for stage in (card.overlay, card.raw, card.error) if stage]
     billed = sum((e.cost for e in comparison.explanations), Cost())
     asked = first.pictures[0].name if len(first) == 1 else count(len(first), "picture")
     return Page(
@@ -147,6 +162,7 @@ def page(comparison: Comparison) -> Page:
         f"{count(len(first), 'picture')}, {count(questions, 'explained score')}.",
         cost=spent(comparison.cost),
         shared=billed.forward > comparison.cost.forward or billed.backward > comparison.cost.backward,
+        sampled=any(e.stderr is not None for e in comparison.explanations),
         subjects=subjects,
         refusals=list(dict.fromkeys((r.title, r.model, r.reason) for r in comparison.refusals)),
         photographs=album.photographs,
@@ -256,6 +272,8 @@ def _card(entry: Entry, index: int, album: Album) -> Card:
         seen=album.place(explanation.pictures[index], explanation.boxes[index]),
         overlay=_stage(overlay_layer(explanation, index)),
         raw=_stage(raw_layer(explanation, index)),
+        error=None if explanation.stderr is None else _stage(error_layer(explanation, index)),
+        outlines=_outlines(explanation, index) if explanation.segmented else None,
         cells=f"{height} × {width}{channels}",
         remark=remark(explanation, index),
         warnings=explanation.notes[index] if explanation.notes else [],
@@ -271,6 +289,13 @@ def _stage(layer: Layer) -> Stage:
     return Stage(data_uri(layer.image), layer.blend, layer.cmap, layer.signed, low, number(layer.limit))
 
 
+def _outlines(explanation: Explanation, index: int) -> Outlines:
+    segments = of(explanation, index)
+    height, width = segments.labels.shape
+    size = round(min(segments.rgb.size) / _LINES)
+    return Outlines(outline_path(segments.labels), (width, height), segments.weights(_WEIGHTS, size))
+
+
 def _facts(explanation: Explanation, index: int) -> list[tuple[str, str]]:
     batch = f", {len(explanation)} pictures together" if len(explanation) > 1 else ""
     facts = [
@@ -279,20 +304,17 @@ def _facts(explanation: Explanation, index: int) -> list[tuple[str, str]]:
     ]
     if explanation.layer:
         facts.append(("Layer" if len(explanation.layer) == 1 else "Layers", ", ".join(explanation.layer)))
-    error = relative_error(explanation, index)
+    details = explanation.details
+    if "samples" in details:
+        facts.append(("Samples", f"{int(details['samples'][index])} per picture"))
+    error = explanation.relative_error(index)
     if error is not None:
-        facts.append(("Std. error", f"{percent(error)} of the map, averaged over pixels"))
+        facts.append(("Std. error", f"±{percent(error)} where the map is strongest"))
+    if "r2" in details:
+        facts.append(("Local R²", f"{float(details['r2'][index]):.2f}"))
     if explanation.delta is not None:
         facts.append(("Completeness error", number(float(explanation.delta[index]))))
     return facts
-
-
-def relative_error(explanation: Explanation, index: int) -> float | None:
-    """Mean standard error over mean magnitude of one image's map; None if not sampled, or a map of zeros."""
-    if explanation.stderr is None:
-        return None
-    size = float(explanation.attribution[index].abs().mean())
-    return float(explanation.stderr[index].abs().mean()) / size if size > 0 else None
 
 
 def _score(explanation: Explanation, index: int) -> str:
@@ -380,7 +402,7 @@ def _numbers(entry: Entry, index: int) -> dict[str, Any]:
         "seed": one.seed,
         "precision": one.precision,
         "cost": vars(one.cost),
-        "relative_error": relative_error(one, 0),
+        **certainty(one),
         "delta": None if one.delta is None else _json(float(one.delta[0])),
         "warnings": one.notes[0] if one.notes else [],
         "raw": raw.tolist() if raw.numel() <= _CELLS else None,

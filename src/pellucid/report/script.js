@@ -9,7 +9,9 @@ function fade(slider) {
 }
 
 function show(owner, view) {
-  for (const radio of owner.querySelectorAll("input[type=radio]")) radio.checked = radio.value === view;
+  const radios = [...owner.querySelectorAll("input[type=radio]")];
+  if (view && !radios.some((radio) => radio.value === view)) return; // nothing was sampled: no error to show
+  for (const radio of radios) radio.checked = radio.value === view;
 }
 
 for (const card of cards) {
