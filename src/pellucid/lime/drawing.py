@@ -23,6 +23,7 @@ _STYLE = """
 .pellucid.lime h3{margin:0;font-size:16px;font-weight:600}
 .pellucid.lime section+section{margin-top:22px;padding-top:16px;border-top:1px solid #e2e4e7}
 .pellucid.lime .quiet{color:#5f6368;font-size:12.5px;margin:2px 0 10px}
+.pellucid.lime>.quiet{margin:14px 0 0}
 .pellucid.lime .text{font-size:15px;line-height:1.75;margin:0 0 12px;white-space:pre-wrap;
   overflow-wrap:anywhere}
 .pellucid.lime mark{color:inherit;border-radius:3px;padding:1px 2px;margin:0 -2px}
@@ -95,7 +96,7 @@ def _row(explanation: LocalExplanation, one: LabelExplanation, index: int, limit
     feature, weight = explanation.features[index], float(one.coefficients[index])
     error = float(one.stderr[index])
     value = f'<td class="value">{escape(feature.value)}</td>' if feature.value else ""
-    shown = number(error) if math.isfinite(error) else "?"
+    shown = f"{error:.2g}" if math.isfinite(error) else "?"
     return (
         f'<tr><td class="name">{escape(feature.name)}</td>{value}'
         f"<td>{_bar(weight / limit, _finite(error) / limit)}</td>"

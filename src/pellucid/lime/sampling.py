@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,11 +18,14 @@ from pellucid.methods.perturb.surrogate import Fit, Selection
 from pellucid.ranks import rank_correlation
 
 ROUND = 500
-"""Neighbours drawn at a time; "auto" asks after each round whether the coefficients are settled."""
+"""Neighbours drawn at a time."""
+MORE = 1.25
+"""Whether the coefficients are settled is asked whenever there are so many times more neighbours."""
 MOST = 20_000
 """Neighbours after which "auto" gives up, with a warning."""
 
 
+@runtime_checkable
 class Space(Protocol):
     """An interpretable representation: how neighbours of one input are drawn, and how near they are."""
 
@@ -54,7 +57,7 @@ def explain(
     progress: bool | None,
 ) -> tuple[list[LabelExplanation], int, list[str]]:
     """One surrogate per label, the samples used, and warnings; the options are those of `text`."""
-    _check(samples, tolerance, top_labels, features, batch_size, mode)
+    _check(samples, tolerance, top_labels, features, selection, ridge, batch_size, mode)
     source = np.random.default_rng(seed)
     most = MOST if samples == "auto" else samples
     z, one = space.origin()
@@ -68,20 +71,21 @@ def explain(
         asked = [labels] if isinstance(labels, str) or not isinstance(labels, Sequence) else labels
         chosen = [_class(label, names) for label in asked]
     rows, scores = [z], [first[:, chosen]]
-    done, settled = 1, samples != "auto"
+    done, asked_at, settled = 1, 0, samples != "auto"
     with showing("Asking the model", most, progress) as bar:
         bar.advance(1)
         while done < most:
             z, inputs = space.draw(min(ROUND, most - done), source)
             rows.append(z)
-            scores.append(_asked(predict, inputs, mode, batch_size, bar)[:, chosen])
+            scores.append(_asked(predict, inputs, mode, first.shape[1], batch_size, bar)[:, chosen])
             done += len(z)
-            if samples == "auto" or done == most:
+            if done == most or (samples == "auto" and done >= MORE * asked_at):
+                asked_at = done
                 x, y = torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(scores))
                 seen = _Seen(x, y, space.weights(x), ridge)
                 fits = seen.fits(features, selection)
-            if samples == "auto" and (settled := _settled(seen, fits, tolerance)):
-                break
+                if samples == "auto" and (settled := _settled(seen, fits, tolerance)):
+                    break
     found = [
         LabelExplanation(
             label=label,
@@ -103,18 +107,18 @@ def explain(
 
 
 def _asked(
-    predict: Callable[[Any], Any], inputs: Any, mode: Mode, batch_size: int, bar: Progress
+    predict: Callable[[Any], Any], inputs: Any, mode: Mode, classes: int, batch_size: int, bar: Progress
 ) -> NDArray[np.float64]:
     answers = []
     for start in range(0, len(inputs), batch_size):
         chunk = inputs[start : start + batch_size]
         answers.append(predictions(predict, chunk, mode))
+        if answers[-1].shape[1] != classes:
+            raise InvalidValue(
+                "The prediction function must return the same number of classes every time; got "
+                f"{classes}, then {answers[-1].shape[1]}."
+            )
         bar.advance(len(chunk))
-    if len({answer.shape[1] for answer in answers}) > 1:
-        raise InvalidValue(
-            "The prediction function must return the same number of classes every time; got "
-            f"{' and '.join(str(n) for n in sorted({answer.shape[1] for answer in answers}))}."
-        )
     return np.concatenate(answers)
 
 
@@ -158,10 +162,20 @@ def _settled(seen: _Seen, fits: Sequence[Fit], tolerance: float) -> bool:
 
 
 def _check(
-    samples: int | str, tolerance: float, top_labels: int, features: int | None, batch_size: int, mode: str
+    samples: int | str,
+    tolerance: float,
+    top_labels: int,
+    features: int | None,
+    selection: str,
+    ridge: float,
+    batch_size: int,
+    mode: str,
 ) -> None:
-    if mode not in ("classification", "regression"):
-        raise InvalidValue(f'mode must be "classification" or "regression"; got {mode!r}.')
+    for name, given, known in (("mode", mode, get_args(Mode)), ("selection", selection, get_args(Selection))):
+        if given not in known:
+            raise InvalidValue(f"{name} must be one of {', '.join(known)}; got {given!r}.")
+    if not 0 <= ridge < float("inf"):
+        raise InvalidValue(f"ridge must be at least 0, and finite; got {ridge}.")
     if samples != "auto" and not _whole(samples, 2):
         raise InvalidValue(
             'samples must be "auto" or a whole number of at least 2, the input and a neighbour; '

@@ -138,7 +138,7 @@ class Groups:
         )
 
     @staticmethod
-    def ranges(name: str, value: float, column: Numbers, percentiles: Sequence[float]) -> "Groups":
+    def ranges(name: str, value: float, column: Numbers, percentiles: Sequence[int]) -> "Groups":
         """The ranges between percentiles of the training data; a border belongs to the range below it."""
         borders = np.unique(np.percentile(column, percentiles))
         groups, group = np.searchsorted(borders, column), int(np.searchsorted(borders, value))
