@@ -437,3 +437,57 @@ def test_names_are_short_enough_for_every_file_system():
     (one, other) = file_names([("é" * 300, "cam"), ("é" * 300, "grad-cam")])
     assert max(len(name.encode()) for name in (one, other)) <= LONGEST + 3
     assert one != other
+
+
+# --- how sure --------------------------------------------------------------------------------------------
+
+
+def test_samples_and_errors_are_told_of_sampled_methods_alone():
+    arguments = ["b/dog.jpg", "-m", "rise:samples=64", "-m", "grad-cam"]
+    rise, cam = json.loads(explain(*arguments, "--json").stdout)["results"]
+    e = pellucid.explain(pellucid.load("nets.py:net"), "b/dog.jpg", "rise", samples=64)
+    assert rise["samples"] == 64
+    assert rise["relative_error"] == pytest.approx(e.relative_error(), rel=1e-4)
+    assert rise["stderr"]["max"] == pytest.approx(float(e.stderr.max()), rel=1e-4)
+    assert [cam[name] for name in ("samples", "relative_error", "stderr", "r2")] == [None] * 4
+    shown = explain(*arguments)
+    assert "samples" in shown.stdout.splitlines()[0] or "samples" in shown.stdout.splitlines()[1]
+    assert f"±{100 * e.relative_error():.0f}%" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    assert "±" not in explain("b/dog.jpg", "-m", "grad-cam").stdout
+
+
+def test_error_maps_are_written_where_there_are_any():
+    explain("b/dog.jpg", "-m", "rise:samples=8", "-m", "grad-cam", "--save", "png,error")
+    assert written() == ["dog.grad-cam.png", "dog.rise.samples=8.error.png", "dog.rise.samples=8.png"]
+    e = pellucid.explain(pellucid.load("nets.py:net"), "b/dog.jpg", "rise", samples=8)
+    with Image.open("pellucid-out/dog.rise.samples=8.error.png") as image:
+        assert image.size == e.uncertainty().size
+
+
+def test_error_maps_of_methods_that_draw_nothing_are_refused():
+    result = explain("b/dog.jpg", "-m", "grad-cam", "--save", "png,error")
+    assert result.exit_code == 2
+    assert "--save error needs a method that draws samples, such as rise; got grad-cam." in result.stderr
+    assert not Path("pellucid-out").exists()
+    assert explain("b/dog.jpg", "-m", "grad-cam:smooth=3", "--save", "error").exit_code == 0
+
+
+def test_compare_tells_samples_and_errors_of_every_picture():
+    arguments = [
+        "b/dog.jpg",
+        "b/cat.png",
+        "-m",
+        "rise:samples=64",
+        "-m",
+        "grad-cam",
+        "--model",
+        "nets.py:net",
+    ]
+    told = json.loads(run("compare", *arguments, "--json").stdout)["comparisons"][0]["methods"]
+    assert [one["samples"] for one in told[0]["certainty"]] == [64, 64]
+    assert all(one["relative_error"] > 0 for one in told[0]["certainty"])
+    assert told[1]["certainty"][0]["samples"] is None
+    table = run("compare", *arguments).stdout
+    median = min(one["relative_error"] for one in told[0]["certainty"])
+    assert f"±{100 * median:.0f}%" in table

@@ -10,7 +10,16 @@ import typer
 from rich.table import Table
 
 from pellucid.cli import options
-from pellucid.cli.screen import complain, console, passes, plain_errors, print_json, table, waiting
+from pellucid.cli.screen import (
+    certainty_columns,
+    complain,
+    console,
+    passes,
+    plain_errors,
+    print_json,
+    table,
+    waiting,
+)
 from pellucid.compare import DEFAULT_METHODS, Comparison, Entry
 from pellucid.compare import compare as compare_all
 from pellucid.engine.cost import Cost
@@ -18,7 +27,7 @@ from pellucid.errors import FileMissing, PictureError
 from pellucid.methods import METHODS
 from pellucid.model import Model
 from pellucid.models import load
-from pellucid.render.views import predicted
+from pellucid.render.views import certainty, predicted, typical
 
 
 def compare(
@@ -139,15 +148,16 @@ def _show(comparison: Comparison, files: Sequence[Path]) -> None:
 
 def _table(entries: Sequence[Entry], agreement: Sequence[Sequence[float]]) -> Table:
     """What each method would have cost alone, and whose map is the most and the least like it."""
-    shown = table(
-        "method", "forward", "backward", "seconds", "most alike", "least alike",
-        right=["forward", "backward", "seconds"],
-    )  # fmt: skip
-    for i, entry in enumerate(entries):
+    sure, cells = certainty_columns([typical(entry.explanation) for entry in entries])
+    numbers = ["forward", "backward", "seconds", *sure]
+    shown = table("method", *numbers, "most alike", "least alike", right=numbers)
+    for i, (entry, known) in enumerate(zip(entries, cells, strict=True)):
         others = sorted((agreement[i][j], entries[j].title) for j in range(len(entries)) if j != i)
         ends = [f"{others[at][1]} {others[at][0]:.2f}" if others else "" for at in (-1, 0)]
         cost = entry.explanation.cost
-        shown.add_row(entry.title, str(cost.forward), str(cost.backward), f"{cost.seconds:.2f}", *ends)
+        shown.add_row(
+            entry.title, str(cost.forward), str(cost.backward), f"{cost.seconds:.2f}", *known, *ends
+        )
     return shown
 
 
@@ -167,6 +177,7 @@ def _report(comparison: Comparison, sources: Sequence[str], files: Sequence[Path
                         "score": entry.explanation.score.tolist(),
                         "output": entry.explanation.output,
                         "layer": entry.explanation.layer,
+                        "certainty": [certainty(entry.explanation, i) for i in range(len(entry.explanation))],
                         "cost": vars(entry.explanation.cost),
                         "warnings": entry.explanation.warnings,
                     }

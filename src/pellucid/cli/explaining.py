@@ -7,11 +7,22 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from PIL import Image
 from rich.table import Table
 
 from pellucid.cli import options
 from pellucid.cli.names import file_names, picture_names
-from pellucid.cli.screen import STOPPED, complain, console, passes, plain_errors, print_json, table, waiting
+from pellucid.cli.screen import (
+    STOPPED,
+    certainty_columns,
+    complain,
+    console,
+    passes,
+    plain_errors,
+    print_json,
+    table,
+    waiting,
+)
 from pellucid.engine.cost import Cost
 from pellucid.engine.progress import showing
 from pellucid.engine.run import batch_limit
@@ -24,10 +35,10 @@ from pellucid.model import Model
 from pellucid.models import load
 from pellucid.render.heat import colormap
 from pellucid.render.sheet import number
-from pellucid.render.views import predicted
+from pellucid.render.views import certainty, predicted
 from pellucid.target import OneTarget
 
-FORMATS = ("png", "npz", "safetensors", "html")
+FORMATS = ("png", "error", "npz", "safetensors", "html")
 Answer = Explanation | PellucidError
 
 
@@ -43,7 +54,11 @@ def explain(
     out: options.Out = Path("pellucid-out"),
     save: Annotated[
         str,
-        typer.Option(metavar="KINDS", help="Any of " + ",".join(FORMATS) + ".", rich_help_panel="The result"),
+        typer.Option(
+            metavar="KINDS",
+            help="Any of " + ",".join(FORMATS) + "; error: a PNG of the standard errors of sampled maps.",
+            rich_help_panel="The result",
+        ),
     ] = "png",
     cmap: Annotated[
         str | None,
@@ -74,7 +89,7 @@ def explain(
         requests = options.read_requests(method or ["grad-cam"], layer)
         asked = list(dict.fromkeys(target or ["predicted"]))
         targets = [options.read_target(text) for text in asked]
-        kinds = _kinds(save)
+        kinds = _kinds(save, requests)
         if cmap is not None:
             colormap(cmap)
         options.check_folder(out)
@@ -151,17 +166,33 @@ class Files:
         self.names = {(sources[s], q): name for (s, q), name in zip(pairs, names, strict=True)}
 
     def write(self, source: str, question: int, explanation: Explanation) -> list[str]:
-        """One result in all the formats asked for, each file whole or absent; returns their paths."""
+        """One result in all the formats asked for, each file whole or absent; returns their paths.
+
+        Of a method that draws no samples there are no errors, and no file of them.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        paths = [self.folder / f"{self.names[source, question]}.{kind}" for kind in self.kinds]
-        for path in paths:
-            if path.suffix == ".png" and self.cmap is not None:
-                draw = explanation.map if explanation.per_pixel else explanation.overlay
-                with atomic_write(path) as temporary:
-                    draw(cmap=self.cmap).save(temporary, "PNG")
+        paths = []
+        for kind in self.kinds:
+            picture = self._picture(kind, explanation)
+            if kind == "error" and picture is None:
+                continue
+            suffix = "error.png" if kind == "error" else kind
+            paths.append(self.folder / f"{self.names[source, question]}.{suffix}")
+            if picture is None:
+                explanation.save(paths[-1])
             else:
-                explanation.save(path)
+                with atomic_write(paths[-1]) as temporary:
+                    picture.save(temporary, "PNG")
         return [str(path) for path in paths]
+
+    def _picture(self, kind: str, explanation: Explanation) -> Image.Image | None:
+        """What a PNG shows where that is not what the explanation itself would save."""
+        if kind == "error" and explanation.stderr is not None:
+            return explanation.uncertainty()
+        if kind == "png" and self.cmap is not None:
+            draw = explanation.map if explanation.per_pixel else explanation.overlay
+            return draw(cmap=self.cmap)
+        return None
 
 
 @dataclass
@@ -259,22 +290,21 @@ class Run:
 
 def results_table(results: Sequence[dict[str, Any]]) -> Table:
     """A row per result; a picture and what it is predicted as are told once."""
-    shown = table("picture", "prediction", "method", "explained", "score", right=["score"])
+    titles, cells = certainty_columns(results)
+    score = "\n".join(["score", *titles])
+    shown = table("picture", "prediction", "method", "explained", score, right=[score], whole=[score])
     shown.add_column("file", overflow="fold")
     before = None
-    for row in results:
+    for row, known in zip(results, cells, strict=True):
         new, before = row["picture"] != before, row["picture"]
+        best = predicted([Prediction(**best) for best in row["prediction"]], 1)
         shown.add_row(
             row["name"] if new else "",
-            predicted([Prediction(**best) for best in row["prediction"]], 1).replace(
-                " %", "\N{NO-BREAK SPACE}%"
-            )
-            if new
-            else "",
+            best.replace(" %", "\N{NO-BREAK SPACE}%") if new else "",
             row["title"],
             row["label"],
-            f"{row['output']} {number(row['score'])}",
-            Path(row["files"][0]).name,
+            "\n".join(filter(None, [f"{row['output']} {number(row['score'])}", *known])),
+            Path(row["files"][0]).name if row["files"] else "none",
         )
     return shown
 
@@ -297,6 +327,7 @@ def result(
         "layer": explanation.layer,
         "precision": explanation.precision,
         "cost": vars(explanation.cost),
+        **certainty(explanation),
         "warnings": explanation.warnings,
         "files": files,
     }
@@ -319,9 +350,12 @@ def joined(batches: Sequence[Batch]) -> Batch:
     )
 
 
-def _kinds(text: str) -> list[str]:
+def _kinds(text: str, requests: Sequence[Request]) -> list[str]:
     kinds = list(dict.fromkeys(kind.strip().lower() for kind in text.split(",")))
     for kind in kinds:
         if kind not in FORMATS:
             raise InvalidValue(f"--save must name any of {', '.join(FORMATS)}; got {kind!r}.")
+    if "error" in kinds and not any("samples" in r.options or r.options["smooth"] for r in requests):
+        names = ", ".join(request.method.name for request in requests)
+        raise InvalidValue(f"--save error needs a method that draws samples, such as rise; got {names}.")
     return kinds

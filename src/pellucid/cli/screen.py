@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from pellucid.engine.cost import Cost
 from pellucid.errors import PellucidError
+from pellucid.render.views import percent
 
 REFUSED, STOPPED = 2, 130
 
@@ -43,6 +44,7 @@ def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -
             column,
             justify="right" if column in right else "left",
             no_wrap=column in whole,
+            min_width=max(map(len, column.split())),  # words of titles stay whole
             overflow="fold",
         )
     return made
@@ -55,6 +57,18 @@ def passes(cost: Cost) -> str:
     '51 forward and 1 backward passes, 2.3 s'
     """
     return f"{cost}, {cost.seconds:.1f} s"
+
+
+def certainty_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells of what is known of any row: the samples drawn, the relative error, the local R²."""
+    columns: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("samples", "samples", str),
+        ("error", "relative_error", lambda share: f"±{percent(share)}".replace(" ", "")),
+        ("R²", "r2", "{:.2f}".format),
+    ]
+    shown = [column for column in columns if any(row[column[1]] is not None for row in rows)]
+    cells = [[word(row[name]) if row[name] is not None else "" for _, name, word in shown] for row in rows]
+    return [title for title, *_ in shown], cells
 
 
 def waiting(text: str, quiet: bool = False) -> AbstractContextManager[object]:

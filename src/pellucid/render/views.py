@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median_low
 from typing import Any
 
 from PIL import Image
@@ -63,7 +64,7 @@ def certainty(explanation: Explanation, index: int = 0) -> dict[str, Any]:
 
 
 def known(explanation: Explanation, index: int = 0) -> str:
-    """The same in words: `"1000 samples, ±4.0 %, R² 0.83"`, or what of it is known; else empty."""
+    """The same in words: `"1000 samples, ±4.2 %, R² 0.83"`, or what of it is known; else empty."""
     about = certainty(explanation, index)
     samples, error, r2 = about["samples"], about["relative_error"], about["r2"]
     words = (
@@ -72,6 +73,15 @@ def known(explanation: Explanation, index: int = 0) -> str:
         None if r2 is None else f"R² {r2:.2f}",
     )
     return ", ".join(filter(None, words))
+
+
+def typical(explanation: Explanation) -> dict[str, Any]:
+    """The `certainty` of a batch: of each number the median over its images, None where it is unknown."""
+    each = [certainty(explanation, index) for index in range(len(explanation))]
+    return {
+        name: median_low(values) if (values := [one[name] for one in each if one[name] is not None]) else None
+        for name in ("samples", "relative_error", "r2")
+    }
 
 
 def error_map(explanation: Explanation, index: int = 0) -> Image.Image:
