@@ -115,13 +115,16 @@ class Rerun:
         def step(start: int, stop: int) -> None:
             output, n = self.versions(start, stop, unaltered=1), stop - start
             telling = [self.most_altered(output)] if check and not start else []
+            failure: Exception | None = None
             with self.engine.making(forward=1, resumed=n + 1):
                 try:
                     found, tolerance = self.run(output)
                 except Exception as error:  # an error of the model's own will come again, one by one
                     if out_of_memory(error):
                         raise
-                    raise NotAlone from error
+                    failure = error
+            if failure:
+                raise NotAlone from failure
             if telling:
                 telling.append(int((found[:n] - value).abs().argmax()))
             expected = {n: value, **{i: self.alone(i) for i in telling}}
