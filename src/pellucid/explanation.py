@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +15,13 @@ from torch import Tensor
 from pellucid.certainty import height, relative_error
 from pellucid.engine.cost import Cost
 from pellucid.errors import InvalidValue
-from pellucid.files import (
-    atomic_write,
-    decode_picture,
-    encode_picture,
-    pack,
-    read_bundle,
-    unpack,
-    write_bundle,
-)
+from pellucid.files import atomic_write
 from pellucid.images import Box, Picture
 from pellucid.render import heat, scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCHEMA_VERSION = 1
-_FORMAT = "pellucid.explanation"
 _SUFFIXES = (".npz", ".safetensors", ".png", ".html")
 
 
@@ -394,7 +384,9 @@ class Explanation:
         path = Path(path)
         match path.suffix.lower():
             case ".npz" | ".safetensors":
-                write_bundle(path, *self._parts())
+                from pellucid.storage import write
+
+                write(self, path)
             case ".png":
                 with atomic_write(path) as temporary:
                     self._sheet().save(temporary, "PNG")
@@ -420,43 +412,6 @@ class Explanation:
         path = Path(path)
         if path.suffix.lower() not in (".npz", ".safetensors"):
             raise InvalidValue(f"path must end in .npz or .safetensors to be loaded; got {path.name!r}.")
-        tensors, metadata = read_bundle(path)
-        if metadata.get("format") != _FORMAT:
-            raise InvalidValue(f"{str(path)!r} must be an explanation saved by Pellucid; it is another file.")
-        if metadata["schema_version"] > SCHEMA_VERSION:
-            raise InvalidValue(
-                f"{str(path)!r} must have schema version {SCHEMA_VERSION} or older; got "
-                f"{metadata['schema_version']}: it comes from a newer Pellucid, upgrade to read it."
-            )
-        known = unpack(metadata["fields"], tensors)
-        known["cost"] = Cost(**known["cost"])
-        known["prediction"] = [[Prediction(*best) for best in image] for image in known["prediction"]]
-        known["boxes"] = [Box(*edges) for edges in known["boxes"]]
-        known["pictures"] = [
-            Picture(
-                decode_picture(rgb), name, path and Path(path), None if rgba is None else decode_picture(rgba)
-            )
-            for rgb, name, path, rgba in known["pictures"]
-        ]
-        return cls(**known)
+        from pellucid.storage import read
 
-    def _parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All of it as tensors and JSON."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["cost"] = vars(self.cost)
-        values["prediction"] = [
-            [(p.index, p.label, p.probability) for p in image] for image in self.prediction
-        ]
-        values["boxes"] = [(b.left, b.top, b.right, b.bottom) for b in self.boxes]
-        values["pictures"] = [
-            (
-                encode_picture(p.rgb),
-                p.name,
-                p.path and str(p.path),
-                None if p.rgba is None else encode_picture(p.rgba),
-            )
-            for p in self.pictures
-        ]
-        tensors: dict[str, Tensor] = {}
-        packed = {name: pack(value, name, tensors) for name, value in values.items()}
-        return tensors, {"format": _FORMAT, "schema_version": SCHEMA_VERSION, "fields": packed}
+        return cls(**read(path))

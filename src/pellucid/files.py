@@ -7,13 +7,11 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pellucid.errors import FileMissing, InvalidType, InvalidValue
@@ -207,15 +205,3 @@ def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         case dict():
             return {key: unpack(item, tensors) for key, item in value.items()}
     return value
-
-
-def encode_picture(picture: Image.Image) -> Tensor:
-    """A picture as the bytes of a PNG file, which loses nothing."""
-    stream = BytesIO()
-    picture.save(stream, "PNG")
-    return torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8)
-
-
-def decode_picture(png: Tensor) -> Image.Image:
-    """The inverse of `encode_picture`."""
-    return Image.open(BytesIO(png.numpy().tobytes())).copy()
