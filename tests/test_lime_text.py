@@ -100,6 +100,22 @@ def test_auto_stops_when_settled_and_equals_a_run_of_so_many():
     assert fine[1].stderr[top].mean() <= 0.3 * fine[1].coefficients[top].abs().mean()
 
 
+def test_auto_goes_on_while_halves_disagree_on_the_order(monkeypatch):
+    """Three words are known at once; the other twelve differ by noise only."""
+    monkeypatch.setattr("pellucid.lime.sampling.MOST", 1001)
+    text = " ".join("abcdefghijklmno")
+
+    def predict(texts):
+        p = np.array([0.2 * ("a" in t) + 0.25 * ("b" in t) + 0.3 * ("c" in t) for t in texts])
+        p += [0.1 * np.sin(1e4 * sum(map(ord, t))) ** 2 for t in texts]
+        return np.stack([1 - p, p], 1)
+
+    found = lime.text(predict, text, labels=1, features=None, samples="auto", tolerance=0.2)
+    size, order = found[1].coefficients.abs(), found[1].chosen[:3]
+    assert found[1].stderr[order].mean() < 0.1 * size[order].mean()
+    assert "not settled" in found.warnings[0]
+
+
 def test_auto_says_when_it_gives_up(monkeypatch):
     monkeypatch.setattr("pellucid.lime.sampling.MOST", 1500)
     found = lime.text(wavy, TEXT, labels=1, samples="auto", tolerance=0.01)

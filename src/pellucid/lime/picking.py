@@ -103,7 +103,7 @@ def _by_looks(pictures: Sequence[Explanation], clusters: int, seed: int) -> Numb
     described = [_superpixels(picture) for picture in pictures]
     looks = np.concatenate([look for look, _ in described])
     spread = looks.std(0)
-    looks = (looks - looks.mean(0)) / np.where(spread > 0, spread, 1.0)
+    looks = (looks - looks.mean(0)) / np.where(spread > 1e-6, spread, 1.0)  # all looks lie in [0, 1]
     distinct = len(np.unique(looks, axis=0))
     words = kmeans2(looks, min(clusters, distinct), minit="++", rng=np.random.default_rng(seed))[1]
     weights = np.zeros((len(pictures), int(words.max()) + 1))
