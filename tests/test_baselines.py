@@ -11,7 +11,7 @@ from torch import nn
 from pellucid import Model, Preprocess
 from pellucid.baselines import NAMES, baseline
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, ModelError
-from pellucid.methods.perturb.options import Baseline
+from pellucid.methods.perturb.options import Baseline, SegmentBaseline
 from pellucid.methods.registry import Option
 
 PREPROCESS = Preprocess((12, 10), scale_to=None, fit="squash")
@@ -164,3 +164,12 @@ def test_the_option_reads_numbers_and_names_from_text():
     assert option.kind.startswith("zero | black | grey | white | mean | blur | noise")
     with pytest.raises(InvalidValue, match="'noise'"):
         option.check("nois")
+
+
+def test_superpixels_may_be_hidden_behind_their_own_mean_colour():
+    option = Option("baseline", SegmentBaseline, "segment-mean")
+    assert option.check("segment-mean") == "segment-mean"
+    assert option.check("0.5") == 0.5
+    assert option.check(values := np.zeros((12, 10))) is values
+    with pytest.raises(InvalidValue, match="Did you mean 'black'"):
+        option.check("blak")

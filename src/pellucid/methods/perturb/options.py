@@ -11,10 +11,22 @@ Segments = Annotated[
 ]
 """Superpixels: a name, labels (H, W) or a callable that makes them; see `pellucid.segments.segment`."""
 
+SEGMENT_MEAN = "segment-mean"
+"""Each superpixel's own mean colour: LIME's default for the hidden ones."""
+
 Baseline = Annotated[
     Any, Kind(f"{' | '.join(baselines.NAMES)} | number | picture", lambda _, spec: baselines.check(spec))
 ]
 """What replaces hidden parts: a name, a number, a tensor or a picture; see `pellucid.baselines.baseline`."""
+
+SegmentBaseline = Annotated[
+    Any,
+    Kind(
+        f"{SEGMENT_MEAN} | {' | '.join(baselines.NAMES)} | number | picture",
+        lambda _, spec: spec if isinstance(spec, str) and spec == SEGMENT_MEAN else baselines.check(spec),
+    ),
+]
+"""The same for superpixels, which can also be hidden behind their own mean colour."""
 
 
 def same(spec: Any) -> Hashable:
