@@ -87,23 +87,19 @@ def explain(
                 if samples == "auto" and (settled := _settled(seen, fits, tolerance)):
                     break
     found = [
-        LabelExplanation(
-            label=label,
-            name=names[label],
-            prediction=float(first[0, label]),
-            local_prediction=float(fit.predict(seen.z[:1])[0]),
-            coefficients=fit.coefficients,
-            intercept=fit.intercept,
-            r2=fit.r2,
-            stderr=fit.stderr,
-            chosen=fit.chosen[
-                fit.coefficients[fit.chosen].abs().argsort(descending=True, stable=True)
-            ].tolist(),
-        )
+        _explained(label, names[label], float(first[0, label]), float(fit.predict(seen.z[:1])[0]), fit)
         for label, fit in zip(chosen, fits, strict=True)
     ]
     unsettled = f"The weights are not settled to a tolerance of {tolerance:g} after {done} samples."
     return found, done, [] if settled else [unsettled]
+
+
+def _explained(label: int, name: str, prediction: float, local: float, fit: Fit) -> LabelExplanation:
+    size = fit.coefficients[fit.chosen].abs()
+    chosen = fit.chosen[size.argsort(descending=True, stable=True)].tolist()
+    return LabelExplanation(
+        label, name, prediction, local, fit.coefficients, fit.intercept, fit.r2, fit.stderr, chosen
+    )
 
 
 def _asked(
