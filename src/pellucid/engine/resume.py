@@ -199,7 +199,8 @@ class Widening(TorchFunctionMode):
     """Repeats what bypassed the layer, a batch of 1, where torch does not broadcast it by itself.
 
     Those are `cat`, `bmm` and the like, and operations in place on what bypassed the layer, whose result
-    goes on in a new tensor. Only what torch refuses is tried again.
+    goes on in a new tensor. Only what torch refuses is tried again. Besides, shapes that were noted down
+    before the layer, for a batch of 1, are read as of the large batch.
     """
 
     def __init__(self, batch: int) -> None:
@@ -211,13 +212,22 @@ class Widening(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         try:
-            return func(*args, **kwargs)
+            return func(*self.reshaped(func, args), **kwargs)
         except RuntimeError as error:
             wide = {t.ndim for t in tensors((args, kwargs)) if t.ndim and len(t) == self.batch}
             if out_of_memory(error) or not wide:
                 raise
             args, kwargs = self.widened((args, kwargs), wide)
         return out_of_place(func)(*args, **kwargs)
+
+    def reshaped(self, func: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments of a function; of `x.view(1, ...)` and its like, with the large batch for the 1."""
+        if getattr(func, "__name__", "") not in ("view", "reshape") or len(args) < 2:
+            return args
+        x, shape = args[0], args[1] if isinstance(args[1], (tuple, list)) else args[1:]
+        if not x.ndim or len(x) != self.batch or not shape or shape[0] != 1:
+            return args
+        return x, (self.batch, *shape[1:])
 
     def widened(self, value: Any, wide: set[int]) -> Any:
         """Arguments with tensors of batch 1 repeated, of as many dimensions as those of the large batch."""
