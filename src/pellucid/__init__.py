@@ -1,5 +1,6 @@
 """Pellucid: see why an image classifier decided."""
 
+from pellucid import lime
 from pellucid.compare import Comparison, compare
 from pellucid.explain import explain
 from pellucid.explanation import Explanation
@@ -30,6 +31,7 @@ __all__ = [
     "Preprocess",
     "compare",
     "explain",
+    "lime",
     "load",
     "methods",
 ]

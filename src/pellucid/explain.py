@@ -2,9 +2,10 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -71,6 +72,7 @@ class Part:
     predictions: list[list[Prediction]]
     notes: list[list[str]]
     cost: Cost
+    lowered: bool
 
 
 def explain(
@@ -172,17 +174,18 @@ def investigate(
         inputs = batch.inputs.clone() if batch.inputs.is_inference() else batch.inputs
 
         def step(start: int, stop: int) -> None:
-            base = Probe(engine, inputs[start:stop], seed=seed, limit=limit, **plan)
+            numbers = range(start, stop)
+            base = Probe(engine, inputs[start:stop], seed=seed, limit=limit, numbers=numbers, **plan)
             probes: dict[tuple[int, str], Probe] = {}
             done: dict[int, Part] = {}
             for t, request in asked:  # all of them first: evidence is made for all targets that ask for it
-                about = output or request.method.output
+                about = request.method.explains(request.options) if output is None else output
                 if (t, about) not in probes:
                     probes[t, about] = base.about(_some(targets[t], start, stop), about)
             for i, (t, request) in enumerate(asked):
                 if i in errors:
                     continue
-                about = output or request.method.output
+                about = request.method.explains(request.options) if output is None else output
                 try:
                     done[i] = _examine(probes[t, about], request)
                 except PellucidError as error:
@@ -222,7 +225,7 @@ def _is_list(target: Target) -> TypeGuard[Sequence[OneTarget] | Tensor]:
 
 def _examine(probe: Probe, request: Request) -> Part:
     """Runs one method on one chunk, and looks at what it gives."""
-    engine, probe.notes = probe.engine, {}
+    engine, probe.notes, probe.lowered = probe.engine, {}, False
     with engine.bill() as bill:
         finding = request.method(probe, **request.options)
         value = probe.value
@@ -244,7 +247,7 @@ def _examine(probe: Probe, request: Request) -> Part:
         )
     probe.note("The map is zero everywhere.", (map == 0).flatten(1).all(1) & ~_noted(probe, len(map)))
     notes = [[text for text, images in probe.notes.items() if i in images] for i in range(len(map))]
-    return Part(finding, probe.score, value, predictions, notes, bill.total())
+    return Part(finding, probe.score, value, predictions, notes, bill.total(), probe.lowered)
 
 
 def _noted(probe: Probe, n: int) -> Tensor:
@@ -288,7 +291,7 @@ def _assemble(
         model=engine.model.name,
         paper=method.paper,
         seed=seed,
-        precision=_together(part.finding.precision or engine.ran_in() for part in parts),
+        precision=engine.ran_in() + (" and bfloat16" if any(part.lowered for part in parts) else ""),
         versions=versions(),
         cost=sum((part.cost for part in parts), Cost()),
         pictures=batch.pictures,
@@ -308,10 +311,6 @@ def _joined(details: Sequence[Tensor | list[Tensor]]) -> Tensor | list[Tensor]:
     if len(tensors) == len(details) and len({tensor.shape[1:] for tensor in tensors}) == 1:
         return torch.cat(tensors)
     return [one for detail in details for one in detail]
-
-
-def _together(precisions: Iterable[str]) -> str:
-    return " and ".join(dict.fromkeys(precisions))
 
 
 def at_input(map: Tensor, size: tuple[int, int]) -> Float[Tensor, "N D H W"]:
@@ -336,7 +335,6 @@ def _kept(finding: Finding) -> Finding:
             for name, detail in finding.details.items()
         },
         finding.layers,
-        finding.precision,
     )
 
 
@@ -355,8 +353,12 @@ _WRAPPERS = {option.name for option in WRAPPERS}
 
 def _plain(value: Any) -> Any:
     """An option as it is stored: modules by their class, tuples as lists."""
-    if isinstance(value, nn.Module):
-        return type(value).__name__
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{type(value).__name__} {tuple(value.shape)}"
+    if isinstance(value, Path):
+        return str(value)
+    if not isinstance(value, str | int | float | list | tuple | None):  # a module, a callable, a picture
+        return getattr(value, "__name__", type(value).__name__)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value

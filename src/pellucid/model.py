@@ -243,7 +243,8 @@ def outputs_of(raw: Any) -> Float[Tensor, "N K"]:
     """A model's scores, (N, K), out of whatever it returned.
 
     Understood are a tensor or array, a mapping or object with `logits` (or out, output, scores, pred), and a
-    tuple or list, of which the first floating (N, K) tensor counts. A single-logit head's (N,) becomes (N, 1).
+    tuple or list, of which the first floating (N, K) tensor counts. A single-logit head's (N,) becomes
+    (N, 1).
 
     Raises:
         ModelError: no floating tensor (N, K) or (N,) is there.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +26,7 @@ from pellucid.model import outputs_of
 from pellucid.target import Output, Score, Target, resolve
 
 T = TypeVar("T")
+_BASELINE = 1 << 40  # a draw of its own, apart from those of masks and noise
 INDEPENDENT = (
     "The score does not depend on the input through differentiable operations (a detached output, no_grad "
     "inside the model, integer weights): gradients cannot explain it."
@@ -84,6 +86,7 @@ class Probe:
         with_input: whether the input's gradient will be asked for too.
         seed: of everything drawn at random.
         limit: the most altered copies to run together.
+        numbers: which of all images these are; by default the first.
     """
 
     def __init__(
@@ -97,9 +100,11 @@ class Probe:
         with_input: bool = False,
         seed: int = 0,
         limit: int = 4,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         self.engine, self.inputs, self.seed, self.limit = engine, inputs, seed, limit
         self.target, self.output = target, output
+        self.numbers = list(range(len(inputs)) if numbers is None else numbers)
         self._planned = (tuple(layers), with_input)
         self._captures: list[Capture] = []
         self._gradients: dict[Capture, tuple[dict[str, Tensor], Tensor | None, Charge]] = {}
@@ -108,10 +113,11 @@ class Probe:
         self._scored: dict[Hashable, tuple[dict[Probe, Tensor], tuple[Charge, ...]]] = {}
         self._parent: tuple[Probe, int] | None = None
         self.notes: dict[str, list[int]] = {}
+        self.lowered = False  # whether some scores that count were had in bfloat16
 
     def about(self, target: Target | Score, output: Output) -> "Probe":
         """The same evidence for another target: forward passes are shared, backward passes are not."""
-        other = Probe(self.engine, self.inputs, target, output, seed=self.seed, limit=self.limit)
+        other = self._like(self.inputs, target, output, self.numbers)
         other._planned, other._captures = self._planned, self._captures
         other._scored, other._family = self._scored, self._family
         self._family.append(other)
@@ -128,8 +134,19 @@ class Probe:
 
     def altered(self, copies: Float[Tensor, "NB C H W"]) -> "Probe":
         """The same question about altered copies, those of one sample adjacent."""
-        score = self.score.repeat(len(copies) // len(self.inputs))
-        return Probe(self.engine, copies, score, self.output, seed=self.seed, limit=self.limit)
+        times = len(copies) // len(self.inputs)
+        numbers = [number for number in self.numbers for _ in range(times)]
+        return self._like(copies, self.score.repeat(times), self.output, numbers)
+
+    def _like(
+        self,
+        inputs: Float[Tensor, "N C H W"],
+        target: Target | Score,
+        output: Output,
+        numbers: Sequence[int],
+    ) -> "Probe":
+        seed, limit = self.seed, self.limit
+        return Probe(self.engine, inputs, target, output, seed=seed, limit=limit, numbers=numbers)
 
     # What the model says
 
@@ -164,7 +181,13 @@ class Probe:
 
     def baseline(self, spec: Any) -> Float[Tensor, "N C H W"]:
         """What stands for hidden parts of each image; see `pellucid.baselines.baseline`."""
-        return baseline(spec, self.inputs, self.engine.model, self.generator())
+        if isinstance(spec, Tensor | np.ndarray) and spec.ndim == 4 and len(spec) > 1:
+            if max(self.numbers) >= len(spec):
+                raise InvalidValue(
+                    f"baseline must be one image, or one for each image; got {len(spec)}, too few."
+                )
+            spec = spec[self.numbers]
+        return baseline(spec, self.inputs, self.engine.model, self.generator(_BASELINE))
 
     # Evidence
 
@@ -239,6 +262,12 @@ class Probe:
             parent.note(text, torch.arange(len(parent.inputs)) == image)
         if len(images):
             self.notes.setdefault(text, []).extend(i for i in images if i not in self.notes.get(text, []))
+
+    def lower(self) -> None:
+        """Keeps in mind that some scores that count were had in bfloat16."""
+        self.lowered = True
+        if self._parent is not None:
+            self._parent[0].lower()
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives, made once per probe; whoever asks again is billed for it as well."""

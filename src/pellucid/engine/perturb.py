@@ -1,4 +1,4 @@
-"""Scores of altered copies of an image: made, run and let go chunk by chunk, so that only numbers are held."""
+"""Scores of altered copies of an image: made, run and let go chunk by chunk; only numbers are held."""
 
 import time
 from collections.abc import Callable, Sequence

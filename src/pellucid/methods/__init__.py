@@ -1,6 +1,7 @@
 """The methods: formulas, nothing else. Importing this package fills the registry."""
 
 from pellucid.methods.cam import (
+    ablation_cam,
     cam,
     eigen_cam,
     grad_cam,
@@ -9,16 +10,18 @@ from pellucid.methods.cam import (
     hirescam,
     layer_cam,
     random_cam,
+    score_cam,
     xgrad_cam,
 )
 from pellucid.methods.gradient import input_x_gradient, saliency, smooth_grad
-from pellucid.methods.perturb import rise
+from pellucid.methods.perturb import kernel_shap, lime, occlusion, rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
 
 __all__ = [
     "METHODS",
     "Method",
     "Option",
+    "ablation_cam",
     "cam",
     "eigen_cam",
     "get_method",
@@ -27,11 +30,15 @@ __all__ = [
     "grad_cam_plus_plus",
     "hirescam",
     "input_x_gradient",
+    "kernel_shap",
     "layer_cam",
+    "lime",
+    "occlusion",
     "parse",
     "random_cam",
     "rise",
     "saliency",
+    "score_cam",
     "smooth_grad",
     "xgrad_cam",
 ]

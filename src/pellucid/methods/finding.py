@@ -22,14 +22,12 @@ class Finding:
         details: tensors with the images first, such as a CAM's channel `weights`, or lists of one tensor per
             image, such as LIME's `coefficients`.
         layers: the names of the layers that were read.
-        precision: what the formula ran in, where it chose it itself; None where it did not.
     """
 
     map: Tensor
     stderr: Tensor | None = None
     details: Mapping[str, Tensor | list[Tensor]] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
-    precision: str | None = None
 
 
 def each(probe: Probe, formula: Callable[[Probe, int], Finding]) -> Finding:
@@ -49,5 +47,4 @@ def each(probe: Probe, formula: Callable[[Probe, int], Finding]) -> Finding:
         torch.cat(stderrs) if stderrs else None,
         details,
         found[0].layers,
-        " and ".join(dict.fromkeys(one.precision for one in found if one.precision)) or None,
     )

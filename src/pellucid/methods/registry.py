@@ -144,8 +144,8 @@ Counting = Callable[[Mapping[str, Any]], Passes]
 class Method:
     """A registered method: call it with a probe and its options, or read what it is.
 
-    `passes` gives the samples run per image by its formula, for its options; `reads` says
-    what evidence it needs, so that it can be planned before anything runs.
+    `passes` gives the samples run per image by its formula, for its options, and `explains` the output its
+    paper explains; `reads` says what evidence it needs, so that it can be planned before anything runs.
     """
 
     name: str
@@ -155,7 +155,12 @@ class Method:
     options: tuple[Option, ...]
     passes: Counting
     reads: Reads
-    output: Output
+    explains: Callable[[Mapping[str, Any]], Output]
+
+    @property
+    def output(self) -> Output:
+        """What it explains by default."""
+        return self.explains({option.name: option.default for option in self.options})
 
     @property
     def summary(self) -> str:
@@ -227,9 +232,9 @@ def method(
     name: str,
     *,
     paper: str,
-    passes: tuple[int, int] | Counting,
+    passes: tuple[int, int] | tuple[int, int, int] | Counting,
     reads: Reads = "input gradient",
-    output: Output = "logit",
+    output: Output | Callable[[Mapping[str, Any]], Output] = "logit",
 ) -> Callable[[Callable[..., Finding | Tensor]], Callable[..., Finding | Tensor]]:
     """Registers a function `(probe, *, options) -> map` under its paper's name, in kebab-case.
 
@@ -243,8 +248,9 @@ def method(
             if p.kind is p.KEYWORD_ONLY
         )
         count = (lambda settled, fixed=passes: Passes(*fixed)) if isinstance(passes, tuple) else passes
+        explains = output if callable(output) else (lambda settled, fixed=output: fixed)
         family = function.__module__.split(".")[2]
-        METHODS[name] = Method(name, family, paper, function, options, count, reads, output)
+        METHODS[name] = Method(name, family, paper, function, options, count, reads, explains)
         return function
 
     return register

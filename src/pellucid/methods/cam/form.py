@@ -7,7 +7,7 @@ component, rectification, and a word when nothing is left.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -17,8 +17,9 @@ from torch.nn.functional import interpolate
 
 from pellucid.layers import layer_names
 from pellucid.methods.finding import Finding
-from pellucid.methods.registry import LayerOption, Passes, method
+from pellucid.methods.registry import Counting, LayerOption, method
 from pellucid.probe import At, Probe
+from pellucid.target import Output
 
 Fusion = Literal["mean", "max", "tanh-max"]
 SHALLOW_STRIDE = 4
@@ -30,7 +31,8 @@ def cam(
     *,
     paper: str,
     gradient: bool = True,
-    per_channel: int = 0,
+    passes: tuple[int, int, int] | Counting | None = None,
+    output: Output | Callable[[Mapping[str, Any]], Output] = "logit",
     signed: bool = False,
     fusion: Fusion = "mean",
     sums: bool = True,
@@ -41,7 +43,8 @@ def cam(
         name: the paper's name, in kebab-case.
         paper: authors, year, arXiv.
         gradient: whether the formula reads `at.G`.
-        per_channel: how often the formula runs the model, or the part of it behind the layer, per channel.
+        passes: what the formula runs, for its options; None for one forward, and a backward for `at.G`.
+        output: what it explains, for its options.
         signed: the default of `signed=`, as in the paper: whether negative evidence is kept.
         fusion: the default of `fusion=`.
         sums: whether the formula leaves the sum over channels to the form, so that `principal=` applies.
@@ -76,8 +79,7 @@ def cam(
         own = [p for p in inspect.signature(formula).parameters.values() if p.kind is p.KEYWORD_ONLY]
         run.__signature__ = inspect.Signature([*taken, *own])  # type: ignore[attr-defined]
         run.__doc__, run.__module__, run.__name__ = formula.__doc__, formula.__module__, formula.__name__
-        passes = Passes(1, int(gradient), per_channel)
-        method(name, paper=paper, passes=lambda settled: passes, reads="layers")(run)
+        method(name, paper=paper, passes=passes or (1, int(gradient)), reads="layers", output=output)(run)
         return formula
 
     return register

@@ -39,13 +39,14 @@ def rise(
     cells: int = 7,
     keep: float = 0.5,
     paired: bool = True,
+    centred: bool = True,
     baseline: Baseline = "zero",
 ) -> Finding:
-    """1 / (N p) sum_n S(x * M_n) M_n: random masks weighted by the scores they leave, with standard errors.
+    """1 / (N p) sum_n (S(x * M_n) - mean S) M_n: random masks weighted by the scores they leave.
 
-    Masks are grids of cells, each kept with probability p, enlarged bilinearly and shifted at random. The map
-    holds a constant besides the evidence (for a linear model p S(x) and more): only order and differences
-    between pixels carry meaning.
+    Masks are grids of cells, each kept with probability p, enlarged bilinearly and shifted at random. A pixel
+    has what the score gains, on average over masks, where they show it. The paper leaves the mean score in,
+    the same constant everywhere, which no pixel has earned and which drowns the differences: centred=False.
 
     Args:
         probe: the evidence.
@@ -56,6 +57,7 @@ def rise(
         keep: p, the share of cells kept.
         paired: with keep=0.5, each mask is followed by its complement. Both are as likely, so the map is as
             unbiased as before; what the score holds in common for both falls out of its variance.
+        centred: whether the mean score is taken off.
         baseline: what shows where the mask is 0; the paper's is 0 in the model's input space.
 
     Raises:
@@ -82,7 +84,7 @@ def rise(
             return torch.lerp(fill, x, masks(start, stop)[:, None])
 
         def estimate(scores: Tensor) -> Estimate:
-            return masks.average(scores / keep)
+            return masks.average((scores - scores.mean() if centred else scores) / keep)
 
         found = sample(
             probe,
@@ -94,8 +96,8 @@ def rise(
             key=("rise", cells, keep, paired, same(baseline)),
         )
         about = found.estimate
-        details = {"samples": torch.tensor([found.samples])}
-        return Finding(about.value[None], about.stderr[None], details, precision=found.precision)
+        details = {"samples": torch.tensor([len(found.scores)])}
+        return Finding(about.value[None], about.stderr[None], details)
 
     return each(probe, one)
 

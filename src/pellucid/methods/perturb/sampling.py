@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.certainty import relative_error
 from pellucid.engine.pace import pace_of
 from pellucid.engine.perturb import Copies
 from pellucid.errors import InvalidValue
@@ -32,11 +33,7 @@ class Estimate:
     @property
     def relative_error(self) -> float:
         """The standard error in the top decile, as a share of what that decile stands out from the median."""
-        value, stderr = self.value.flatten(), self.stderr.flatten()
-        height = (value - value.median()).abs()
-        top = height.topk(max(1, len(height) // 10)).indices
-        stands = float(height[top].mean())
-        return float(stderr[top].mean()) / stands if stands > 0 else float("inf")
+        return relative_error(self.value, self.stderr)
 
     @property
     def stability(self) -> float:
@@ -54,11 +51,10 @@ Estimator = Callable[[Float[Tensor, " S"]], Estimate]
 
 @dataclass(frozen=True)
 class Sampled:
-    """The outcome of sampling: the estimate, how many samples it took, and the precision they ran in."""
+    """The outcome of sampling: the scores, and what they say."""
 
+    scores: Float[Tensor, " S"]
     estimate: Estimate
-    samples: int
-    precision: str
 
 
 def sample(
@@ -90,8 +86,8 @@ def sample(
     if not 0 < tolerance < 1:
         raise InvalidValue(f"tolerance must be between 0 and 1; got {tolerance}.")
     if isinstance(samples, int):
-        scores, precision = _scored(probe, copies, estimate, samples, key, max(FIRST, least))
-        return Sampled(estimate(scores), samples, precision)
+        scores = _scored(probe, copies, estimate, samples, key, max(FIRST, least))
+        return Sampled(scores, estimate(scores))
     count, scores = max(FIRST, least), torch.empty(0, dtype=torch.float64)
     while True:
         scores = torch.cat([scores, probe.scores(copies, len(scores), count, key=key)])
@@ -107,13 +103,13 @@ def sample(
             f"{found.relative_error:.0%} and its halves correlate {found.stability:.2f} "
             f"(tolerance {tolerance:.0%})."
         )
-    return Sampled(found, count, probe.engine.ran_in())
+    return Sampled(scores, found)
 
 
 def _scored(
     probe: Probe, copies: Copies, estimate: Estimator, samples: int, key: Hashable, pilot: int
-) -> tuple[Float[Tensor, " S"], str]:
-    """The scores of the first `samples` copies, and the precision they were had in.
+) -> Float[Tensor, " S"]:
+    """The scores of the first `samples` copies.
 
     A pilot is scored in float32 and in bfloat16; the rest in bfloat16 if that is faster, and if the error it
     brings to the estimate stays below a quarter of the estimate's own standard error.
@@ -124,13 +120,14 @@ def _scored(
     low = False
     if engine.precision == "auto" and engine.may_lower(probe.inputs) and samples >= 4 * pilot:
         coarse = probe.scores(copies, 0, pilot, key=key, low=True)
-        slope, offset = _line(coarse, exact)
+        slope, offset = line(coarse, exact)
         low = lowering_pays(probe) and (brought(estimate, exact, slope * coarse + offset, samples) <= ALLOWED)
         engine.keep_high = not low  # what one image does not allow is not tried on the next
     rest = probe.scores(copies, pilot, samples, key=key, low=low)
     if low:
+        probe.lower()
         rest = slope * rest + offset
-    return torch.cat([exact, rest]), "bfloat16" if low else engine.ran_in()
+    return torch.cat([exact, rest])
 
 
 def lowering_pays(probe: Probe) -> bool:
@@ -140,7 +137,7 @@ def lowering_pays(probe: Probe) -> bool:
     return low.sample_seconds(low.fastest) < PAYS * high.sample_seconds(high.fastest)
 
 
-def _line(x: Float[Tensor, " S"], y: Float[Tensor, " S"]) -> tuple[float, float]:
+def line(x: Float[Tensor, " S"], y: Float[Tensor, " S"]) -> tuple[float, float]:
     """The straight line through scores that takes out what low precision does to all of them alike."""
     spread = x - x.mean()
     slope = float((spread * (y - y.mean())).sum() / (spread**2).sum()) if bool((spread != 0).any()) else 1.0

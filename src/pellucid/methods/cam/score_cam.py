@@ -1,0 +1,83 @@
+"""Score-CAM: channels weighed by what the model says of the image seen through them."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pellucid.methods.cam.form import cam
+from pellucid.methods.perturb.screening import Use, screened
+from pellucid.probe import At
+from pellucid.target import Output
+
+Variant = Literal["official", "paper", "pytorch-grad-cam"]
+
+
+def _explains(options: Mapping[str, Any]) -> Output:
+    return "probability" if options["variant"] == "official" else "logit"
+
+
+@cam(
+    "score-cam",
+    paper="Wang et al. 2020, arXiv:1910.01279",
+    gradient=False,
+    passes=(1, 0, 1),
+    output=_explains,
+)
+def score_cam(at: At, *, variant: Variant = "official") -> Float[Tensor, "N K"]:
+    """ReLU(sum_k w_k A_k), w_k = S(x * M_k), M_k the channel's map enlarged and scaled to [0, 1].
+
+    Args:
+        at: the evidence.
+        variant: "official", the authors' code: w_k is the class probability; "paper", algorithm 1: the
+            softmax over channels of the logits, which often leaves few channels any weight;
+            "pytorch-grad-cam": likewise, with maps enlarged corner to corner.
+
+    Returns:
+        (N, h, w), at least 0. A constant channel has no mask and the weight 0.
+
+    Cost:
+        1 forward, and one per channel.
+
+    Source:
+        algorithm 1 and section 3.2. The baseline's score, which algorithm 1 subtracts from all channels
+        alike, has no effect under its softmax.
+    """
+    weights = torch.stack([_weights(at, image, variant) for image in range(len(at.A))])
+    return weights.to(at.A)
+
+
+def _weights(at: At, image: int, variant: Variant) -> Float[Tensor, " K"]:
+    """The weights of one image's channels."""
+    probe, A, corners = at.probe.one(image), at.A[image], variant == "pytorch-grad-cam"
+    maps = A.double().cpu()
+    flat = maps.flatten(1).amax(1) == maps.flatten(1).amin(1)
+    probe.engine.progress.expect(len(A))
+
+    def copies(start: int, stop: int) -> Tensor:
+        return probe.inputs * enlarged(A[start:stop], probe.inputs, corners)[:, None]
+
+    def weight(scores: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
+        return scores if variant == "official" else (scores - scores.max()).exp()
+
+    use = Use(
+        map=lambda weights: torch.einsum("k,khw->hw", weights, maps),
+        variance=lambda variances: torch.einsum("k,khw->hw", variances, maps**2),
+        reach=maps.flatten(1).abs().amax(1),
+        weight=weight,
+    )
+    scores = screened(probe, copies, use, key=("score-cam", at.name, corners))
+    weights = weight(scores).masked_fill(flat, 0.0)
+    return weights if variant == "official" else weights / weights.sum()
+
+
+def enlarged(
+    maps: Float[Tensor, "B h w"], like: Float[Tensor, "N C H W"], corners: bool = False
+) -> Float[Tensor, "B H W"]:
+    """Maps at the input's resolution, each scaled to [0, 1]; a constant one becomes 0."""
+    up = interpolate(maps[:, None], like.shape[-2:], mode="bilinear", align_corners=corners)[:, 0]
+    low, high = (f(up.flatten(1), 1)[:, None, None] for f in (torch.amin, torch.amax))
+    return (up - low) / torch.where(high > low, high - low, torch.ones_like(high))

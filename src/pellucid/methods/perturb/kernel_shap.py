@@ -1,0 +1,196 @@
+"""KernelSHAP: Shapley values of superpixels, by least squares over coalitions."""
+
+import math
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pellucid.errors import InvalidValue
+from pellucid.methods.finding import Finding, each
+from pellucid.methods.perturb.options import SegmentBaseline, Segments, same
+from pellucid.methods.perturb.sampling import Estimate, sample
+from pellucid.methods.perturb.superpixels import Superpixels
+from pellucid.methods.perturb.surrogate import Fit, shapley_fit
+from pellucid.methods.registry import Passes, Samples, method
+from pellucid.probe import Probe
+
+MOST = 8000
+"""Where samples="auto" gives up."""
+RELIABLE = 0.95
+"""Below this correlation of two seeds' values, a reader is told."""
+_BLOCK = 64
+_BENDS = 6  # terms of the curve by which the score depends on the number of segments alone
+
+
+def _passes(options: Mapping[str, Any]) -> Passes:
+    return Passes(MOST if options["samples"] == "auto" else options["samples"])
+
+
+@method(
+    "kernel-shap",
+    paper="Lundberg & Lee 2017, arXiv:1705.07874",
+    passes=_passes,
+    reads="altered copies",
+    output="probability",
+)
+def kernel_shap(
+    probe: Probe,
+    *,
+    samples: Samples = 1000,
+    tolerance: float = 0.1,
+    segments: Segments = "slic",
+    baseline: SegmentBaseline = "zero",
+) -> Finding:
+    """argmin_phi sum_z pi(z) (S(z) - S(0) - z phi)^2, sum phi = S(1) - S(0): Shapley values of superpixels.
+
+    pi(z) = (d - 1) / (C(d, m) m (d - m)) for m of d segments kept. The map has each superpixel's value at its
+    pixels; the values sum to what the superpixels add to the score, exactly.
+
+    Coalitions of sizes that the number of samples suffices for are all taken, the others drawn in pairs z and
+    1 - z, which cancels every interaction of even order, with their sizes stratified. What the score owes to
+    the number of segments alone is the same for each of them, so a curve in m is taken off before the fit
+    and its ends are shared out after it: nothing changes but the standard errors, which are far smaller.
+
+    Args:
+        probe: the evidence.
+        samples: pictures scored, the whole and the empty one among them, or "auto" for as many as settle the
+            map, up to 8000. With 2^d of them the values are exact.
+        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
+            correlation of the samples' halves may be.
+        segments: superpixels: an algorithm, labels (H, W), or a callable `rgb (H, W, 3) -> labels`.
+        baseline: what shows where a superpixel is hidden.
+
+    Raises:
+        InvalidValue: segments that do not hold, or fewer samples than segments.
+
+    Cost:
+        samples forward (at most 2^d), 1 forward of the image itself.
+
+    Source:
+        theorem 2. Pairs: Covert & Lee 2021, arXiv:2012.01536.
+    """
+
+    def one(probe: Probe, image: int) -> Finding:
+        cut = Superpixels.of(probe, segments, baseline)
+        d = cut.count
+        most = MOST if samples == "auto" else int(samples)
+        if most < d + 2:
+            raise InvalidValue(
+                f"samples must be at least {d + 2} for {d} segments; got {most}: raise it, or use fewer "
+                "segments."
+            )
+        drawn = Coalitions(probe, d, most)
+        found = sample(
+            probe,
+            cut.hiding(drawn.rows),
+            drawn.values,
+            samples=len(drawn.rows) if isinstance(samples, int) else samples,
+            tolerance=tolerance,
+            most=len(drawn.rows),
+            key=("kernel-shap", most, same(segments), same(baseline)),
+            least=drawn.sure + 2 * _BLOCK,
+        )
+        values, errors = found.estimate.value, found.estimate.stderr
+        spread = float(values.var()) if d > 1 else 0.0
+        again = 1 - float((errors**2).mean()) / spread if spread > 0 else 1.0
+        if again < RELIABLE:
+            probe.note(
+                f"With another seed the values would correlate about {max(0.0, again):.2f} with these: "
+                f"{len(found.scores)} samples are few for {d} segments."
+            )
+        details = {
+            "segments": cut.labels[None],
+            "coefficients": values[None],
+            "coefficient_stderr": errors[None],
+            "intercept": found.scores[None, 1],
+            "samples": torch.tensor([len(found.scores)]),
+        }
+        return Finding(cut.painted(values), cut.painted(errors), details)
+
+    return each(probe, one)
+
+
+class Coalitions:
+    """Which of d segments each sample keeps, and what their scores say.
+
+    Row 0 keeps all and row 1 none. Then come the coalitions of sizes that are taken whole, `sure` rows with
+    these two, then random pairs. The first rows are the same whatever becomes of the later ones.
+    """
+
+    def __init__(self, probe: Probe, d: int, most: int) -> None:
+        self.d = d
+        kernel = 1 / (torch.arange(1, d) * torch.arange(d - 1, 0, -1)).double()  # of all of one size together
+        mass = dict(enumerate((kernel / kernel.sum()).tolist(), start=1))
+        whole = taken_whole(mass, d, most - 2)
+        rows, weights = [torch.ones(1, d), torch.zeros(1, d)], [torch.zeros(2)]
+        for size in whole:
+            members = torch.tensor(list(combinations(range(d), size)))
+            rows.append(torch.zeros(len(members), d).scatter_(1, members, 1.0))
+            weights.append(torch.full((len(members),), mass[size] / len(members)))
+        self.sure = sum(map(len, rows))
+        self.weights = torch.cat(weights).double()  # of the sure rows
+        self.left = {size: share for size, share in mass.items() if size not in whole}
+        if self.left:
+            blocks = math.ceil(max(0, most - self.sure) / _BLOCK)
+            rows += [self._pairs(probe.generator(block)) for block in range(blocks)]
+        self.rows = torch.cat(rows)[: max(most, self.sure)]
+
+    def _pairs(self, source: torch.Generator) -> Float[Tensor, "rows d"]:
+        """A block of random coalitions, each followed by its complement; the sizes are stratified."""
+        count = _BLOCK // 2
+        strata = (torch.arange(count) + torch.rand(count, generator=source)) / count
+        strata = strata[torch.randperm(count, generator=source)] * sum(self.left.values())
+        bounds = torch.tensor(list(self.left.values())).cumsum(0)
+        at = torch.searchsorted(bounds, strata).clamp(max=len(self.left) - 1)
+        size = torch.tensor(list(self.left))[at]
+        order = torch.rand(count, self.d, generator=source).argsort(1).argsort(1)
+        kept = (order < size[:, None]).float()
+        return torch.stack([kept, 1 - kept], 1).flatten(0, 1)
+
+    def values(self, scores: Float[Tensor, " S"]) -> Estimate:
+        """The Shapley values that the scores of the first rows give."""
+        pairs = torch.arange(self.sure, len(scores))
+        found = self._fitted(scores, pairs)
+        if len(pairs) == 0:  # all coalitions there are: nothing was left to chance
+            return Estimate(found.coefficients, torch.zeros(self.d).double(), (found.coefficients,) * 2)
+        first = (pairs - self.sure) // 2 % 2 == 0
+        halves = (self._fitted(scores, pairs[first]), self._fitted(scores, pairs[~first]))
+        return Estimate(found.coefficients, found.stderr, (halves[0].coefficients, halves[1].coefficients))
+
+    def _fitted(self, scores: Float[Tensor, " S"], pairs: Int[Tensor, " P"]) -> Fit:
+        """The least squares over the sure rows and some of the pairs."""
+        full, empty = scores[0].item(), scores[1].item()
+        some = torch.cat([torch.arange(2, self.sure), pairs])
+        z, y = self.rows[some].double(), scores[some]
+        share = sum(self.left.values()) / max(1, len(pairs))
+        w = torch.cat([self.weights[2:], torch.full((len(pairs),), share, dtype=torch.float64)])
+        groups = torch.cat([torch.arange(self.sure - 2), self.sure + (pairs - self.sure) // 2])
+        m = z.mean(1)
+        curve = (m * (1 - m))[:, None] * (m[:, None] - 0.5) ** torch.arange(_BENDS)  # 0 for none and for all
+        fitted = torch.cat([curve, z - m[:, None]], 1) * w.sqrt()[:, None]
+        bent = (y - empty - (full - empty) * m) * w.sqrt()
+        bends = torch.linalg.lstsq(fitted, bent[:, None], driver="gelsd").solution[:_BENDS, 0]
+        return shapley_fit(z, y - curve @ bends, w, empty, full, groups=groups)
+
+
+def taken_whole(mass: Mapping[int, float], d: int, budget: int) -> list[int]:
+    """The sizes of which all coalitions are taken: those that would be drawn as often by chance.
+
+    >>> taken_whole({1: 0.375, 2: 0.25, 3: 0.375}, 4, 14), taken_whole({1: 0.375, 2: 0.25, 3: 0.375}, 4, 11)
+    ([1, 2, 3], [1, 3])
+    """
+    if 2**d - 2 <= budget:
+        return list(mass)
+    whole: list[int] = []
+    left = 1.0
+    for size in range(1, d // 2 + 1):
+        both = sorted({size, d - size})
+        count, share = sum(math.comb(d, m) for m in both), sum(mass[m] for m in both)
+        if count > budget * share / left:
+            break
+        whole, budget, left = whole + both, budget - count, left - share
+    return whole

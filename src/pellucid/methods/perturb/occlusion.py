@@ -1,0 +1,101 @@
+"""Occlusion: what the score loses where a window is hidden."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import InvalidValue
+from pellucid.methods.finding import Finding, each
+from pellucid.methods.perturb.options import Baseline, same
+from pellucid.methods.perturb.screening import Use, screened
+from pellucid.methods.registry import Passes, method
+from pellucid.probe import Probe
+
+
+def _passes(options: Mapping[str, Any]) -> Passes:
+    """For an input of 224 x 224 pixels."""
+    return Passes(len(_starts(224, options["window"], options["stride"])) ** 2)
+
+
+@method(
+    "occlusion",
+    paper="Zeiler & Fergus 2014, arXiv:1311.2901",
+    passes=_passes,
+    reads="altered copies",
+    output="probability",
+)
+def occlusion(probe: Probe, *, window: int = 32, stride: int = 8, baseline: Baseline = "zero") -> Finding:
+    """A_ij = mean over windows that cover (i, j) of S(x) - S(x with the window hidden).
+
+    Windows lie a stride apart, and the last ones end with the image, so that every pixel is covered.
+
+    Args:
+        probe: the evidence.
+        window: side of the hidden square, in pixels of the input; at most the input's.
+        stride: pixels between windows.
+        baseline: what shows in the window.
+
+    Raises:
+        InvalidValue: a window or stride below one pixel, or a stride beyond the window, which would leave
+            pixels uncovered.
+
+    Cost:
+        One forward per window, ceil((H - window) / stride + 1) along each side; 1 of the image itself.
+
+    Source:
+        section 4.2.
+    """
+    if window < 1 or not 1 <= stride <= window:
+        raise InvalidValue(
+            f"window must be at least 1 and stride from 1 to window; got window={window}, stride={stride}."
+        )
+    baselines = probe.baseline(baseline)
+    height, width = probe.inputs.shape[-2:]
+    rows, columns = (torch.tensor(_starts(side, window, stride)) for side in (height, width))
+    corners = torch.cartesian_prod(rows, columns)  # (windows, 2)
+
+    def covering(values: Tensor) -> Tensor:
+        """At each pixel, the sum of the values of the windows that cover it: one mark at each corner."""
+        marks = torch.zeros(height + 1, width + 1, dtype=torch.float64)
+        top, left = corners.T
+        bottom, right = (top + window).clamp(max=height), (left + window).clamp(max=width)
+        for sign, y, x in ((1, top, left), (-1, bottom, left), (-1, top, right), (1, bottom, right)):
+            marks.index_put_((y, x), sign * values, accumulate=True)
+        return marks.cumsum(0).cumsum(1)[:-1, :-1]
+
+    counts = covering(torch.ones(len(corners), dtype=torch.float64)).round()
+
+    def one(probe: Probe, image: int) -> Finding:
+        x, fill = probe.inputs, baselines[image : image + 1]
+
+        def copies(start: int, stop: int) -> Tensor:
+            hidden = x.repeat(stop - start, 1, 1, 1)
+            for copy, (y, x_) in zip(hidden, corners[start:stop].tolist(), strict=True):
+                copy[:, y : y + window, x_ : x_ + window] = fill[0, :, y : y + window, x_ : x_ + window]
+            return hidden
+
+        def average(values: Tensor) -> Tensor:
+            return covering(values) / counts
+
+        value = probe.value.double().cpu()
+        use = Use(
+            map=lambda scores: average(value - scores),
+            variance=lambda variances: covering(variances) / counts**2,
+            reach=torch.ones(len(corners), dtype=torch.float64),
+        )
+        scores = screened(probe, copies, use, key=("occlusion", window, stride, same(baseline)))
+        return Finding(average(value - scores)[None].to(probe.inputs))
+
+    return each(probe, one)
+
+
+def _starts(side: int, window: int, stride: int) -> list[int]:
+    """Where windows begin along a side; the last ends with it.
+
+    >>> _starts(10, 4, 3), _starts(11, 4, 3), _starts(3, 4, 3)
+    ([0, 3, 6], [0, 3, 6, 7], [0])
+    """
+    last = max(0, side - window)
+    return [*range(0, last, max(1, stride)), last]
