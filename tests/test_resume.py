@@ -397,3 +397,17 @@ def test_costs_add_up_and_older_ones_are_read():
     assert Cost(forward=1, backward=1, seconds=0.5).resumed == 0
     assert str(Cost(3, 0, 1.0)) == "3 forward and 0 backward passes"
     assert str(Cost(3, 0, 1.0, 9)) == "3 forward and 0 backward passes, 9 from a layer on"
+
+
+def test_scores_read_out_of_the_altered_output_itself_are_kept():
+    """A model that ends in the layer, and a target that takes one of its values."""
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).double()
+    probe = probe_of(module, torch.randn(1, 3, 12, 17, dtype=torch.float64), lambda raw: raw[:, 0, 0, 0])
+
+    def alter(maps: Tensor, start: int, stop: int) -> None:
+        maps[:, 0, 0, 0] = torch.arange(start, stop)
+
+    with probe.engine.session(0):
+        found = probe.at("1")[0].scores(0, alter, 5)
+    assert found.tolist() == [0, 1, 2, 3, 4]
+    assert not probe.notes
