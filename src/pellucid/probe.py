@@ -126,9 +126,7 @@ class Probe:
     def one(self, image: int) -> "Probe":
         """The same question about one image of the batch; what is noted of it is noted of that image."""
         some = self.inputs[image : image + 1]
-        alone = Probe(
-            self.engine, some, self.score.only(image), self.output, seed=self.seed, limit=self.limit
-        )
+        alone = self._like(some, self.score.only(image), self.output, self.numbers[image : image + 1])
         alone._parent = self, image
         return alone
 

@@ -14,7 +14,7 @@ from pellucid.methods.cam import (
     xgrad_cam,
 )
 from pellucid.methods.gradient import input_x_gradient, saliency, smooth_grad
-from pellucid.methods.perturb import kernel_shap, lime, occlusion, rise
+from pellucid.methods.perturb import kernel_shap, lime, occlusion, partition_shap, rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "lime",
     "occlusion",
     "parse",
+    "partition_shap",
     "random_cam",
     "rise",
     "saliency",
