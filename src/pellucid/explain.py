@@ -317,6 +317,8 @@ def at_input(map: Tensor, size: tuple[int, int]) -> Float[Tensor, "N D H W"]:
     """A raw map at the input's resolution, float32: (N, h, w) resized bilinearly, (N, C, H, W) as it is."""
     if map.ndim == 4:
         return map.float()
+    if map.shape[1:] == size:  # also keeps infinite standard errors, which weights of 0 would make NaN
+        return map[:, None].float()
     return interpolate(map[:, None].float(), size, mode="bilinear", align_corners=False)
 
 
