@@ -40,7 +40,8 @@ def score_copies(
     Cost:
         One forward pass per copy; memory for one chunk, however many copies there are.
     """
-    pace = pace_of(engine.model.module, image, "bfloat16" if low else "float32", engine.batch_size)
+    precision = "bfloat16" if low or engine.precision == "bfloat16" else "float32"
+    pace = pace_of(engine.model.module, image, precision, engine.batch_size)
     lowered = torch.autocast(image.device.type, torch.bfloat16) if low else nullcontext()
     values = [torch.empty(len(scorers), 0, dtype=torch.float64)]
     while start < stop:
