@@ -70,8 +70,10 @@ def _weights(at: At, image: int, variant: Variant) -> Float[Tensor, " K"]:
         weight=weight,
     )
     scores = screened(probe, copies, use, key=("score-cam", at.name, corners))
-    weights = weight(scores).masked_fill(flat, 0.0)
-    return weights if variant == "official" else weights / weights.sum()
+    if variant == "official":
+        return scores.masked_fill(flat, 0.0)
+    weights = scores.masked_fill(flat, -torch.inf).softmax(0)
+    return weights.masked_fill(flat, 0.0)  # where all are constant their softmax is NaN
 
 
 def enlarged(
