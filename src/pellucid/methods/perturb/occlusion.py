@@ -51,7 +51,7 @@ def occlusion(probe: Probe, *, window: int = 32, stride: int = 8, baseline: Base
         raise InvalidValue(
             f"window must be at least 1 and stride from 1 to window; got window={window}, stride={stride}."
         )
-    baselines = probe.baseline(baseline)
+    baselines, values = probe.baseline(baseline), probe.value.double().cpu()
     height, width = probe.inputs.shape[-2:]
     rows, columns = (torch.tensor(_starts(side, window, stride)) for side in (height, width))
     corners = torch.cartesian_prod(rows, columns)  # (windows, 2)
@@ -79,7 +79,7 @@ def occlusion(probe: Probe, *, window: int = 32, stride: int = 8, baseline: Base
         def average(values: Tensor) -> Tensor:
             return covering(values) / counts
 
-        value = probe.value.double().cpu()
+        value = values[image]
         use = Use(
             map=lambda scores: average(value - scores),
             variance=lambda variances: covering(variances) / counts**2,
