@@ -28,9 +28,6 @@ SegmentBaseline = Annotated[
 ]
 """The same for superpixels, which can also be hidden behind their own mean colour."""
 
-SEGMENT_MEAN = "segment-mean"
-"""LIME's default for hidden superpixels: each one's own mean colour."""
-
 
 def same(spec: Any) -> Hashable:
     """What tells two values of such an option apart: themselves, or which object they are."""
