@@ -84,6 +84,7 @@ def kernel_shap(
                 "segments."
             )
         drawn = Coalitions(probe, d, most)
+        drawn.values(torch.zeros(len(drawn.rows)))  # too few to tell segments apart are refused unscored
         found = sample(
             probe,
             cut.hiding(drawn.rows),
@@ -92,7 +93,7 @@ def kernel_shap(
             tolerance=tolerance,
             most=len(drawn.rows),
             key=("kernel-shap", most, same(segments), same(baseline)),
-            least=drawn.sure + 2 * _BLOCK,
+            least=drawn.sure + max(2 * _BLOCK, 4 * d),
         )
         values, errors = found.estimate.value, found.estimate.stderr
         spread = float(values.var()) if d > 1 else 0.0
@@ -156,10 +157,15 @@ class Coalitions:
         pairs = torch.arange(self.sure, len(scores))
         found = self._fitted(scores, pairs)
         if len(pairs) == 0:  # all coalitions there are: nothing was left to chance
-            return Estimate(found.coefficients, torch.zeros(self.d).double(), (found.coefficients,) * 2)
+            return Estimate(
+                found.coefficients, torch.zeros_like(found.coefficients), lambda: (found.coefficients,) * 2
+            )
         first = (pairs - self.sure) // 2 % 2 == 0
-        halves = (self._fitted(scores, pairs[first]), self._fitted(scores, pairs[~first]))
-        return Estimate(found.coefficients, found.stderr, (halves[0].coefficients, halves[1].coefficients))
+
+        def half(some: Tensor) -> Tensor:
+            return self._fitted(scores, pairs[some]).coefficients
+
+        return Estimate(found.coefficients, found.stderr, lambda: (half(first), half(~first)))
 
     def _fitted(self, scores: Float[Tensor, " S"], pairs: Int[Tensor, " P"]) -> Fit:
         """The least squares over the sure rows and some of the pairs."""

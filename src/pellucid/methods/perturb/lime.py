@@ -211,10 +211,11 @@ def _local(
         def estimate(scores: Float[Tensor, " S"]) -> Estimate:
             count = len(scores)
             found, _ = fitter(z[:count], scores, weights[:count])
-            halves = [fitter(z[:count][i::2], scores[i::2], weights[:count][i::2])[0] for i in range(2)]
-            return Estimate(
-                found.coefficients, found.stderr, (halves[0].coefficients, halves[1].coefficients)
-            )
+
+            def half(i: int) -> Tensor:
+                return fitter(z[i:count:2], scores[i::2], weights[i:count:2])[0].coefficients
+
+            return Estimate(found.coefficients, found.stderr, lambda: (half(0), half(1)))
 
         drawn = sample(
             probe,

@@ -84,7 +84,7 @@ def rise(
             return torch.lerp(fill, x, masks(start, stop)[:, None])
 
         def estimate(scores: Tensor) -> Estimate:
-            return masks.average((scores - scores.mean() if centred else scores) / keep)
+            return masks.average(scores / keep, centred)
 
         found = sample(
             probe,
@@ -145,25 +145,29 @@ class Masks:
             self.drawn.append((grids, shifts))
         return self.drawn[block]
 
-    def average(self, scores: Float[Tensor, " S"]) -> Estimate:
+    def average(self, scores: Float[Tensor, " S"], centred: bool) -> Estimate:
         """The mean over masks of score * mask, its standard error, and the means of the halves.
 
-        Of paired masks, the pairs are what is independent.
+        Of paired masks, the pairs are what is independent. `centred` takes the mean score off; masks less
+        what is expected of them then give the same mean, and a standard error without what falls out of it.
         """
+        if centred:
+            scores = scores - scores.mean()
         group = 2 if self.paired and len(scores) % 2 == 0 else 1
         count = len(scores) // group
         total = torch.zeros(2, *self.size, dtype=torch.float64)  # of every other group
         squares = torch.zeros(self.size, dtype=torch.float64)
         for start in range(0, len(scores), 2 * _BLOCK):
             some = scores[start : start + 2 * _BLOCK].to(self.up[0])
-            terms = some[:, None, None] * self(start, start + len(some))
+            masks = self(start, start + len(some))
+            terms = some[:, None, None] * (masks - self.keep if centred else masks)
             terms = terms.unflatten(0, (-1, group)).mean(1)  # (groups, H, W)
             total += torch.stack([terms[i::2].sum(0) for i in range(2)]).double().cpu()
             squares += (terms**2).sum(0).double().cpu()
         mean = total.sum(0) / count
-        variance = (squares / count - mean**2).clamp(min=0) / max(1, count - 1)
+        variance = (squares / count - mean**2).clamp(min=0) / (count - 1) if count > 1 else mean + torch.inf
         halves = total / torch.tensor([[[(count + 1) // 2]], [[max(1, count // 2)]]])
-        return Estimate(mean, variance.sqrt(), (halves[0], halves[1]))
+        return Estimate(mean, variance.sqrt(), lambda: (halves[0], halves[1]))
 
 
 def interpolation(cells: int, size: int) -> Float[Tensor, "size cells"]:

@@ -24,11 +24,11 @@ PAYS = 0.8
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a number of scores say: a map or coefficients, with standard errors, and what each half says."""
+    """What a number of scores say: a map or coefficients, with standard errors, and what its halves say."""
 
     value: Tensor
     stderr: Tensor
-    halves: tuple[Tensor, Tensor]
+    halves: Callable[[], tuple[Tensor, Tensor]]
 
     @property
     def relative_error(self) -> float:
@@ -38,7 +38,7 @@ class Estimate:
     @property
     def stability(self) -> float:
         """Spearman's rank correlation between the halves."""
-        return float(rank_correlation(torch.stack([half.flatten() for half in self.halves]))[0, 1])
+        return float(rank_correlation(torch.stack([half.flatten() for half in self.halves()]))[0, 1])
 
     def settled(self, tolerance: float) -> bool:
         """Whether the top decile is known to `tolerance` and the halves' order to 1 - tolerance."""
@@ -46,7 +46,7 @@ class Estimate:
 
 
 Estimator = Callable[[Float[Tensor, " S"]], Estimate]
-"""What the scores of the first S samples say; it must be linear in them."""
+"""What the scores of the first S samples say."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def sample(
     if isinstance(samples, int):
         scores = _scored(probe, copies, estimate, samples, key, max(FIRST, least))
         return Sampled(scores, estimate(scores))
-    count, scores = max(FIRST, least), torch.empty(0, dtype=torch.float64)
+    count, scores = min(most, max(FIRST, least)), torch.empty(0, dtype=torch.float64)
     while True:
         scores = torch.cat([scores, probe.scores(copies, len(scores), count, key=key)])
         found = estimate(scores)
@@ -153,10 +153,10 @@ def brought(
     bias and stays. A pilot's error holds both. Its bias is known only to within the pilot's noise, so two
     standard errors of the mean square are added to it.
     """
-    own, error = estimate(exact), estimate(coarse - exact)
-    share = len(exact) / samples
-    noise = float((error.stderr**2).mean())
-    doubt = 2 * noise * (2 / min(len(exact), error.value.numel())) ** 0.5
-    bias = max(0.0, float((error.value**2).mean()) - noise) + doubt
+    own, share = estimate(exact), len(exact) / samples
+    error = estimate(coarse).value - own.value
+    noise = float((estimate(coarse - exact).stderr ** 2).mean())
+    doubt = 2 * noise * (2 / min(len(exact), error.numel())) ** 0.5
+    bias = max(0.0, float((error**2).mean()) - noise) + doubt
     allowed = float((own.stderr**2).mean()) * share
     return ((bias + noise * share) / allowed) ** 0.5 if allowed > 0 else float("inf")
