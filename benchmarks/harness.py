@@ -38,9 +38,9 @@ def added_mb(job: Job) -> float:
     return (peak - before) / 2**20
 
 
-def by_turns(jobs: Jobs, runs: int) -> dict[str, list[float]]:
+def by_turns(jobs: Jobs, runs: int, warm: bool = True) -> dict[str, list[float]]:
     """Seconds of each run, after one warm-up; the jobs alternate, so a drift of the machine hits them all."""
-    for job in jobs.values():
+    for job in jobs.values() if warm else ():
         job()
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(runs):
@@ -51,11 +51,15 @@ def by_turns(jobs: Jobs, runs: int) -> dict[str, list[float]]:
     return seconds
 
 
-def main(groups: Callable[[], Mapping[str, Jobs]]) -> None:
-    """The command line of a benchmark script: measures its groups of jobs and prints a Markdown table."""
+def main(groups: Callable[[], Mapping[str, Jobs]], once: str | None = None) -> None:
+    """The command line of a benchmark script: measures its groups of jobs and prints a Markdown table.
+
+    Groups whose name starts with `once` take minutes: their jobs run once, after no warm-up.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=7, help="counted runs of each job (median is shown)")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", help="only groups whose name holds this")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     parser.add_argument("--weigh", nargs=2, metavar=("GROUP", "JOB"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -72,7 +76,10 @@ def main(groups: Callable[[], Mapping[str, Jobs]]) -> None:
         "|---|---|---|---|---|",
     ]
     for group, jobs in made.items():
-        seconds = by_turns(jobs, options.runs)
+        if options.only and options.only not in group:
+            continue
+        long = once is not None and group.startswith(once)
+        seconds = by_turns(jobs, 1 if long else options.runs, warm=not long)
         ours = statistics.median(next(iter(seconds.values())))
         for name, times in seconds.items():
             weigh = [sys.executable, sys.argv[0], "--threads", str(options.threads), "--weigh", group, name]
