@@ -442,9 +442,16 @@ def test_the_cost_told_is_the_cost_announced_and_the_cost_counted(method, option
     x = pictures("in-place")
     e = pellucid.explain(module, x, method, target=target, batch_size=batch_size, **options)
     entry = next(m for m in pellucid.methods() if m.name == method)
-    forward, backward = entry.cost(entry.settle(options))
-    assert (e.cost.forward, e.cost.backward) == (3 * forward, 3 * backward)
-    assert (sum(counter.forward), sum(counter.backward)) == (3 * forward, 3 * backward)
+    forward, backward, per_channel = entry.cost(entry.settle(options))
+    channels = per_channel * e.details["weights"].shape[1] if per_channel else 0
+    assert (sum(counter.forward), sum(counter.backward)) == (e.cost.forward, e.cost.backward)
+    assert e.cost.backward == 3 * backward
+    if e.cost.resumed:  # each chunk also carries the unaltered output, and runs the part before the layer
+        chunks = e.cost.resumed - 3 * channels
+        assert 3 <= chunks <= 3 * channels
+        assert e.cost.forward == 3 * forward + chunks + 2
+    else:
+        assert e.cost.forward == 3 * (forward + channels)
     assert e.cost.seconds > 0
     limit = 4 if batch_size == "auto" else batch_size
     assert max(counter.forward) <= limit
