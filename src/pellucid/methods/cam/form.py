@@ -1,9 +1,10 @@
 """The common form of class activation maps: L = ReLU(sum_k w_k A_k).
 
 A CAM is registered by `@cam(...)` over a function of one layer's evidence that gives its channel weights
-(N, K), its weighted maps (N, K, h, w), or, where no sum over channels is meant, its map (N, h, w). The
-form adds what all of them share: the layer, fusion of several layers, the sum or the first principal
-component, rectification, and a word when nothing is left.
+(N, K), its weighted maps (N, K, h, w), or, where no sum over channels is meant, its map (N, h, w); or a
+`Finding` of one of these, with details of its own and, of sampled weights, their standard errors. The form
+adds what all of them share: the layer, fusion of several layers, the sum or the first principal component,
+rectification, and a word when nothing is left.
 """
 
 import inspect
@@ -22,6 +23,7 @@ from pellucid.probe import At, Probe
 from pellucid.target import Output
 
 Fusion = Literal["mean", "max", "tanh-max"]
+Formula = Callable[..., Tensor | Finding]
 SHALLOW_STRIDE = 4
 """Layers of up to this stride are LayerCAM's shallow ones (VGG's stages 1 to 3)."""
 
@@ -36,7 +38,7 @@ def cam(
     signed: bool = False,
     fusion: Fusion = "mean",
     sums: bool = True,
-) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+) -> Callable[[Formula], Formula]:
     """Registers a formula `(at, *, options) -> weights, weighted maps or map` as a CAM.
 
     Args:
@@ -50,7 +52,7 @@ def cam(
         sums: whether the formula leaves the sum over channels to the form, so that `principal=` applies.
     """
 
-    def register(formula: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def register(formula: Formula) -> Formula:
         def run(
             probe: Probe,
             *,
@@ -62,16 +64,23 @@ def cam(
         ) -> Finding:
             names = layer_names(probe.engine.model.network, layer)
             ats = probe.at(*names)
-            maps, details = [], {}
+            maps: list[Tensor] = []
+            details: dict[str, Tensor | list[Tensor]] = {}
+            stderr = None
             for at in ats:
-                found = formula(at, **own)
+                told = formula(at, **own)
+                about = told if isinstance(told, Finding) else Finding(told)
+                found = about.map
+                details |= about.details
                 if found.ndim == 2:
                     details["weights"] = found
                 map = found if found.ndim == 3 else combined(found, at, principal)
                 maps.append(map if signed else map.relu())
                 warn(probe, at, map, gradient, signed)
+                if about.stderr is not None and not principal and len(ats) == 1:
+                    stderr = torch.einsum("nk,nkhw->nhw", about.stderr**2, at.A**2).sqrt()
             fused = maps[0] if len(maps) == 1 else fuse(maps, fusion, probe.inputs.shape[-2])
-            return Finding(fused, details=details, layers=tuple(at.name for at in ats))
+            return Finding(fused, stderr, details, tuple(at.name for at in ats))
 
         taken = [p for p in inspect.signature(run).parameters.values() if p.kind is not p.VAR_KEYWORD]
         if not sums:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -54,7 +54,7 @@ def _weights(at: At, image: int, variant: Variant) -> Float[Tensor, " K"]:
     """The weights of one image's channels."""
     probe, A, corners = at.probe.one(image), at.A[image], variant == "pytorch-grad-cam"
     maps = A.double().cpu()
-    flat = maps.flatten(1).amax(1) == maps.flatten(1).amin(1)
+    flat = constant(maps)
     probe.engine.progress.expect(len(A))
 
     def copies(start: int, stop: int) -> Tensor:
@@ -74,6 +74,11 @@ def _weights(at: At, image: int, variant: Variant) -> Float[Tensor, " K"]:
         return scores.masked_fill(flat, 0.0)
     weights = scores.masked_fill(flat, -torch.inf).softmax(0)
     return weights.masked_fill(flat, 0.0)  # where all are constant their softmax is NaN
+
+
+def constant(maps: Float[Tensor, "K h w"]) -> Bool[Tensor, " K"]:
+    """Which channels are the same everywhere, and so have no mask."""
+    return maps.flatten(1).amax(1) == maps.flatten(1).amin(1)
 
 
 def enlarged(

@@ -1,0 +1,97 @@
+"""Group-CAM: groups of channels weighed by what they add to a blurred image."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import pad
+
+from pellucid.errors import InvalidValue
+from pellucid.methods.cam.form import cam
+from pellucid.methods.cam.score_cam import enlarged
+from pellucid.methods.finding import Finding
+from pellucid.methods.perturb.options import Baseline
+from pellucid.methods.registry import Passes
+from pellucid.probe import At, Probe
+
+
+@cam(
+    "group-cam",
+    paper="Zhang et al. 2021, arXiv:2103.13859",
+    gradient=False,
+    passes=lambda options: Passes(options["groups"] + 2, 1),
+    output="probability",
+)
+def group_cam(at: At, *, groups: int = 32, threshold: float = 70.0, baseline: Baseline = "blur") -> Finding:
+    """ReLU(sum_g w_g L_g), w_g = ReLU(S(x * M_g + x' * (1 - M_g)) - S(x')): what groups add to a blur x'.
+
+    L_g is Grad-CAM's sum over one of `groups` runs of consecutive channels, rectified, and M_g that map
+    enlarged and scaled to [0, 1]. The gradients are those of the logit, also where probabilities are scored.
+
+    Args:
+        at: the evidence.
+        groups: how many groups (paper: 32), of equal size or one channel more; at most one per channel.
+        threshold: the percentile up to which a group's map is set to 0 (paper: 70); 0 for none.
+        baseline: the image x' into which the groups are pasted.
+
+    Returns:
+        (N, h, w), at least 0; in `details` the `group_weights` w_g, (N, groups). A group whose map is constant has no mask and adds nothing.
+
+    Raises:
+        InvalidValue: fewer than one group, or a threshold outside 0 to 100.
+
+    Cost:
+        1 forward, 1 backward to the layer, 1 forward per group and one of the baseline.
+
+    Source:
+        section 3. The authors' code adds up the masks M_g instead, and keeps negative w_g.
+    """
+    if groups < 1:
+        raise InvalidValue(f"groups must be at least 1; got {groups}.")
+    if not 0 <= threshold < 100:
+        raise InvalidValue(f"threshold must be a percentile from 0 to below 100; got {threshold}.")
+    A, probe = at.A, at.probe
+    weighted = logit_gradient(at).mean((2, 3), keepdim=True) * A
+    parts = weighted.tensor_split(min(groups, A.shape[1]), 1)
+    maps = torch.stack([part.sum(1).relu() for part in parts], 1)  # (N, groups, h, w)
+    if threshold:
+        maps = maps.where(maps > percentile(maps, threshold), 0.0)
+    fills = probe.baseline(baseline)
+    gains = torch.stack(
+        [gained(probe.one(image), maps[image], fills[image : image + 1]) for image in range(len(A))]
+    )
+    silent = (maps == 0).flatten(1).all(1)
+    probe.note(f"No group of channels at layer {at.name} speaks for this class: the map is empty.", silent)
+    probe.note(
+        f"No group of channels at layer {at.name} raises the score of the baseline: the map is empty.",
+        (gains == 0).all(1).to(silent.device) & ~silent,
+    )
+    return Finding(gains.to(maps)[..., None, None] * maps, details={"group_weights": gains})
+
+
+def logit_gradient(at: At) -> Float[Tensor, "N K h w"]:
+    """dS/dA of the logit where S is a probability, whose gradient fades as it nears 1; else of S itself."""
+    probe = at.probe
+    if probe.score.output != "probability":
+        return at.G
+    return probe.about(replace(probe.score, output="logit"), "logit").at(at.asked)[0].G
+
+
+def percentile(maps: Float[Tensor, "N groups h w"], q: float) -> Float[Tensor, "N groups 1 1"]:
+    """The q-th percentile of each map, between its two neighbours in rank linearly."""
+    level = maps.flatten(2).to(torch.promote_types(maps.dtype, torch.float32)).quantile(q / 100, 2)
+    return level.to(maps)[..., None, None]
+
+
+def gained(
+    probe: Probe, maps: Float[Tensor, "groups h w"], fill: Float[Tensor, "1 C H W"]
+) -> Float[Tensor, " groups"]:
+    """How far the score of one image's baseline rises with each group pasted into it; at least 0."""
+    masks = enlarged(pad(maps, (0, 0, 0, 0, 1, 0)), probe.inputs)  # the first shows the baseline alone
+
+    def copies(start: int, stop: int) -> Tensor:
+        return torch.lerp(fill, probe.inputs, masks[start:stop, None])
+
+    scores = probe.scores(copies, 0, len(masks))
+    return (scores[1:] - scores[0]).relu()

@@ -1,0 +1,69 @@
+"""IS-CAM: Score-CAM integrated over the strength of its masks."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.errors import InvalidValue
+from pellucid.methods.cam.form import cam
+from pellucid.methods.cam.score_cam import constant, enlarged
+from pellucid.methods.perturb.screening import Use, screened
+from pellucid.methods.registry import Passes
+from pellucid.probe import At
+
+
+@cam(
+    "is-cam",
+    paper="Naidu et al. 2020, arXiv:2010.03023",
+    gradient=False,
+    passes=lambda options: Passes(1, 0, options["steps"]),
+    output="probability",
+)
+def is_cam(at: At, *, steps: int = 10) -> Float[Tensor, "N K"]:
+    """ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * M_k * i/N): Score-CAM's masks, from faint to full.
+
+    Args:
+        at: the evidence.
+        steps: N, strengths of each mask (paper: 10); 1 gives Score-CAM.
+
+    Returns:
+        (N, h, w), at least 0. A constant channel has no mask and the weight 0.
+
+    Raises:
+        InvalidValue: fewer than one step.
+
+    Cost:
+        1 forward, and `steps` per channel.
+
+    Source:
+        the paper's integral as a sum. torch-cam adds the strengths up as it goes, so that its last mask is
+        5.5 times the channel's own, and takes a softmax over channels.
+    """
+    if steps < 1:
+        raise InvalidValue(f"steps must be at least 1; got {steps}.")
+    weights = torch.stack([_weights(at, image, steps) for image in range(len(at.A))])
+    return weights.to(at.A)
+
+
+def _weights(at: At, image: int, steps: int) -> Float[Tensor, " K"]:
+    """The weights of one image's channels; copies number k * steps to (k + 1) * steps are channel k's."""
+    probe, A = at.probe.one(image), at.A[image]
+    maps = A.double().cpu()
+    probe.engine.progress.expect(steps * len(A))
+
+    def copies(start: int, stop: int) -> Tensor:
+        first = start // steps
+        numbers = torch.arange(start, stop, device=A.device)
+        masks = enlarged(A[first : -(-stop // steps)], probe.inputs)[numbers // steps - first]
+        strengths = (numbers % steps + 1).to(probe.inputs) / steps
+        return probe.inputs * (masks * strengths[:, None, None])[:, None]
+
+    use = Use(
+        map=lambda scores: torch.einsum("k,khw->hw", scores.view(-1, steps).mean(1), maps),
+        variance=lambda variances: torch.einsum(
+            "k,khw->hw", variances.view(-1, steps).sum(1) / steps**2, maps**2
+        ),
+        reach=maps.flatten(1).abs().amax(1).repeat_interleave(steps) / steps,
+    )
+    scores = screened(probe, copies, use, key=("is-cam", at.name, steps))
+    return scores.view(-1, steps).mean(1).masked_fill(constant(maps), 0.0)
