@@ -7,37 +7,56 @@ the same noise, so it does not depend on the batch either.
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.engine.run import in_chunks
 from pellucid.errors import InvalidValue
-from pellucid.methods.finding import Finding
+from pellucid.methods.finding import Finding, each
+from pellucid.methods.settling import Estimate, check, until_settled
 from pellucid.probe import Probe
 
 Formula = Callable[[Probe], Finding]
 Statistic = Literal["mean", "square", "variance"]
 
+FIRST, MOST = 32, 1000
+"""Copies after which it is asked for the first time whether a map is settled, and where "auto" gives up."""
 COPIES = tuple((factor, flip) for factor in (1.0, 0.9, 1.1) for flip in (False, True))
 """The copies of `augment`: pixel values scaled, and mirrored left to right. The first is the image itself."""
 
 
 def smooth(
-    probe: Probe, formula: Formula, *, samples: int, noise: float, statistic: Statistic = "mean"
+    probe: Probe,
+    formula: Formula,
+    *,
+    samples: int | str,
+    noise: float,
+    statistic: Statistic = "mean",
+    tolerance: float = 0.1,
 ) -> Finding:
     """A statistic of a method's maps over copies x + e, e ~ N(0, (noise * (max x - min x))^2).
 
     The range is each image's own, in the space of the model's input; copies are not clamped. `mean` is
     SmoothGrad's, `square` the mean of squares, `variance` the (biased) variance.
 
+    Args:
+        probe: the evidence.
+        formula: the method.
+        samples: copies, or "auto" for as many as settle each image's map, up to MOST.
+        noise: standard deviation, as a share of the range.
+        statistic: see above.
+        tolerance: of "auto", see `until_settled`.
+
     Returns:
         The statistic with its standard error, estimated from the same copies: close for the mean, somewhat
         low for squares and variances where few copies carry large gradients.
 
     Raises:
-        InvalidValue: fewer than one sample, or noise below zero.
+        InvalidValue: fewer than one sample, a tolerance outside (0, 1), or noise below zero.
 
     Cost:
         `samples` times the method's passes, and one forward pass.
@@ -46,54 +65,109 @@ def smooth(
         Smilkov et al. 2017, arXiv:1706.03825; squares: Hooker et al. 2018, arXiv:1806.10758; variance:
         Adebayo et al. 2018, arXiv:1810.03307.
     """
-    if samples < 1:
-        raise InvalidValue(f"samples must be at least 1; got {samples}.")
+    check(samples, tolerance)
     if noise < 0:
         raise InvalidValue(f"noise must be at least 0, a share of the input's range; got {noise}.")
-    (m1, m2, m3, m4), layers, said = probe.once(
-        (moments, formula, samples, noise), lambda: moments(probe, formula, samples, noise)
+    if not isinstance(samples, int):
+        return each(probe, lambda one, _: _until_settled(one, formula, noise, statistic, tolerance))
+    moments = probe.once(
+        (moments_of, formula, samples, noise), lambda: moments_of(probe, formula, 0, samples, noise)
     )
-    for text, image in said:
-        probe.note(text, torch.arange(len(probe.inputs)) == image)
-    variance = (m2 - m1**2).clamp(min=0)
-    value, spread = {  # the statistic, and the variance of what it is the mean of
-        "mean": (m1, variance),
-        "square": (m2, m4 - m2**2),
-        "variance": (variance, m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4 - variance**2),
-    }[statistic]
-    stderr = (spread.clamp(min=0) / (samples - 1)).sqrt() if samples > 1 else None
-    to = probe.inputs.dtype
-    return Finding(value.to(to), None if stderr is None else stderr.to(to), layers=layers)
+    moments.tell(probe)
+    value, stderr = (part.to(probe.inputs.dtype) for part in moments.estimate(statistic))
+    counts = torch.full((len(probe.inputs),), samples)
+    return Finding(value, stderr if samples > 1 else None, {"samples": counts}, layers=moments.layers)
 
 
-def moments(
-    probe: Probe, formula: Formula, samples: int, noise: float
-) -> tuple[tuple[Tensor, ...], tuple[str, ...], list[tuple[str, int]]]:
-    """The means of a method's maps over noisy copies, of their squares, cubes and fourth powers, in float64.
+def _until_settled(
+    probe: Probe, formula: Formula, noise: float, statistic: Statistic, tolerance: float
+) -> Finding:
+    """The statistic for one image, over as many copies as settle it."""
+    moments = moments_of(probe, formula, 0, FIRST, noise)
 
-    With them, the names of the layers the method read, and what it noted on every copy of an image.
+    def upto(count: int) -> Estimate:
+        nonlocal moments
+        if count > moments.count:
+            moments = moments + moments_of(probe, formula, moments.count, count, noise)
+        return Estimate(*moments.estimate(statistic), lambda: moments.halves(statistic))
+
+    found, count = until_settled(probe, upto, first=FIRST, most=MOST, tolerance=tolerance)
+    moments.tell(probe)
+    value, stderr = (part.to(probe.inputs.dtype) for part in (found.value, found.stderr))
+    return Finding(value, stderr, {"samples": torch.tensor([count])}, layers=moments.layers)
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums of a method's maps over noisy copies, of their squares, cubes and fourth powers, in float64.
+
+    `sums` has those of the even draws and those of the odd ones; `said` counts what was noted of each image.
     """
+
+    count: int
+    sums: tuple[Float[Tensor, "2 N *map"], ...]
+    layers: tuple[str, ...]
+    said: Counter[tuple[str, int]]
+
+    def __add__(self, more: "Moments") -> "Moments":
+        sums = tuple(a + b for a, b in zip(self.sums, more.sums, strict=True))
+        return Moments(self.count + more.count, sums, self.layers, self.said + more.said)
+
+    def estimate(self, statistic: Statistic) -> tuple[Tensor, Tensor]:
+        """The statistic and its standard error; infinite for a single copy."""
+        m1, m2, m3, m4 = (both.sum(0) / self.count for both in self.sums)
+        variance = (m2 - m1**2).clamp(min=0)
+        spread = {  # the variance of what the statistic is the mean of
+            "mean": variance,
+            "square": m4 - m2**2,
+            "variance": m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4 - variance**2,
+        }[statistic]
+        return _statistic(m1, m2, statistic), (spread.clamp(min=0) / (self.count - 1)).sqrt()
+
+    def halves(self, statistic: Statistic) -> tuple[Tensor, Tensor]:
+        """The statistic of the even draws, and of the odd ones."""
+        counts = (self.count + 1) // 2, self.count // 2
+        first, second = (
+            _statistic(self.sums[0][half] / counts[half], self.sums[1][half] / counts[half], statistic)
+            for half in range(2)
+        )
+        return first, second
+
+    def tell(self, probe: Probe) -> None:
+        """Notes what was noted on every copy of an image."""
+        for (text, image), times in self.said.items():
+            if times == self.count:
+                probe.note(text, torch.arange(len(probe.inputs)) == image)
+
+
+def _statistic(m1: Tensor, m2: Tensor, statistic: Statistic) -> Tensor:
+    return {"mean": m1, "square": m2, "variance": (m2 - m1**2).clamp(min=0)}[statistic]
+
+
+def moments_of(probe: Probe, formula: Formula, start: int, stop: int, noise: float) -> Moments:
+    """The moments of a method's maps over noisy copies number `start` to `stop`."""
     x = probe.inputs
     sigma = noise * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
     sums: list[Tensor] = []
     layers: tuple[str, ...] = ()
     said: Counter[tuple[str, int]] = Counter()
 
-    def step(start: int, stop: int) -> None:
+    def step(first: int, last: int) -> None:
         nonlocal sums, layers
-        draws = [torch.randn(x.shape[1:], generator=probe.generator(i)) for i in range(start, stop)]
+        numbers = range(start + first, start + last)
+        draws = [torch.randn(x.shape[1:], generator=probe.generator(number)) for number in numbers]
         copies = x[:, None] + sigma[:, None] * torch.stack(draws).to(x)  # (N, B, C, H, W)
         noisy = probe.altered(copies.flatten(0, 1))
         found = formula(noisy)
-        said.update((text, i // (stop - start)) for text, about in noisy.notes.items() for i in about)
+        said.update((text, i // len(numbers)) for text, about in noisy.notes.items() for i in about)
         maps = found.map.unflatten(0, (len(x), -1)).double()  # (N, B, ...)
-        powers = [(maps**k).sum(1) for k in range(1, 5)]
+        halves = [maps[:, numbers[0] % 2 :: 2], maps[:, 1 - numbers[0] % 2 :: 2]]
+        powers = [torch.stack([(half**k).sum(1) for half in halves]) for k in range(1, 5)]
         sums = [a + b for a, b in zip(sums, powers, strict=True)] if sums else powers
         layers = found.layers
 
-    in_chunks(samples, max(1, probe.limit // len(x)), step)
-    always = [note for note, times in said.items() if times == samples]
-    return tuple(total / samples for total in sums), layers, always
+    in_chunks(stop - start, max(1, probe.limit // len(x)), step)
+    return Moments(stop - start, tuple(sums), layers, said)
 
 
 def augment(probe: Probe, formula: Formula) -> Finding:

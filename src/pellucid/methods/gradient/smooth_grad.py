@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 from pellucid.methods.finding import Finding
-from pellucid.methods.registry import Passes, method
-from pellucid.methods.wrappers import smooth
+from pellucid.methods.registry import Passes, Samples, method
+from pellucid.methods.wrappers import MOST, smooth
 from pellucid.probe import Probe
 
 
@@ -15,19 +15,24 @@ def _gradient(probe: Probe) -> Finding:
 
 
 def _passes(options: Mapping[str, Any]) -> Passes:
-    return Passes(options["samples"], options["samples"])
+    samples = MOST if options["samples"] == "auto" else options["samples"]
+    return Passes(samples, samples)
 
 
 sampled = partial(method, passes=_passes, reads="altered copies")
 
 
 @sampled("smooth-grad", paper="Smilkov et al. 2017, arXiv:1706.03825")
-def smooth_grad(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Finding:
+def smooth_grad(
+    probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noise: float = 0.15
+) -> Finding:
     """mean_n dS/dx(x + e_n), e_n ~ N(0, (noise * (max x - min x))^2); signed, with its standard error.
 
     Args:
         probe: the evidence.
-        samples: noisy copies.
+        samples: noisy copies, or "auto" for as many as settle the map, up to 1000.
+        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
+            correlation of the samples' halves may be.
         noise: standard deviation as a share of each image's range (the paper: 0.1 to 0.2).
 
     Cost:
@@ -36,16 +41,20 @@ def smooth_grad(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Find
     Source:
         eq. 2.
     """
-    return smooth(probe, _gradient, samples=samples, noise=noise, statistic="mean")
+    return smooth(probe, _gradient, samples=samples, tolerance=tolerance, noise=noise, statistic="mean")
 
 
 @sampled("smooth-grad-squared", paper="Hooker et al. 2018, arXiv:1806.10758")
-def smooth_grad_squared(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Finding:
+def smooth_grad_squared(
+    probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noise: float = 0.15
+) -> Finding:
     """mean_n (dS/dx(x + e_n))^2: at least 0, with its standard error.
 
     Args:
         probe: the evidence.
-        samples: noisy copies.
+        samples: noisy copies, or "auto" for as many as settle the map, up to 1000.
+        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
+            correlation of the samples' halves may be.
         noise: standard deviation as a share of each image's range.
 
     Cost:
@@ -54,16 +63,18 @@ def smooth_grad_squared(probe: Probe, *, samples: int = 50, noise: float = 0.15)
     Source:
         section 3.
     """
-    return smooth(probe, _gradient, samples=samples, noise=noise, statistic="square")
+    return smooth(probe, _gradient, samples=samples, tolerance=tolerance, noise=noise, statistic="square")
 
 
 @sampled("var-grad", paper="Adebayo et al. 2018, arXiv:1810.03307")
-def var_grad(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Finding:
+def var_grad(probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noise: float = 0.15) -> Finding:
     """Var_n dS/dx(x + e_n): smooth-grad-squared minus the square of smooth-grad; with its standard error.
 
     Args:
         probe: the evidence.
-        samples: noisy copies.
+        samples: noisy copies, or "auto" for as many as settle the map, up to 1000.
+        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
+            correlation of the samples' halves may be.
         noise: standard deviation as a share of each image's range.
 
     Cost:
@@ -72,4 +83,4 @@ def var_grad(probe: Probe, *, samples: int = 50, noise: float = 0.15) -> Finding
     Source:
         section 2.
     """
-    return smooth(probe, _gradient, samples=samples, noise=noise, statistic="variance")
+    return smooth(probe, _gradient, samples=samples, tolerance=tolerance, noise=noise, statistic="variance")

@@ -12,14 +12,17 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.perturb.options import SegmentBaseline, Segments, same
-from pellucid.methods.perturb.sampling import Estimate, sample
+from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.perturb.superpixels import Superpixels
 from pellucid.methods.perturb.surrogate import Fit, shapley_fit
 from pellucid.methods.registry import Passes, Samples, method
+from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
 
 MOST = 8000
 """Where samples="auto" gives up."""
+PLANNED = 1000
+"""What samples="auto" is planned for: coalitions of sizes that as many suffice for are all taken."""
 RELIABLE = 0.95
 """Below this correlation of two seeds' values, a reader is told."""
 _BLOCK = 64
@@ -83,7 +86,7 @@ def kernel_shap(
                 f"samples must be at least {d + 2} for {d} segments; got {most}: raise it, or use fewer "
                 "segments."
             )
-        drawn = Coalitions(probe, d, most)
+        drawn = Coalitions(probe, d, most, min(most, PLANNED) if samples == "auto" else most)
         drawn.values(torch.zeros(len(drawn.rows)))  # too few to tell segments apart are refused unscored
         found = sample(
             probe,
@@ -118,15 +121,16 @@ def kernel_shap(
 class Coalitions:
     """Which of d segments each sample keeps, and what their scores say.
 
-    Row 0 keeps all and row 1 none. Then come the coalitions of sizes that are taken whole, `sure` rows with
-    these two, then random pairs. The first rows are the same whatever becomes of the later ones.
+    Row 0 keeps all and row 1 none. Then come the coalitions of the sizes for which `planned` rows suffice,
+    `sure` rows with these two, then random pairs. The first rows are the same whatever becomes of the later
+    ones.
     """
 
-    def __init__(self, probe: Probe, d: int, most: int) -> None:
+    def __init__(self, probe: Probe, d: int, most: int, planned: int) -> None:
         self.d = d
         kernel = 1 / (torch.arange(1, d) * torch.arange(d - 1, 0, -1)).double()  # of all of one size together
         mass = dict(enumerate((kernel / kernel.sum()).tolist(), start=1))
-        whole = taken_whole(mass, d, most - 2)
+        whole = taken_whole(mass, d, planned - 2)
         rows, weights = [torch.ones(1, d), torch.zeros(1, d)], [torch.zeros(2)]
         for size in whole:
             members = torch.tensor(list(combinations(range(d), size)))
@@ -174,7 +178,7 @@ class Coalitions:
         z, y = self.rows[some].double(), scores[some]
         share = sum(self.left.values()) / max(1, len(pairs))
         w = torch.cat([self.weights[2:], torch.full((len(pairs),), share, dtype=torch.float64)])
-        groups = torch.cat([torch.arange(self.sure - 2), self.sure + (pairs - self.sure) // 2])
+        groups = torch.cat([torch.full((self.sure - 2,), -1), (pairs - self.sure) // 2])
         m = z.mean(1)
         curve = (m * (1 - m))[:, None] * (m[:, None] - 0.5) ** torch.arange(_BENDS)  # 0 for none and for all
         fitted = torch.cat([curve, z - m[:, None]], 1) * w.sqrt()[:, None]

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.perturb.options import SEGMENT_MEAN, SegmentBaseline, Segments, same
-from pellucid.methods.perturb.sampling import Estimate, sample
+from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.perturb.superpixels import Superpixels
 from pellucid.methods.perturb.surrogate import (
     Fit,
@@ -21,6 +21,7 @@ from pellucid.methods.perturb.surrogate import (
     kernel,
 )
 from pellucid.methods.registry import Kind, Passes, Samples, method
+from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
 from pellucid.segments import means
 

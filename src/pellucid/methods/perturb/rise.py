@@ -11,8 +11,9 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.perturb.options import Baseline, same
-from pellucid.methods.perturb.sampling import Estimate, sample
+from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.registry import Passes, Samples, method
+from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
 
 MOST = 8000

@@ -7,12 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.certainty import relative_error
 from pellucid.engine.pace import pace_of
 from pellucid.engine.perturb import Copies
-from pellucid.errors import InvalidValue
+from pellucid.methods.settling import Estimate, check, until_settled
 from pellucid.probe import Probe
-from pellucid.ranks import rank_correlation
 
 FIRST = 128
 """Samples after which it is asked for the first time whether a map is settled."""
@@ -20,29 +18,6 @@ ALLOWED = 0.25
 """The share of a map's own standard error that low precision may bring as an error."""
 PAYS = 0.8
 """Low precision is used if it takes less than this share of the time."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a number of scores say: a map or coefficients, with standard errors, and what its halves say."""
-
-    value: Tensor
-    stderr: Tensor
-    halves: Callable[[], tuple[Tensor, Tensor]]
-
-    @property
-    def relative_error(self) -> float:
-        """The standard error in the top decile, as a share of what that decile stands out from the median."""
-        return relative_error(self.value, self.stderr)
-
-    @property
-    def stability(self) -> float:
-        """Spearman's rank correlation between the halves."""
-        return float(rank_correlation(torch.stack([half.flatten() for half in self.halves()]))[0, 1])
-
-    def settled(self, tolerance: float) -> bool:
-        """Whether the top decile is known to `tolerance` and the halves' order to 1 - tolerance."""
-        return self.relative_error <= tolerance and self.stability >= 1 - tolerance
 
 
 Estimator = Callable[[Float[Tensor, " S"]], Estimate]
@@ -70,39 +45,29 @@ def sample(
 ) -> Sampled:
     """Scores as many copies of one image as asked for, or, for "auto", as settle the estimate.
 
-    "auto" stops when the standard error in the top decile is `tolerance` of what the decile stands out from
-    the median, and the two halves of the samples order the map alike: rank correlation 1 - `tolerance`.
-
     Args:
         probe: of a single image.
         copies: the altered copies.
         estimate: what scores say.
         samples: how many, or "auto".
-        tolerance: see above.
+        tolerance: of "auto", see `until_settled`.
         most: where "auto" gives up, with a note.
         key: what the copies depend on besides the image.
         least: the fewest samples of which an estimate can be made.
     """
-    if not 0 < tolerance < 1:
-        raise InvalidValue(f"tolerance must be between 0 and 1; got {tolerance}.")
+    check(samples, tolerance)
+    least = max(FIRST, least)
     if isinstance(samples, int):
-        scores = _scored(probe, copies, estimate, samples, key, max(FIRST, least))
+        scores = _scored(probe, copies, estimate, samples, key, least)
         return Sampled(scores, estimate(scores))
-    count, scores = min(most, max(FIRST, least)), torch.empty(0, dtype=torch.float64)
-    while True:
+    scores = torch.empty(0, dtype=torch.float64)
+
+    def upto(count: int) -> Estimate:
+        nonlocal scores
         scores = torch.cat([scores, probe.scores(copies, len(scores), count, key=key)])
-        found = estimate(scores)
-        if found.settled(tolerance) or count >= most:
-            break
-        needed = count * min(2.0, max(1.1, (found.relative_error / tolerance) ** 2))
-        count = min(most, 2 * int(needed / 2))
-    probe.engine.progress.expect(count - most)
-    if not found.settled(tolerance):
-        probe.note(
-            f"The map is not settled after {count} samples: its relative standard error is "
-            f"{found.relative_error:.0%} and its halves correlate {found.stability:.2f} "
-            f"(tolerance {tolerance:.0%})."
-        )
+        return estimate(scores)
+
+    found, _ = until_settled(probe, upto, first=least, most=most, tolerance=tolerance)
     return Sampled(scores, found)
 
 

@@ -111,8 +111,8 @@ def fit(
         ridge: the penalty; the intercept is free of it.
         features: how many features may have a coefficient; None means all.
         selection: how they are chosen, see `select`.
-        groups: for rows that were not drawn independently, a number >= 0 per row, equal within a group
-            (antithetic pairs, say); it only enters the standard errors.
+        groups: for rows that were not drawn independently, a number per row, equal within a group (antithetic
+            pairs, say), negative for rows that were not left to chance; it only enters the standard errors.
 
     >>> z = torch.tensor([[1.0, 1], [0, 1], [1, 0], [0, 0]])
     >>> fit(z, 2 * z[:, 0] - z[:, 1] + 3, torch.ones(4), ridge=0.0).coefficients.round(decimals=9).tolist()
@@ -349,14 +349,21 @@ def _finished(
 
 
 def _sandwich(pull: Tensor, residual: Tensor, leverage: Tensor, groups: Tensor | None) -> Tensor:
-    """HC3 standard errors: sqrt(sum_g (sum_{i in g} pull_i residual_i / (1 - leverage_i))^2)."""
+    """HC3 standard errors: sqrt(sum_g (sum_{i in g} pull_i residual_i / (1 - leverage_i))^2).
+
+    Where some rows were not drawn, what those drawn pull does not add up to zero, and only its spread counts.
+    """
+    if groups is not None:
+        drawn = groups >= 0
+        pull, residual, leverage = pull[drawn], residual[drawn], leverage[drawn]
     if (leverage > 1 - 1e-9).any():  # the surrogate passes through a sample, so its residual says nothing
         return torch.full_like(pull[0], torch.inf)
     moves = pull * (residual / (1 - leverage))[:, None]
     if groups is not None:
-        moves = torch.zeros(int(groups.max()) + 1, moves.shape[1], dtype=moves.dtype).index_add_(
-            0, groups, moves
-        )
+        ids, which = groups[drawn].unique(return_inverse=True)
+        moves = torch.zeros(len(ids), moves.shape[1], dtype=moves.dtype).index_add_(0, which, moves)
+        if len(ids) and not drawn.all():
+            moves = moves - moves.mean(0)
     return moves.square().sum(0).sqrt()
 
 
