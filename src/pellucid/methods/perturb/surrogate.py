@@ -362,8 +362,8 @@ def _sandwich(pull: Tensor, residual: Tensor, leverage: Tensor, groups: Tensor |
     if groups is not None:
         ids, which = groups[drawn].unique(return_inverse=True)
         moves = torch.zeros(len(ids), moves.shape[1], dtype=moves.dtype).index_add_(0, which, moves)
-        if len(ids) and not drawn.all():
-            moves = moves - moves.mean(0)
+        if not drawn.all():
+            moves = moves - moves.mean(0) if len(ids) != 1 else moves + torch.inf
     return moves.square().sum(0).sqrt()
 
 
