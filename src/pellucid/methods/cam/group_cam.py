@@ -1,5 +1,6 @@
 """Group-CAM: groups of channels weighed by what they add to a blurred image."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -36,7 +37,8 @@ def group_cam(at: At, *, groups: int = 32, threshold: float = 70.0, baseline: Ba
         baseline: the image x' into which the groups are pasted.
 
     Returns:
-        (N, h, w), at least 0; in `details` the `group_weights` w_g, (N, groups). A group whose map is constant has no mask and adds nothing.
+        (N, h, w), at least 0; in `details` the `group_weights` w_g, (N, groups). A group whose map is
+        constant has no mask and adds nothing.
 
     Raises:
         InvalidValue: fewer than one group, or a threshold outside 0 to 100.
@@ -79,9 +81,11 @@ def logit_gradient(at: At) -> Float[Tensor, "N K h w"]:
 
 
 def percentile(maps: Float[Tensor, "N groups h w"], q: float) -> Float[Tensor, "N groups 1 1"]:
-    """The q-th percentile of each map, between its two neighbours in rank linearly."""
-    level = maps.flatten(2).to(torch.promote_types(maps.dtype, torch.float32)).quantile(q / 100, 2)
-    return level.to(maps)[..., None, None]
+    """The q-th percentile of each map, between two values in rank linearly; of maps of any size and type."""
+    ranked = maps.flatten(2).sort(2).values
+    rank = q / 100 * (ranked.shape[2] - 1)
+    low, high = ranked[..., math.floor(rank)], ranked[..., math.ceil(rank)]
+    return torch.lerp(low, high, rank % 1)[..., None, None]
 
 
 def gained(

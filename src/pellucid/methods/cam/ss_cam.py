@@ -11,8 +11,9 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import constant, enlarged
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.sampling import Estimate, sample
+from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.registry import Passes, Samples
+from pellucid.methods.settling import Estimate
 from pellucid.probe import At, Probe
 
 MOST = 35
@@ -119,7 +120,7 @@ def in_rounds(scores: Float[Tensor, " S"], K: int) -> Float[Tensor, "rounds K"]:
 def weighing(
     rounds: Float[Tensor, "rounds K"], maps: Float[Tensor, "K h w"]
 ) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
-    """Each channel's mean score and its standard error, NaN after one round; 0 where the channel is constant."""
+    """Each channel's mean score and its standard error, NaN after one round; 0 for a constant channel."""
     counts = rounds.isfinite().sum(0)
     mean = rounds.nanmean(0)
     stderr = (((rounds - mean) ** 2).nansum(0) / (counts - 1) / counts).sqrt()
