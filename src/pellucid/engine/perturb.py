@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.pace import pace_of
+from pellucid.engine.pace import Way, pace_of
 from pellucid.engine.run import Engine, out_of_memory
 from pellucid.errors import InvalidValue
 
@@ -44,18 +44,23 @@ def score_copies(
     pace = pace_of(engine.model.module, image, precision, engine.batch_size)
     lowered = torch.autocast(image.device.type, torch.bfloat16) if low else nullcontext()
     values = [torch.empty(len(scorers), 0, dtype=torch.float64)]
+
+    def run(start: int, end: int, way: Way) -> Tensor:
+        batch = way.laid(copies(start, end))
+        with engine.making(forward=end - start), torch.no_grad(), lowered:
+            raw = engine.forward(batch)
+            return torch.stack([score(raw, end - start).double() for score in scorers]).cpu()
+
     while start < stop:
-        way = pace.way
+        way, scores = pace.way, None
         end = min(start + way.chunk, stop)
         began = time.perf_counter()
         try:
-            batch = way.laid(copies(start, end))
-            with engine.making(forward=end - start), torch.no_grad(), lowered:
-                raw = engine.forward(batch)
-                scores = torch.stack([score(raw, end - start).double() for score in scorers]).cpu()
+            scores = run(start, end, way)
         except Exception as error:
             if not out_of_memory(error) or not pace.ran_out(way):
                 raise
+        if scores is None:  # only here, behind the exception, is what the chunk held free
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             continue
