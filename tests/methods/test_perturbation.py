@@ -264,11 +264,12 @@ AUTO = ["rise:cells=3", "lime:segments=grid:4", "baylime:segments=grid:4", "kern
 @pytest.mark.parametrize("method", AUTO)
 def test_auto_takes_more_samples_for_a_smaller_tolerance_and_keeps_its_word(method):
     net, x = seeded(Smooth, bend=6.0).double(), images(1, SIZE)
-    loose, tight = (explained(net, x, method, samples="auto", tolerance=t) for t in (0.5, 0.03))
+    small = 0.03 if "shap" in method else 0.08
+    loose, tight = (explained(net, x, method, samples="auto", tolerance=t) for t in (0.5, small))
     used = [int(e.details["samples"]) for e in (loose, tight)]
     assert used[0] < used[1] < 8000
     assert [e.cost.forward - 1 for e in (loose, tight)] == used
-    for e, tolerance in ((loose, 0.5), (tight, 0.03)):
+    for e, tolerance in ((loose, 0.5), (tight, small)):
         assert not e.warnings
         value, error = e.raw[0].double(), e.stderr[0, 0].double()
         if "segments" in e.details:
