@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import torch
@@ -109,8 +110,9 @@ class Probe:
         self._captures: list[Capture] = []
         self._gradients: dict[Capture, tuple[dict[str, Tensor], Tensor | None, Charge]] = {}
         self._made: dict[Hashable, tuple[Any, tuple[Charge, ...]]] = {}
-        self._family: list[Probe] = [self]  # who asks about the same inputs, each for another target
-        self._scored: dict[Hashable, tuple[dict[Probe, Tensor], tuple[Charge, ...]]] = {}
+        # Who asks about the same inputs, each for another target; held weakly, so that no cycle keeps a pass.
+        self._family: WeakSet[Probe] = WeakSet([self])
+        self._scored: dict[Hashable, tuple[WeakKeyDictionary[Probe, Tensor], tuple[Charge, ...]]] = {}
         self._parent: tuple[Probe, int] | None = None
         self.notes: dict[str, list[int]] = {}
         self.lowered = False  # whether some scores that count were had in bfloat16
@@ -120,7 +122,7 @@ class Probe:
         other = self._like(self.inputs, target, output, self.numbers)
         other._planned, other._captures = self._planned, self._captures
         other._scored, other._family = self._scored, self._family
-        self._family.append(other)
+        self._family.add(other)
         return other
 
     def one(self, image: int) -> "Probe":
@@ -215,7 +217,8 @@ class Probe:
             scorers = [probe.one(image)._scorer for probe in asking]
             with self.engine.bill() as bill:
                 rows = score_copies(self.engine, self.inputs, copies, start, stop, scorers, low=low)
-            parent._scored[about] = dict(zip(asking, rows, strict=True)), tuple(bill.used)
+            found = WeakKeyDictionary(zip(asking, rows, strict=True))
+            parent._scored[about] = found, tuple(bill.used)
         found, charges = parent._scored[about]
         for charge in charges:
             self.engine.use(charge)
