@@ -1,5 +1,6 @@
 """Drawing until a map is settled: what that means, and that it changes nothing but how much is drawn."""
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -48,7 +49,7 @@ def test_more_is_drawn_until_it_suffices_and_never_more_than_the_most():
     found, count = until_settled(probe, upto, first=10, most=1000, tolerance=0.1)
     assert asked[0] == 10
     assert asked == sorted(set(asked))
-    assert all(later <= 2 * earlier for earlier, later in zip(asked, asked[1:], strict=False))
+    assert all(later <= 2 * earlier for earlier, later in itertools.pairwise(asked))
     assert 100 <= count < 125
     assert found.settled(0.1)
     assert not notes
