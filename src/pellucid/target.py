@@ -80,8 +80,14 @@ class Score:
         """The score of outputs already unwrapped to (N, K)."""
         if self.classes is None or self.against is None:
             raise InvalidValue("This needs a target that is a class or a contrast; it is a callable.")
+        if len(outputs) != len(self.classes):
+            raise InvalidValue(
+                f"The model must give one row of outputs per image: {len(self.classes)} images, "
+                f"{len(outputs)} rows."
+            )
         classes, against = self.classes.to(outputs.device), self.against.to(outputs.device)
-        values = class_values(outputs, self.output)
+        half = outputs.dtype in (torch.bfloat16, torch.float16)
+        values = class_values(outputs.float() if half else outputs, self.output)
         chosen = values.gather(1, classes[:, None])[:, 0]
         if (against < 0).all():
             return chosen

@@ -47,8 +47,9 @@ def score_copies(
 
     def run(start: int, end: int, way: Way) -> Tensor:
         batch = way.laid(copies(start, end))
-        with engine.making(forward=end - start), torch.no_grad(), lowered:
-            raw = engine.forward(batch)
+        with engine.making(forward=end - start), torch.no_grad():
+            with lowered:
+                raw = engine.forward(batch)
             return torch.stack([score(raw, end - start).double() for score in scorers]).cpu()
 
     while start < stop:

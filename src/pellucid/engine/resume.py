@@ -169,8 +169,8 @@ class Rerun:
         if len(scores) != batch:
             raise ModelError(f"There must be one score per sample: {batch} samples, {len(scores)} scores.")
         scale = scores.abs().max() if self.score.function else outputs_of(raw).abs().max()
-        low = self.engine.precision == "bfloat16"
-        eps = torch.finfo(torch.bfloat16 if low else scores.dtype).eps
+        ran = torch.bfloat16 if self.engine.precision == "bfloat16" else self.engine.model.dtype
+        eps = max(torch.finfo(dtype).eps for dtype in (ran, scores.dtype))
         return scores, eps**0.6 * float(scale)
 
 

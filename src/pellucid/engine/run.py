@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -73,8 +73,10 @@ class Engine:
         Raises:
             ModelError: the model failed on these inputs; its own message is kept.
         """
+        low = self.precision == "bfloat16"
         try:
-            return self.model(inputs)
+            with torch.autocast(inputs.device.type, torch.bfloat16) if low else nullcontext():
+                return self.model(inputs)
         except (torch.OutOfMemoryError, ModelError):
             raise
         except Exception as error:
@@ -118,7 +120,7 @@ class Engine:
         """Everything the model is run under; whatever is set here is put back, also after exceptions.
 
         Evaluation mode, gradients possible even for callers under `no_grad` or `inference_mode`, no
-        autocast but our own, no fused attention that would skip a hooked layer, and a random state of our
+        autocast (that of low precision is around the model alone, see `forward`), no fused attention that would skip a hooked layer, and a random state of our
         own for models that draw numbers in their forward pass.
         """
         model = self.model
@@ -138,8 +140,7 @@ class Engine:
             torch.manual_seed(seed % 2**63)
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
-            low = self.precision == "bfloat16"
-            stack.enter_context(torch.autocast(kind, dtype=torch.bfloat16 if low else None, enabled=low))
+            stack.enter_context(torch.autocast(kind, enabled=False))
             yield
 
     def may_lower(self, inputs: Tensor) -> bool:
