@@ -100,9 +100,10 @@ def lime(
     """
     if ridge < 0:
         raise InvalidValue(f"ridge must be at least 0; got {ridge}.")
+    some = _some(features)
 
     def surrogate(z: Tensor, y: Tensor, weights: Tensor) -> tuple[Fit, Mapping[str, Tensor]]:
-        return fit(z, y, weights, ridge=ridge, features=features or None, selection=selection), {}
+        return fit(z, y, weights, ridge=ridge, features=some, selection=selection), {}
 
     return _local(probe, lambda *_: surrogate, samples, tolerance, segments, baseline, width)
 
@@ -159,7 +160,7 @@ def baylime(
     Source:
         eqs. 5 to 7, exactly; the authors' code adds the prior afterwards, by a diagonal approximation.
     """
-    informed = mode in ("informative", "informative-alpha")
+    informed, some = mode in ("informative", "informative-alpha"), _some(features)
     if prior is not None and not informed:
         raise InvalidValue(f"prior belongs to the modes informative and informative-alpha; mode is {mode}.")
 
@@ -167,7 +168,6 @@ def baylime(
         mean = _prior_of(prior, cut, image)
 
         def posterior(z: Tensor, y: Tensor, weights: Tensor) -> tuple[Fit, Mapping[str, Tensor]]:
-            some = features or None
             if mode == "non-bayes":
                 return fit(z, y, weights, features=some, selection=selection), {}
             found = bayes_fit(
@@ -208,6 +208,7 @@ def _local(
             raise InvalidValue(f"samples must be at least 2, the image and a copy of it; got {most}.")
         z = rows(probe, most, cut.count)
         weights = kernel(cosine_distance(z), width)
+        fitter(z[:2], torch.zeros(2), weights[:2])  # options that do not hold are refused unscored
 
         def estimate(scores: Float[Tensor, " S"]) -> Estimate:
             count = len(scores)
@@ -242,6 +243,13 @@ def _local(
         return Finding(cut.painted(found.coefficients), cut.painted(found.stderr), details)
 
     return each(probe, one)
+
+
+def _some(features: int) -> int | None:
+    """How many features may have a coefficient, None for all."""
+    if features < 0:
+        raise InvalidValue(f"features must be at least 0, which is all of them; got {features}.")
+    return features or None
 
 
 def rows(probe: Probe, count: int, d: int) -> Float[Tensor, "count d"]:
