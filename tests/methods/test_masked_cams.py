@@ -235,9 +235,10 @@ def blurred(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("threshold", [0.0, 30.0, 70.0])
 @pytest.mark.parametrize("groups", [1, 3, 7, 32])
 def test_group_cam_is_its_equation(module, groups, threshold):
-    x = images(2)
-    e = explained(module, x, "group-cam", groups=groups, threshold=threshold, target=CLASSES)
-    for i, (one, target) in enumerate(each(x)):
+    x, targets = images(3), [3, 1, 4]  # every group lowers the last
+    e = explained(module, x, "group-cam", groups=groups, threshold=threshold, target=targets)
+    for i, target in enumerate(targets):
+        one = x[i : i + 1]
         A, G = evidence(module, one, target)
         weighted = [G[k].mean() * A[k] for k in range(7)]
         sizes = {1: [7], 3: [3, 2, 2]}.get(groups, [1] * 7)
@@ -272,19 +273,22 @@ def test_the_baseline_of_group_cam_can_be_chosen(module):
 
 
 def test_group_cams_gradients_are_the_logits_unless_another_output_is_asked_for(module):
-    x = images(2)
-    with torch.no_grad():
-        module.fc.bias[1] += 60  # the probability is 1 and its gradient 0
-    e = explained(module, x, "group-cam", target=1, groups=3, threshold=0, baseline=x + 1, output="loss")
-    assert not e.raw.any()  # a loss of exactly 0 has no gradient
-    A, G = evidence(module, x[:1], 1)
-    e = explained(module, x, "group-cam", target=1, groups=1, threshold=0, output="logit")
-    blur = blurred(x[:1])
-    map = (G.mean((1, 2))[:, None, None] * A).sum(0).relu()
-    M = unit(enlarged(map, x))
-    with torch.no_grad():
-        gain = (module(x[:1] * M + blur * (1 - M)) - module(blur))[0, 1].relu()
-    torch.testing.assert_close(e.raw[0], gain * map)
+    x = images(1)
+    A, G = evidence(module, x, 4)
+    leaf = A.clone().requires_grad_()
+    loss = -module.fc(leaf.mean((1, 2))).log_softmax(0)[4]
+    losses = torch.autograd.grad(loss, leaf)[0]
+    blur = blurred(x)
+    for output, slopes in (("loss", losses), ("logit", G)):
+        e = explained(module, x, "group-cam", target=4, groups=1, threshold=0, output=output)
+        map = (slopes.mean((1, 2))[:, None, None] * A).sum(0).relu()
+        M = unit(enlarged(map, x))
+        with torch.no_grad():
+            pasted, hidden = module(x * M + blur * (1 - M)), module(blur)
+        if output == "loss":
+            pasted, hidden = -pasted.log_softmax(1), -hidden.log_softmax(1)
+        torch.testing.assert_close(e.raw[0], (pasted - hidden)[0, 4].relu() * map)
+        assert output == "logit" or e.raw.any()
 
 
 def test_group_cam_says_why_a_map_is_empty():
@@ -294,6 +298,7 @@ def test_group_cam_says_why_a_map_is_empty():
     e = explained(module, x, "group-cam", output="logit", groups=2)
     assert not e.raw.any()
     assert any("speaks for this class" in warning for warning in e.warnings)
+    assert not any("score of the baseline" in warning for warning in e.warnings)
     module = seeded(GapNet).double()
     e = explained(module, x, "group-cam", target=CLASSES, groups=2, baseline=x)
     assert not e.raw.any()
@@ -393,7 +398,8 @@ def test_a_search_that_meets_what_is_not_finite_keeps_its_best_and_says_so(how):
     x = images(1)
     e = explained(seeded(Dark, how).double(), x, "opti-cam", steps=8, target=1)
     course = ascended(seeded(GapNet).double(), evidence(seeded(GapNet).double(), x, 1)[0], x, 1, 2, 0.1)
-    assert any("not finite" in warning for warning in e.warnings)
+    (warning,) = [warning for warning in e.warnings if "not finite" in warning]
+    assert f"met a {how} that is not finite" in warning
     expected = max(course[: 2 if how == "score" else 3], key=lambda found: found[0])
     torch.testing.assert_close(e.raw[0], expected[2])
 
@@ -443,6 +449,7 @@ def test_constant_layers_give_finite_maps(method, options):
     e = explained(module, x, method, **options)
     assert e.raw.isfinite().all()
     assert e.raw.std((1, 2)).max() < 1e-12
+    assert e.stderr is None or not e.stderr.any()
 
 
 @methods

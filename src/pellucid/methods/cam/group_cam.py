@@ -1,6 +1,5 @@
 """Group-CAM: groups of channels weighed by what they add to a blurred image."""
 
-import math
 from dataclasses import replace
 
 import torch
@@ -81,11 +80,9 @@ def logit_gradient(at: At) -> Float[Tensor, "N K h w"]:
 
 
 def percentile(maps: Float[Tensor, "N groups h w"], q: float) -> Float[Tensor, "N groups 1 1"]:
-    """The q-th percentile of each map, between two values in rank linearly; of maps of any size and type."""
+    """The largest value up to the q-th percentile of each map, for maps of any size and type."""
     ranked = maps.flatten(2).sort(2).values
-    rank = q / 100 * (ranked.shape[2] - 1)
-    low, high = ranked[..., math.floor(rank)], ranked[..., math.ceil(rank)]
-    return torch.lerp(low, high, rank % 1)[..., None, None]
+    return ranked[..., int(q / 100 * (ranked.shape[2] - 1)), None, None]
 
 
 def gained(
