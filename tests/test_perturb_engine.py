@@ -1,6 +1,7 @@
-"""How altered copies are scored: chunk by chunk, by any model, in low precision only where it does no harm."""
+"""How altered copies are scored: in chunks, by any model, in low precision only where it does no harm."""
 
 import gc
+import re
 import weakref
 from typing import Any
 
@@ -23,7 +24,7 @@ from pellucid.model import Model
 from pellucid.probe import Probe
 from zoo import GapNet, assert_close, images, seeded
 
-SIZE = (16, 20)
+SIZE, LARGE = (16, 20), (24, 30)
 EVERY: list[tuple[str, dict[str, Any]]] = [
     ("rise", {"samples": 50}),
     ("occlusion", {"window": 8, "stride": 4}),
@@ -196,7 +197,8 @@ def session_like(x):
 @every
 def test_a_function_of_arrays_is_explained(method, options):
     x = images(2, SIZE).float().abs()
-    e = pellucid.explain(session_like, x, method, target=1, output="logit", progress=False, **options)
+    options = options | {"baseline": "zero", "target": 1, "output": "logit", "progress": False}
+    e = pellucid.explain(session_like, x, method, **options)
     assert e.precision == "float32"
     assert e.raw[..., 12:].mean() > e.raw[..., :8].mean() + 0.01
 
@@ -204,7 +206,7 @@ def test_a_function_of_arrays_is_explained(method, options):
         def forward(self, x: Tensor) -> Tensor:
             return torch.from_numpy(session_like(x))
 
-    of_module = pellucid.explain(Same(), x, method, target=1, output="logit", progress=False, **options)
+    of_module = pellucid.explain(Same(), x, method, **options)
     assert_close(e.raw, of_module.raw, 1e-4)
 
 
@@ -236,15 +238,26 @@ SAMPLED = [
     ("rise", {"samples": 700}),
     ("lime", {"samples": 700, "segments": "grid:3"}),
     ("baylime", {"samples": 700, "segments": "grid:3"}),
-    ("kernel-shap", {"samples": 1600, "segments": "grid:4"}),
+    ("kernel-shap", {"samples": 2000, "segments": "grid:4"}),
 ]
 sampled = pytest.mark.parametrize(("method", "options"), SAMPLED, ids=[name for name, _ in SAMPLED])
 
 
+class Bent(nn.Module):
+    """Far from linear, so that samples scatter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.out = nn.Linear(3 * SIZE[0] * SIZE[1], 32), nn.Linear(32, 3)
+        self.fc.weight.data *= 4
+        self.out.weight.data *= 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.fc(x.flatten(1))))
+
+
 def bent() -> nn.Module:
-    net = seeded(GapNet, classes=3, width=16)
-    net.fc.weight.data *= 20
-    return net
+    return seeded(Bent)
 
 
 def rms(values: Tensor) -> float:
@@ -295,7 +308,7 @@ def test_float64_and_functions_are_never_lowered(method, options, monkeypatch):
 
 @pytest.mark.parametrize(("noise", "bias"), [(0.02, 0.0), (0.0, 0.01), (0.02, 0.01), (0.1, 0.0)])
 def test_what_low_precision_is_said_to_bring_is_what_it_brings(noise, bias):
-    """Against simulation: a linear estimate of scores, whose coarse twins have noise and a bias of their own."""
+    """Against simulation: a linear estimate of scores whose coarse twins have noise, and a bias."""
     d, pilot, samples = 8, 160, 1600
     source = torch.Generator().manual_seed(0)
     slopes, off = torch.randn(2, d, generator=source, dtype=torch.float64)
@@ -313,9 +326,9 @@ def test_what_low_precision_is_said_to_bring_is_what_it_brings(noise, bias):
         real.append(rms(estimate(exact + error).value - estimate(exact).value))
         own.append(rms(estimate(exact).stderr))
     real_share = rms(torch.tensor(real)) / rms(torch.tensor(own))
-    told_share = torch.tensor(told)
-    assert (told_share >= real_share).double().mean() > 0.9  # it may be too careful, seldom the reverse
-    assert told_share.median() < 2.5 * real_share
+    shares = torch.tensor(told) / real_share
+    assert (shares > 0.7).all()  # a pilot knows both errors to some ten per cent
+    assert 0.85 < shares.median() < 4  # of noise alone it is careful: it might hide a bias
 
 
 def test_an_estimate_that_shrinks_what_is_small_hides_no_harm():
@@ -356,12 +369,27 @@ class Told(Pace):
 
 
 def paying(monkeypatch: pytest.MonkeyPatch, ratio: float = 0.1) -> None:
-    monkeypatch.setattr(screening, "pace_of",
-                        lambda m, x, precision, size: Told(1.0 if precision == "float32" else ratio))  # fmt: skip
+    monkeypatch.setattr(screening, "pace_of", lambda m, x, p, _: Told(1.0 if p == "float32" else ratio))
+
+
+class Spot(nn.Module):
+    """Very sure that there is nothing, unless a spot is hidden."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3 * LARGE[0] * LARGE[1], 2)
+        self.fc.weight.data *= 0.05
+        where = torch.zeros(3, *LARGE)
+        where[:, 6:10, 9:13] = 10 / 48
+        self.fc.weight.data[0] -= where.flatten()
+        self.fc.bias.data[:] = torch.tensor([10.0, 6.0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.flatten(1))
 
 
 SCREENED = [
-    ("occlusion", {"window": 4, "stride": 1}, lambda: bent()),
+    ("occlusion", {"window": 6, "stride": 1}, lambda: seeded(Spot)),
     ("score-cam", {"layer": "relu", "signed": True}, lambda: seeded(GapNet, width=300)),
     ("score-cam", {"layer": "relu", "variant": "paper"}, lambda: seeded(GapNet, width=300)),
 ]
@@ -369,7 +397,7 @@ SCREENED = [
 
 @pytest.mark.parametrize(("method", "options", "build"), SCREENED, ids=["occlusion", "score-cam", "paper"])
 def test_screening_keeps_within_a_thousandth_and_says_what_ran(method, options, build, monkeypatch):
-    net, x = build(), images(1, SIZE).float()
+    net, x = build(), images(1, LARGE).float().abs().clamp(0.9, 1.1)
     how = options | {"target": 0, "progress": False, "batch_size": 64}
     exact = pellucid.explain(net, x, method, precision="float32", **how)
     low: list[int] = []
@@ -392,7 +420,7 @@ def test_screening_keeps_within_a_thousandth_and_says_what_ran(method, options, 
 @pytest.mark.parametrize(("method", "options", "build"), SCREENED[:2], ids=["occlusion", "score-cam"])
 def test_screening_is_left_where_it_would_save_nothing(method, options, build, monkeypatch):
     paying(monkeypatch, 0.9)
-    net, x = build(), images(1, SIZE).float()
+    net, x = build(), images(1, LARGE).float().abs().clamp(0.9, 1.1)
     e = pellucid.explain(net, x, method, batch_size=64, progress=False, **options)
     assert e.precision == "float32"
     monkeypatch.undo()
@@ -487,9 +515,9 @@ def test_segments_that_do_not_hold_are_refused(method, segments, words):
         ("lime", {"samples": 1}, "samples must be at least 2"),
         ("lime", {"width": 0}, "width must be positive"),
         ("lime", {"ridge": -1}, "ridge must be at least 0"),
-        ("lime", {"features": -2}, "features must be at least 1, or None for all"),
+        ("lime", {"features": -2}, "features must be at least 0, which is all of them; got -2"),
         ("baylime", {"prior": torch.zeros(9)}, "prior belongs to the modes informative"),
-        ("baylime", {"mode": "informative", "prior": torch.zeros(4)}, "one number for each of 9 segments; got 4"),
+        ("baylime", {"mode": "informative", "prior": torch.zeros(4)}, "for each of 9 segments; got 4"),
         ("baylime", {"mode": "informative", "prior": torch.zeros(4, 5)}, "map of the input's size (16, 20)"),
         ("baylime", {"mode": "informative", "prior": "flat"}, "prior must be a tensor"),
         ("baylime", {"mode": "informative", "prior_precision": 0.0}, "prior_precision must be positive"),
@@ -514,15 +542,25 @@ def test_options_that_do_not_hold_are_refused_before_a_copy_is_scored(method, op
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda x: x.mean(), "model"),
-        (lambda x: x.mean((1, 2, 3))[:1], "model"),
-        (lambda x: np.stack([np.zeros(len(x)), x.numpy().mean((1, 2, 3))], 1)[:1], ""),
-        (lambda x: [["tabby", 0.9]] * len(x), ""),
+        (lambda x: x.mean(), r"A model must give scores \(N, K\)"),
+        (lambda x: x.mean((1, 2, 3))[:1], r"one (row of outputs|score) per image"),
+        (
+            lambda x: np.stack([np.zeros(len(x)), x.numpy().mean((1, 2, 3))], 1)[:1],
+            r"one (row of outputs|score) per image",
+        ),
+        (lambda x: [["tabby", 0.9]] * len(x), r"A model must give scores \(N, K\)"),
+        (lambda x: np.array([[281.0, 0.7]] * len(x)), "class"),
     ],
-    ids=["one number", "one number of many", "one row", "class and probability"],
+    ids=[
+        "one number",
+        "one number of many",
+        "one row",
+        "class name and probability",
+        "class and probability",
+    ],
 )
 def test_a_predict_function_that_does_not_give_a_row_per_picture_is_refused(method, options, build, words):
-    assert refusal(build, images(2, SIZE).float(), method, **options)
+    assert re.search(words, refusal(build, images(2, SIZE).float(), method, **options))
 
 
 @every
