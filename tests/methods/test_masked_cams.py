@@ -50,19 +50,19 @@ def each(x: Tensor) -> Iterator[tuple[Tensor, int]]:
         yield x[i : i + 1], target
 
 
-@pytest.fixture(params=[True, False], ids=["every channel lives", "a dead channel"])
+@pytest.fixture(params=[True, False], ids=["every channel varies", "a constant channel"])
 def module(request: pytest.FixtureRequest) -> nn.Module:
-    """A network with and without a channel that is 0 everywhere."""
-    return clear(dead=not request.param)
+    """A network with and without a channel that is the same everywhere."""
+    return clear(constant=not request.param)
 
 
-def clear(dead: bool = False) -> nn.Module:
+def clear(constant: bool = False) -> nn.Module:
     """A network whose scores depend on the image clearly."""
     net = seeded(GapNet).double()
     with torch.no_grad():
         net.fc.weight *= 8
-        if dead:
-            net.conv.weight[2], net.conv.bias[2] = 0, 0
+        if constant:
+            net.conv.weight[2], net.conv.bias[2] = 0, 1
     return net
 
 
