@@ -119,9 +119,9 @@ class Engine:
     def session(self, seed: int) -> Iterator[None]:
         """Everything the model is run under; whatever is set here is put back, also after exceptions.
 
-        Evaluation mode, gradients possible even for callers under `no_grad` or `inference_mode`, no
-        autocast (that of low precision is around the model alone, see `forward`), no fused attention that would skip a hooked layer, and a random state of our
-        own for models that draw numbers in their forward pass.
+        Evaluation mode, gradients possible even for callers under `no_grad` or `inference_mode`, no autocast
+        (that of low precision is around the model alone, see `forward`), no fused attention that would skip a
+        hooked layer, and a random state of our own for models that draw numbers in their forward pass.
         """
         model = self.model
         module = model.module if isinstance(model.module, nn.Module) else None
@@ -146,8 +146,8 @@ class Engine:
     def may_lower(self, inputs: Tensor) -> bool:
         """Whether bfloat16 can stand in for the model's own precision here."""
         model = self.model
-        lower = isinstance(model.module, nn.Module) and model.dtype == torch.float32
-        return lower and inputs.dtype == torch.float32 and not self.keep_high
+        lower = isinstance(model.module, nn.Module) and model.dtype == inputs.dtype == torch.float32
+        return lower and self.precision == "auto" and not self.keep_high
 
     def ran_in(self) -> str:
         """The precision that ran: 'float32', 'bfloat16', ..."""

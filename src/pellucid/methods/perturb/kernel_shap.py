@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -11,11 +10,11 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.options import SegmentBaseline, Segments, same
+from pellucid.methods.perturb.options import SegmentBaseline, Segments, at_most, perturbation, same
 from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.perturb.superpixels import Superpixels
 from pellucid.methods.perturb.surrogate import Fit, shapley_fit
-from pellucid.methods.registry import Passes, Samples, method
+from pellucid.methods.registry import Samples
 from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
 
@@ -29,16 +28,10 @@ _BLOCK = 64
 _BENDS = 6  # terms of the curve by which the score depends on the number of segments alone
 
 
-def _passes(options: Mapping[str, Any]) -> Passes:
-    return Passes(MOST if options["samples"] == "auto" else options["samples"])
-
-
-@method(
+@perturbation(
     "kernel-shap",
     paper="Lundberg & Lee 2017, arXiv:1705.07874",
-    passes=_passes,
-    reads="altered copies",
-    output="probability",
+    passes=at_most(MOST),
 )
 def kernel_shap(
     probe: Probe,

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.options import SEGMENT_MEAN, SegmentBaseline, Segments, same
+from pellucid.methods.perturb.options import (
+    SEGMENT_MEAN,
+    SegmentBaseline,
+    Segments,
+    at_most,
+    perturbation,
+    same,
+)
 from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.perturb.superpixels import Superpixels
 from pellucid.methods.perturb.surrogate import (
@@ -20,7 +27,7 @@ from pellucid.methods.perturb.surrogate import (
     fit,
     kernel,
 )
-from pellucid.methods.registry import Kind, Passes, Samples, method
+from pellucid.methods.registry import Kind, Samples
 from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
 from pellucid.segments import means
@@ -35,7 +42,7 @@ Fitter = Callable[[Tensor, Tensor, Tensor], tuple[Fit, Mapping[str, Tensor]]]
 
 
 def _prior(name: str, value: Any) -> Any:
-    if value is None or (isinstance(value, str) and value == "none"):
+    if value is None or (isinstance(value, str) and value.lower() == "none"):
         return None
     if not isinstance(value, Tensor) or value.ndim not in (1, 2, 3):
         raise InvalidType(
@@ -48,16 +55,10 @@ def _prior(name: str, value: Any) -> Any:
 Prior = Annotated[Any, Kind("coefficients or map", _prior)]
 
 
-def _passes(options: Mapping[str, Any]) -> Passes:
-    return Passes(MOST if options["samples"] == "auto" else options["samples"])
-
-
-@method(
+@perturbation(
     "lime",
     paper="Ribeiro et al. 2016, arXiv:1602.04938",
-    passes=_passes,
-    reads="altered copies",
-    output="probability",
+    passes=at_most(MOST),
 )
 def lime(
     probe: Probe,
@@ -108,12 +109,10 @@ def lime(
     return _local(probe, lambda *_: surrogate, samples, tolerance, segments, baseline, width)
 
 
-@method(
+@perturbation(
     "baylime",
     paper="Zhao et al. 2021, arXiv:2012.03058",
-    passes=_passes,
-    reads="altered copies",
-    output="probability",
+    passes=at_most(MOST),
 )
 def baylime(
     probe: Probe,

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.options import Baseline, same
+from pellucid.methods.perturb.options import Baseline, perturbation, same
 from pellucid.methods.perturb.screening import Use, screened
-from pellucid.methods.registry import Passes, method
+from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 
 
@@ -19,12 +19,10 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     return Passes(len(_starts(224, options["window"], options["stride"])) ** 2)
 
 
-@method(
+@perturbation(
     "occlusion",
     paper="Zeiler & Fergus 2014, arXiv:1311.2901",
     passes=_passes,
-    reads="altered copies",
-    output="probability",
 )
 def occlusion(probe: Probe, *, window: int = 32, stride: int = 8, baseline: Baseline = "zero") -> Finding:
     """A_ij = mean over windows that cover (i, j) of S(x) - S(x with the window hidden).

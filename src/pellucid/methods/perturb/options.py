@@ -1,10 +1,11 @@
 """Options that perturbation methods share: how a picture is cut, and what stands for a missing part."""
 
 from collections.abc import Hashable
+from functools import partial
 from typing import Annotated, Any
 
 from pellucid import baselines, segments
-from pellucid.methods.registry import Kind
+from pellucid.methods.registry import Counting, Kind, Passes, method
 
 Segments = Annotated[
     Any, Kind("quickshift | slic | felzenszwalb | grid:N", lambda _, how: segments.check(how))
@@ -27,6 +28,14 @@ SegmentBaseline = Annotated[
     ),
 ]
 """The same for superpixels, which can also be hidden behind their own mean colour."""
+
+perturbation = partial(method, reads="altered copies", output="probability")
+"""Registers a perturbation method: as their papers do, they explain probabilities."""
+
+
+def at_most(most: int) -> Counting:
+    """The passes of a method with `samples`, which may be "auto"."""
+    return lambda options: Passes(most if options["samples"] == "auto" else options["samples"])
 
 
 def same(spec: Any) -> Hashable:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.options import SegmentBaseline, Segments
+from pellucid.methods.perturb.options import SegmentBaseline, Segments, perturbation
 from pellucid.methods.perturb.superpixels import Superpixels
-from pellucid.methods.registry import Passes, method
+from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 from pellucid.segments import hierarchy
 
@@ -27,12 +27,10 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     return Passes(options["samples"])
 
 
-@method(
+@perturbation(
     "partition-shap",
     paper="Owen 1977; Lundberg, SHAP's Partition explainer",
     passes=_passes,
-    reads="altered copies",
-    output="probability",
 )
 def partition_shap(
     probe: Probe,

@@ -1,8 +1,6 @@
 """RISE: random masks, weighted by the scores they leave."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,9 +8,9 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.options import Baseline, same
+from pellucid.methods.perturb.options import Baseline, at_most, perturbation, same
 from pellucid.methods.perturb.sampling import sample
-from pellucid.methods.registry import Passes, Samples, method
+from pellucid.methods.registry import Samples
 from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
 
@@ -21,16 +19,10 @@ MOST = 8000
 _BLOCK = 64
 
 
-def _passes(options: Mapping[str, Any]) -> Passes:
-    return Passes(MOST if options["samples"] == "auto" else options["samples"])
-
-
-@method(
+@perturbation(
     "rise",
     paper="Petsiuk et al. 2018, arXiv:1806.07421",
-    passes=_passes,
-    reads="altered copies",
-    output="probability",
+    passes=at_most(MOST),
 )
 def rise(
     probe: Probe,

@@ -83,7 +83,7 @@ def _scored(
     pilot = min(pilot, samples)
     exact = probe.scores(copies, 0, pilot, key=key)
     low = False
-    if engine.precision == "auto" and engine.may_lower(probe.inputs) and samples >= 4 * pilot:
+    if engine.may_lower(probe.inputs) and samples >= 4 * pilot:
         coarse = probe.scores(copies, 0, pilot, key=key, low=True)
         slope, offset = line(coarse, exact)
         low = lowering_pays(probe) and (brought(estimate, exact, slope * coarse + offset, samples) <= ALLOWED)
@@ -97,9 +97,15 @@ def _scored(
 
 def lowering_pays(probe: Probe) -> bool:
     """Whether bfloat16 has proved clearly faster on this machine."""
+    high, low = pass_seconds(probe)
+    return low < PAYS * high
+
+
+def pass_seconds(probe: Probe) -> tuple[float, float]:
+    """Seconds per copy in float32 and in bfloat16, as far as they are known."""
     module, batch_size = probe.engine.model.module, probe.engine.batch_size
     high, low = (pace_of(module, probe.inputs, p, batch_size) for p in ("float32", "bfloat16"))
-    return low.sample_seconds(low.fastest) < PAYS * high.sample_seconds(high.fastest)
+    return high.sample_seconds(high.fastest), low.sample_seconds(low.fastest)
 
 
 def line(x: Float[Tensor, " S"], y: Float[Tensor, " S"]) -> tuple[float, float]:

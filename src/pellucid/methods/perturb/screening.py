@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pellucid.engine.pace import pace_of
 from pellucid.engine.perturb import Copies
-from pellucid.methods.perturb.sampling import PAYS, line
+from pellucid.methods.perturb.sampling import PAYS, line, pass_seconds
 from pellucid.probe import Probe
 
 WITHIN = 1e-3
@@ -63,11 +62,11 @@ def screened(probe: Probe, copies: Copies, use: Use, key: Hashable) -> Float[Ten
     every pixel, are four times smaller than what the map may be off: a thousandth of its maximum. Where that
     would save nothing all scores are float32 from the start.
     """
-    engine, total = probe.engine, len(use.reach)
+    total = len(use.reach)
     pilot = min(PILOT, total)
     exact = probe.scores(copies, 0, pilot, key=key)
     pays = False
-    if engine.precision == "auto" and engine.may_lower(probe.inputs) and total >= 4 * pilot:
+    if probe.engine.may_lower(probe.inputs) and total >= 4 * pilot:
         coarse = probe.scores(copies, 0, pilot, key=key, low=True)
         slope, offset = line(coarse, exact)
         weights = use.weight(exact)
@@ -88,14 +87,7 @@ def screened(probe: Probe, copies: Copies, use: Use, key: Hashable) -> Float[Ten
 
 def _pays(probe: Probe, use: Use, typical: Float[Tensor, " S"], error: float) -> bool:
     """Whether screening would be clearly faster, if all weights were like the pilot's."""
-    engine = probe.engine
-    high, low = (
-        pace.sample_seconds(pace.fastest)
-        for pace in (
-            pace_of(engine.model.module, probe.inputs, precision, engine.batch_size)
-            for precision in ("float32", "bfloat16")
-        )
-    )
+    high, low = pass_seconds(probe)
     again = use.needed(typical, use.order(typical), error)
     return low * len(typical) + high * again < PAYS * high * len(typical)
 
