@@ -14,8 +14,27 @@ from torch.nn import functional
 
 from zoo import ResidualNet, seeded
 
-SAMPLED = ("smooth-grad", "smooth-grad-squared", "var-grad")
-"""The methods that draw random copies."""
+GRADIENT_SAMPLED = ("smooth-grad", "smooth-grad-squared", "var-grad")
+"""The methods that take gradients at random copies."""
+_FOUR = {"segments": "grid:2"}
+SAMPLED: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(GRADIENT_SAMPLED, {"samples": 3}),
+    "ss-cam": {"samples": 2, "signed": True},
+    "rise": {"samples": 6, "cells": 3},
+    "lime": {"samples": 10, **_FOUR},
+    "baylime": {"samples": 10, **_FOUR},
+    "kernel-shap": {"samples": 14, **_FOUR},  # not all 16 coalitions: chance has a say
+}
+"""The methods that draw random copies, with options by which they are cheap."""
+CHEAP: dict[str, dict[str, Any]] = {
+    **SAMPLED,
+    "occlusion": {"window": 20, "stride": 20},
+    "partition-shap": {"samples": 8, **_FOUR},
+    "group-cam": {"groups": 3, "signed": True},
+    "is-cam": {"steps": 2, "signed": True},
+    "opti-cam": {"steps": 3, "signed": True},
+}
+"""Options by which methods that take many passes take few."""
 
 
 class TinyCNN(nn.Module):
