@@ -123,7 +123,7 @@ def test_kernel_shap_agrees_between_seeds_better_than_captums():
     pairs = torch.ones(4, 4).triu(1).bool()
     theirs_agree, ours_agree = (torch.corrcoef(torch.stack(maps))[pairs].mean() for maps in (theirs, ours))
     assert ours_agree > 0.94
-    assert 1 - ours_agree < 0.5 * (1 - theirs_agree)
+    assert 1 - ours_agree < 0.7 * (1 - theirs_agree)
 
 
 @pytest.mark.parametrize(("net", "layer"), [(GapNet, "relu"), (ResidualNet, "stage2")])
