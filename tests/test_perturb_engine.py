@@ -369,7 +369,7 @@ class Told(Pace):
 
 
 def paying(monkeypatch: pytest.MonkeyPatch, ratio: float = 0.1) -> None:
-    monkeypatch.setattr(screening, "pace_of", lambda m, x, p, _: Told(1.0 if p == "float32" else ratio))
+    monkeypatch.setattr(sampling, "pace_of", lambda m, x, p, _: Told(1.0 if p == "float32" else ratio))
 
 
 class Spot(nn.Module):
