@@ -16,7 +16,7 @@ from pellucid.engine.pace import CPU_WAYS, Pace, Way, pace_of
 from pellucid.engine.perturb import score_copies
 from pellucid.engine.run import Engine
 from pellucid.errors import InvalidType, InvalidValue, ModelError, PellucidError
-from pellucid.methods.perturb import sampling, screening
+from pellucid.methods.perturb import sampling
 from pellucid.methods.perturb.sampling import ALLOWED, Estimate, brought, line
 from pellucid.methods.perturb.screening import Use, screened
 from pellucid.methods.perturb.surrogate import fit
