@@ -21,7 +21,9 @@ from pellucid.preprocess import Preprocess
 from pellucid.probe import Probe
 from pellucid.target import as_classes, class_name, probabilities
 
-_FEW = 2  # samples, instead of a method's default, to see whether it works
+_FEW = {"samples": 2, "steps": 1, "groups": 1}  # instead of a method's default, to see whether it works
+_SEGMENTS = {"segments": "grid:2", "samples": 16}  # all coalitions of four segments
+_JUDGE = "random-cam"  # asks for a layer's maps and nothing else
 _TIMED = 3  # passes, of which the fastest counts
 
 
@@ -96,7 +98,9 @@ class Diagnosis:
 def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = None) -> Diagnosis:
     """Examines a model with the first of `images`: its layers, which methods work, and what they cost.
 
-    Every registered method is tried once, the sampled ones with two samples.
+    Every registered method is tried once, the sampled ones with few samples. Those that run the model for
+    every channel of a layer would take minutes: they need the layer's maps, as Random-CAM does, which is
+    tried in their place.
 
     Args:
         model: as for `explain`.
@@ -251,21 +255,28 @@ def _channels(layers: tuple[FeatureLayer, ...], auto: str | None) -> int:
 def _verdicts(
     model: Model, batch: Batch, forward: float, backward: float | None, channels: int
 ) -> tuple[Verdict, ...]:
-    methods = [METHODS[name] for name in METHODS]
-    requests = [Request.of(method.name, _cheap(method)) for method in methods]
+    costs = {name: method.cost(method.settle({})) for name, method in METHODS.items()}
+    side = max(batch.inputs.shape[-2:])
+    tried = [method for name, method in METHODS.items() if not costs[name].per_channel]
+    requests = [Request.of(method.name, _cheap(method, side)) for method in tried]
     outcomes, _ = investigate(model, batch, requests, [None], progress=False)
+    answers = {outcome.request.method.name: outcome.answer for outcome in outcomes}
     verdicts = []
-    for method, outcome in zip(methods, outcomes, strict=True):
-        cost = method.cost(method.settle({}))
+    for name, cost in costs.items():
+        answer = answers.get(name, answers[_JUDGE])
         passes = cost.forward + cost.per_channel * channels, cost.backward
-        if isinstance(outcome.answer, PellucidError):
-            verdict = Verdict(method.name, False, str(outcome.answer), (), *passes, None)
+        if isinstance(answer, PellucidError):
+            verdict = Verdict(name, False, str(answer), (), *passes, None)
         else:
             seconds = passes[0] * forward + passes[1] * (backward or 0.0)
-            verdict = Verdict(method.name, True, "", tuple(outcome.answer.warnings), *passes, seconds)
+            warnings = tuple(answer.warnings) if name in answers else ()
+            verdict = Verdict(name, True, "", warnings, *passes, seconds)
         verdicts.append(verdict)
     return tuple(verdicts)
 
 
-def _cheap(method: Method) -> dict[str, Any]:
-    return {option.name: _FEW for option in method.options if option.name == "samples"}
+def _cheap(method: Method, side: int) -> dict[str, Any]:
+    """Options with which a method takes few passes; one window hides a whole image of that side."""
+    names = [option.name for option in method.options]
+    cheap = {**_FEW, "window": side, "stride": side, **(_SEGMENTS if "segments" in names else {})}
+    return {name: cheap[name] for name in names if name in cheap}
