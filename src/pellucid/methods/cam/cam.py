@@ -34,13 +34,14 @@ def class_activation_map(at: At) -> Float[Tensor, "N K"]:
 
 def head(at: At) -> Float[Tensor, "classes K"]:
     """The weights W of the model's head, checked on this very batch: outputs = W mean_ij(A) + b."""
-    pooled, outputs = at.A.mean((2, 3)), at.probe.outputs
+    outputs = at.probe.outputs
+    pooled = at.A.mean((2, 3)).to(outputs)
     shape = (outputs.shape[1], pooled.shape[1])
     for module in at.probe.engine.model.network.modules():
         if not isinstance(module, (nn.Linear, nn.Conv2d)) or module.weight.flatten(1).shape != shape:
             continue
-        W = module.weight.detach().flatten(1)
-        bias = torch.zeros_like(outputs[0]) if module.bias is None else module.bias.detach()
+        W = module.weight.detach().flatten(1).to(outputs)  # half, where that is what ran
+        bias = torch.zeros_like(outputs[0]) if module.bias is None else module.bias.detach().to(outputs)
         tolerance = 50 * torch.finfo(outputs.dtype).eps ** 0.75 * outputs.abs().max()
         if ((pooled @ W.T + bias) - outputs).abs().max() <= tolerance:
             return W

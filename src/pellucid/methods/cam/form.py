@@ -99,7 +99,10 @@ def combined(found: Tensor, at: At, principal: bool) -> Float[Tensor, "N h w"]:
     if principal:
         weighted = found if found.ndim == 4 else found[..., None, None] * at.A
         return principal_component(weighted, toward=weighted.sum(1), at=at)
-    return found.sum(1) if found.ndim == 4 else torch.einsum("nk,nkhw->nhw", found, at.A)
+    if found.ndim == 4:
+        return found.sum(1)
+    wider = torch.promote_types(found.dtype, at.A.dtype)  # activations may be half where scores are not
+    return torch.einsum("nk,nkhw->nhw", found.to(wider), at.A.to(wider))
 
 
 def principal_component(

@@ -85,6 +85,6 @@ def enlarged(
     maps: Float[Tensor, "B h w"], like: Float[Tensor, "N C H W"], corners: bool = False
 ) -> Float[Tensor, "B H W"]:
     """Maps at the input's resolution, each scaled to [0, 1]; a constant one becomes 0."""
-    up = interpolate(maps[:, None], like.shape[-2:], mode="bilinear", align_corners=corners)[:, 0]
+    up = interpolate(maps[:, None].to(like), like.shape[-2:], mode="bilinear", align_corners=corners)[:, 0]
     low, high = (f(up.flatten(1), 1)[:, None, None] for f in (torch.amin, torch.amax))
     return (up - low) / torch.where(high > low, high - low, torch.ones_like(high))
