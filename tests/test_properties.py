@@ -31,6 +31,7 @@ from nets import (
     unchecked,
     watched,
 )
+from pellucid.engine.pace import CPU_WAYS
 from pellucid.errors import ModelError
 from pellucid.explanation import Explanation
 from zoo import seeded
@@ -54,7 +55,7 @@ def everything(
     with nullcontext() if checked else unchecked():  # annotations are checked once, which is slow
         comparison = pellucid.compare(module, x, requests, progress=False, **options)
     refused = {refusal.title.split(":")[0] for refusal in comparison.refusals}
-    blind = {m.name for m in pellucid.methods() if m.family == "gradient"} & {
+    blind = {m.name for m in pellucid.methods() if m.family == "gradient" or m.name == "opti-cam"} & {
         request[0] for request in requests
     }
     assert refused - {"cam"} == (blind if isinstance(module, NoGradStem) else set())
@@ -83,7 +84,8 @@ def test_every_method_gives_a_finite_signed_map_at_input_resolution(name):
         assert e.raw.dtype == torch.float64, title
         assert e.raw.isfinite().all(), title
         assert e.attribution.isfinite().all(), title
-        assert (e.raw != 0).flatten(1).any(1).all(), title  # so that what follows says something
+        for map, notes in zip(e.raw, e.notes, strict=True):  # so that what follows says something
+            assert map.any() or any("the map is empty" in note for note in notes), title
         if e.stderr is not None:
             assert e.stderr.shape == e.attribution.shape, title
             assert (e.stderr >= 0).all(), title
@@ -155,7 +157,10 @@ def test_a_module_that_is_used_twice_is_explained_where_it_ran_last():
 @pytest.mark.parametrize("size", [(33, 47), (47, 33), (8, 64), (31, 1), (2, 3)])
 def test_odd_and_narrow_pictures(size):
     module, x = seeded(Lamp).double(), torch.rand(2, 3, *size, dtype=torch.float64)
-    for title, e in everything(module, x).items():
+    pixels = size[0] * size[1]
+    segments = (np.arange(pixels) * 4 // pixels).reshape(size)  # a grid has no blocks without pixels
+    requests = [(m, o | {"segments": segments} if "segments" in o else o) for m, o in ALL + WRAPPED]
+    for title, e in everything(module, x, requests).items():
         assert e.attribution.shape[-2:] == size, title
 
 
@@ -168,7 +173,8 @@ def test_evidence_lies_where_the_light_is(layout, prefix, place):
     module, x = Lamp(layout, prefix, patch).double().eval(), torch.zeros(2, 3, 32, 48, dtype=torch.float64)
     x[:, :, place[0] : place[0] + 4, place[1] : place[1] + 4] = 1
     requests = [(m, o | {"layer": "act"} if m in CAMS else o) for m, o in ALL + WRAPPED
-                if not o.get("augment") and not o.get("smooth_statistic")]  # fmt: skip
+                if not o.get("augment") and not o.get("smooth_statistic")
+                and pellucid.METHODS[m].family != "perturb"]  # fmt: skip
     for title, e in everything(module, x, requests, target=0).items():
         heat = e.attribution.abs().sum(1)
         for one in heat:
@@ -365,8 +371,8 @@ def test_float64_agrees_with_float32(name):
     x = pictures(name)
     low = everything(BUILDERS[name]().float(), x.float(), target=0, requests=ALL)
     for title, e in everything(net(name), x, target=0, requests=ALL).items():
-        if "eigen" in title:
-            continue  # its direction is as ill-conditioned as two close singular values
+        if "eigen" in title or "opti" in title:
+            continue  # as ill-conditioned as two close singular values, or Adam's first step
         scale = e.raw.abs().max()
         assert (e.raw - low[title].raw).abs().max() <= 1e-3 * scale, title
 
@@ -405,7 +411,7 @@ def test_nine_cams_cost_one_forward_and_one_backward():
 
 def test_all_methods_that_read_the_picture_itself_cost_one_forward_and_one_backward():
     module, counter = watched(seeded(TinyCNN).double())
-    requests = [m for m, _ in ALL if m not in SAMPLED]
+    requests = [m.name for m in pellucid.methods() if m.cost(m.settle({})) in ((1, 0, 0), (1, 1, 0))]
     comparison = pellucid.compare(module, pictures("in-place"), requests)
     assert len(comparison) == len(requests)
     assert (counter.forward, counter.backward) == ([3], [3])
@@ -453,6 +459,8 @@ def test_the_cost_told_is_the_cost_announced_and_the_cost_counted(method, option
     e = pellucid.explain(module, x, method, target=target, batch_size=batch_size, **options)
     entry = next(m for m in pellucid.methods() if m.name == method)
     forward, backward, per_channel = entry.cost(entry.settle(options))
+    if method == "occlusion":  # announced for 224 x 224: here the windows lie at 0 and 13, and 0, 20 and 27
+        forward = 2 * 3 + 1
     channels = per_channel * e.details["weights"].shape[1] if per_channel else 0
     assert (sum(counter.forward), sum(counter.backward)) == (e.cost.forward, e.cost.backward)
     assert e.cost.backward == 3 * backward
@@ -463,7 +471,7 @@ def test_the_cost_told_is_the_cost_announced_and_the_cost_counted(method, option
     else:
         assert e.cost.forward == 3 * (forward + channels)
     assert e.cost.seconds > 0
-    limit = 4 if batch_size == "auto" else batch_size
+    limit = max(way.chunk for way in CPU_WAYS) if batch_size == "auto" else batch_size
     assert max(counter.forward) <= limit
 
 
