@@ -54,7 +54,8 @@ def by_turns(jobs: Jobs, runs: int, warm: bool = True) -> dict[str, list[float]]
 def main(groups: Callable[[], Mapping[str, Jobs]], once: str | None = None) -> None:
     """The command line of a benchmark script: measures its groups of jobs and prints a Markdown table.
 
-    Groups whose name starts with `once` take minutes: their jobs run once, after no warm-up.
+    Groups whose name starts with `once` take minutes: their jobs run once, without a warm-up, and are not
+    weighed.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=7, help="counted runs of each job (median is shown)")
@@ -83,10 +84,13 @@ def main(groups: Callable[[], Mapping[str, Jobs]], once: str | None = None) -> N
         ours = statistics.median(next(iter(seconds.values())))
         for name, times in seconds.items():
             weigh = [sys.executable, sys.argv[0], "--threads", str(options.threads), "--weigh", group, name]
-            extra = json.loads(subprocess.run(weigh, capture_output=True, text=True, check=True).stdout)
+            extra = "not weighed"
+            if not long:
+                output = subprocess.run(weigh, capture_output=True, text=True, check=True).stdout
+                extra = f"{json.loads(output.splitlines()[-1]):.0f}"
             lines.append(
                 f"| {group} | {name} | {statistics.median(times):.3f} ({min(times):.3f} to {max(times):.3f}) "
-                f"| {statistics.median(times) / ours:.2f} | {extra:.0f} |"
+                f"| {statistics.median(times) / ours:.2f} | {extra} |"
             )
             print(lines[-1], file=sys.stderr)
     print("\n".join(lines))

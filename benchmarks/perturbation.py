@@ -71,8 +71,10 @@ def cam_of(kind: type, net: nn.Module, layer: nn.Module, x: Tensor, batch: int) 
         cam(input_tensor=x, targets=[ClassifierOutputTarget(CLASS)])
 
 
-def jobs_of(name: str, net: nn.Module, model: pellucid.Model, x: Tensor, few: nn.Module, count: int) -> dict:
-    """All groups of one model; `count` samples each, and Score-CAM at a layer of few channels."""
+def jobs_of(
+    name: str, net: nn.Module, model: pellucid.Model, x: Tensor, few: nn.Module, count: int, stride: int
+) -> dict:
+    """All groups of one model; `count` samples each, windows a `stride` apart, a layer of few channels."""
     (picture,) = (np.asarray(one.rgb) for one in model.pictures(x))
     labels = segment(picture, "slic")
     layer = next(key for key, module in net.named_modules() if module is few)
@@ -85,9 +87,9 @@ def jobs_of(name: str, net: nn.Module, model: pellucid.Model, x: Tensor, few: nn
     logit = {"target": CLASS, "output": "logit"}
     ours = partial(pellucid.explain, model, x, target=CLASS)
     channels = ours(method="grad-cam", layer=layer).details["weights"].shape[1]
-    window = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 16, 16), "target": CLASS}
+    window = {"sliding_window_shapes": (3, 32, 32), "strides": (3, stride, stride), "target": CLASS}
     shap = partial(KernelShap(net).attribute, x, target=CLASS, feature_mask=labels[None, None])
-    windows = 13 * 13
+    windows = (192 // stride + 1) ** 2
     return {
         f"RISE {count}, {name}": {
             "pellucid, float32": partial(ours, method="rise", samples=count, precision="float32"),
@@ -112,8 +114,10 @@ def jobs_of(name: str, net: nn.Module, model: pellucid.Model, x: Tensor, few: nn
             "captum, 16 at once": partial(shap, n_samples=count, perturbations_per_eval=16),
         },
         f"occlusion {windows}, {name}": {
-            "pellucid, float32": partial(ours, method="occlusion", stride=16, precision="float32", **logit),
-            "pellucid": partial(ours, method="occlusion", stride=16, **logit),
+            "pellucid, float32": partial(
+                ours, method="occlusion", stride=stride, precision="float32", **logit
+            ),
+            "pellucid": partial(ours, method="occlusion", stride=stride, **logit),
             "captum, 1 at once": partial(Occlusion(net).attribute, x, perturbations_per_eval=1, **window),
             "captum, 16 at once": partial(Occlusion(net).attribute, x, perturbations_per_eval=16, **window),
         },
@@ -135,8 +139,8 @@ def groups() -> Mapping[str, harness.Jobs]:
     other = pellucid.Model(resnet50, preprocess=lite0.preprocess, name="resnet50")
     last, top = net.bn2, resnet50.layer4
     return {
-        **jobs_of("EfficientNet-Lite0", net, lite0, x, net.blocks[4], 320),
-        **jobs_of("resnet50", resnet50, other, x, resnet50.layer3[0].conv1, 160),
+        **jobs_of("EfficientNet-Lite0", net, lite0, x, net.blocks[4], 240, 16),
+        **jobs_of("resnet50", resnet50, other, x, resnet50.layer1[2].conv1, 80, 24),
         "Ablation-CAM 1280 channels, EfficientNet-Lite0": {
             "pellucid": partial(pellucid.explain, lite0, x, "ablation-cam", target=CLASS, layer=last),
             "pytorch-grad-cam": partial(cam_of, AblationCAM, net, last, x, 32),

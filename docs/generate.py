@@ -20,7 +20,8 @@ is taken), with noise as a share of each image's range, and `augment` averages o
 mirrored. `output` says what is explained, a `logit`, `probability` or `loss`, and `target` of which class:
 an index, a name, a contrast of two, or in Python a function of the output; without it, the class that is
 predicted. Passes are samples run per picture with the defaults, forward once more for each channel of the
-layer where the table says so; methods compared together share them.
+layer where the table says so, or only the head, the part of the model behind the layer; methods compared
+together share them.
 
 CAMs also share `layer`, `auto` for the last feature maps before the pooling (of a ViT: those that go into
 the last attention), a dotted name, or several, with commas on the command line; `fusion`, how the maps of
@@ -39,7 +40,7 @@ def render() -> str:
     anchors = dict(zip(METHODS, slugs(METHODS), strict=True))
     wrappers = ", ".join(f"`{option.name}={option.default}`" for option in WRAPPERS)
     overview = table(
-        ("method", "family", "forward", "backward", "per channel", "reads", "paper"),
+        ("method", "family", "forward", "backward", "per channel", "head per channel", "reads", "paper"),
         (
             (f"[{m.name}](#{anchors[m.name]})", m.family, *m.cost(m.settle({})), m.reads, linked(m.paper))
             for m in METHODS.values()

@@ -18,7 +18,7 @@ GRADIENT_SAMPLED = ("smooth-grad", "smooth-grad-squared", "var-grad")
 """The methods that take gradients at random copies."""
 _FOUR = {"segments": "grid:2"}
 SAMPLED: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(GRADIENT_SAMPLED, {"samples": 3}),
+    **{name: {"samples": 3} for name in GRADIENT_SAMPLED},
     "ss-cam": {"samples": 2, "signed": True},
     "rise": {"samples": 6, "cells": 3},
     "lime": {"samples": 10, **_FOUR},

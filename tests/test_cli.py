@@ -367,7 +367,7 @@ def test_methods_lists_the_whole_registry():
     rows = json.loads(run("methods", "--json").stdout)
     assert {row["name"] for row in rows} == set(METHODS)
     smooth = next(row for row in rows if row["name"] == "smooth-grad")
-    assert smooth["passes"] == {"forward": 51, "backward": 50, "per_channel": 0}
+    assert smooth["passes"] == {"forward": 51, "backward": 50, "per_channel": 0, "behind_per_channel": 0}
     assert {"name": "samples", "type": "int", "default": 50} in smooth["options"]
 
 

@@ -211,7 +211,7 @@ def test_a_method_is_one_decorated_function(monkeypatch):
     entry = get_method("brightness")
     assert entry.family == "gradient"
     assert entry.summary.startswith("sum_c x_c ^ power")
-    assert entry.cost(entry.settle({"smooth": 5})) == (6, 0, 0)
+    assert entry.cost(entry.settle({"smooth": 5})) == (6, 0, 0, 0)
     smoothed = pellucid.explain(module, x, "brightness:smooth=4,augment=true")  # every wrapper works on it
     assert smoothed.stderr is not None
     assert "brightness" in [m.name for m in pellucid.methods()]

@@ -125,16 +125,21 @@ Reads = Literal["layers", "input gradient", "altered copies"]
 
 
 class Passes(NamedTuple):
-    """Samples run per image: forward, backward, and forward once more for each channel of the layer."""
+    """Samples run per image: forward, backward, and as often for each channel of the layer.
+
+    For a channel the whole model may be run forward, or only the part behind the layer.
+    """
 
     forward: int = 0
     backward: int = 0
     per_channel: int = 0
+    behind_per_channel: int = 0
 
     def __str__(self) -> str:
         """As tables show it: "1+1", "1+0 and 35 per channel"."""
         each = f" and {self.per_channel} per channel" if self.per_channel else ""
-        return f"{self.forward}+{self.backward}{each}"
+        behind = f" and the head {self.behind_per_channel} per channel" if self.behind_per_channel else ""
+        return f"{self.forward}+{self.backward}{each}{behind}"
 
 
 Counting = Callable[[Mapping[str, Any]], Passes]
@@ -201,9 +206,9 @@ class Method:
 
     def cost(self, settled: Mapping[str, Any]) -> Passes:
         """Samples run per image, the pass that gives the prediction included."""
-        forward, backward, per_channel = self.passes(settled)
+        forward, *others = self.passes(settled)
         times = max(1, settled["smooth"]) * (len(COPIES) if settled["augment"] else 1)
-        return Passes(times * forward + (not self.shares(settled)), times * backward, times * per_channel)
+        return Passes(times * forward + (not self.shares(settled)), *(times * other for other in others))
 
     def __call__(self, probe: Probe, **options: Any) -> Finding:
         """Runs the method, inside whatever wrappers its options ask for."""
@@ -232,7 +237,7 @@ def method(
     name: str,
     *,
     paper: str,
-    passes: tuple[int, int] | tuple[int, int, int] | Counting,
+    passes: tuple[int, ...] | Counting,
     reads: Reads = "input gradient",
     output: Output | Callable[[Mapping[str, Any]], Output] = "logit",
 ) -> Callable[[Callable[..., Finding | Tensor]], Callable[..., Finding | Tensor]]:

@@ -8,7 +8,7 @@ from pellucid.methods.cam.form import cam
 from pellucid.probe import At
 
 
-@cam("ablation-cam", paper="Desai & Ramaswamy 2020, WACV", gradient=False, passes=(1, 0, 1))
+@cam("ablation-cam", paper="Desai & Ramaswamy 2020, WACV", gradient=False, passes=(1, 0, 0, 1))
 def ablation_cam(at: At) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = (S - S_k) / |S|, S_k the score with A_k set to 0: no gradient.
 

@@ -33,7 +33,7 @@ def cam(
     *,
     paper: str,
     gradient: bool = True,
-    passes: tuple[int, int, int] | Counting | None = None,
+    passes: tuple[int, ...] | Counting | None = None,
     output: Output | Callable[[Mapping[str, Any]], Output] = "logit",
     signed: bool = False,
     fusion: Fusion = "mean",

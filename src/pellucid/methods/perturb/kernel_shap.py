@@ -25,7 +25,7 @@ PLANNED = 1000
 RELIABLE = 0.95
 """Below this correlation of two seeds' values, a reader is told."""
 _BLOCK = 64
-_BENDS = 6  # terms of the curve by which the score depends on the number of segments alone
+_BENDS = 6  # the most terms of the curve by which the score depends on the number of segments alone
 
 
 @perturbation(
@@ -173,11 +173,12 @@ class Coalitions:
         w = torch.cat([self.weights[2:], torch.full((len(pairs),), share, dtype=torch.float64)])
         groups = torch.cat([torch.full((self.sure - 2,), -1), (pairs - self.sure) // 2])
         m = z.mean(1)
-        curve = (m * (1 - m))[:, None] * (m[:, None] - 0.5) ** torch.arange(_BENDS)  # 0 for none and for all
+        bends = min(_BENDS, len(pairs) // (2 * self.d))  # as many as the pairs can tell from the segments
+        curve = (m * (1 - m))[:, None] * (m[:, None] - 0.5) ** torch.arange(bends)  # 0 for none and for all
         fitted = torch.cat([curve, z - m[:, None]], 1) * w.sqrt()[:, None]
         bent = (y - empty - (full - empty) * m) * w.sqrt()
-        bends = torch.linalg.lstsq(fitted, bent[:, None], driver="gelsd").solution[:_BENDS, 0]
-        return shapley_fit(z, y - curve @ bends, w, empty, full, groups=groups)
+        bend = torch.linalg.lstsq(fitted, bent[:, None], driver="gelsd").solution[:bends, 0]
+        return shapley_fit(z, y - curve @ bend, w, empty, full, groups=groups)
 
 
 def taken_whole(mass: Mapping[int, float], d: int, budget: int) -> list[int]:

@@ -17,6 +17,7 @@ from pellucid.probe import Probe
 MOST = 8000
 """Where samples="auto" gives up: the paper's number of masks for ResNet50."""
 _BLOCK = 64
+_AVERAGED = 16  # masks held together for the average
 
 
 @perturbation(
@@ -150,8 +151,8 @@ class Masks:
         count = len(scores) // group
         total = torch.zeros(2, *self.size, dtype=torch.float64)  # of every other group
         squares = torch.zeros(self.size, dtype=torch.float64)
-        for start in range(0, len(scores), 2 * _BLOCK):
-            some = scores[start : start + 2 * _BLOCK].to(self.up[0])
+        for start in range(0, len(scores), _AVERAGED):
+            some = scores[start : start + _AVERAGED].to(self.up[0])
             masks = self(start, start + len(some))
             terms = some[:, None, None] * (masks - self.keep if centred else masks)
             terms = terms.unflatten(0, (-1, group)).mean(1)  # (groups, H, W)
