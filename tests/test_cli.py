@@ -331,10 +331,12 @@ def test_compare_all_asks_every_method_of_every_model():
     models = ["--model", "nets.py:net", "--model", "nets.py:other"]
     document = json.loads(compare("b/dog.jpg", *models, "--all", "--json").stdout)
     assert [c["model"] for c in document["comparisons"]] == ["net", "other"]
-    assert document["refusals"] == []
+    refused = {refusal["title"] for refusal in document["refusals"]}
+    assert refused <= {"lime", "baylime"}  # a picture of a few pixels may be one superpixel
     for c in document["comparisons"]:
-        assert [m["method"] for m in c["methods"]] == list(METHODS)
-        assert len(c["agreement"]) == len(c["agreement"][0]) == len(METHODS)
+        answered = [m["method"] for m in c["methods"]]
+        assert [name for name in METHODS if name not in refused] == answered
+        assert len(c["agreement"]) == len(c["agreement"][0]) == len(answered)
 
 
 def test_compare_goes_on_without_broken_pictures_and_refused_methods():
@@ -368,7 +370,7 @@ def test_methods_lists_the_whole_registry():
     assert {row["name"] for row in rows} == set(METHODS)
     smooth = next(row for row in rows if row["name"] == "smooth-grad")
     assert smooth["passes"] == {"forward": 51, "backward": 50, "per_channel": 0, "behind_per_channel": 0}
-    assert {"name": "samples", "type": "int", "default": 50} in smooth["options"]
+    assert {"name": "samples", "type": "int | auto", "default": 50} in smooth["options"]
 
 
 def test_methods_with_a_name_tells_its_docstring():

@@ -490,7 +490,7 @@ nan[3, 3] = np.nan
         ("grid:40", "no more blocks along a side"),
         (7, "got int"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_segments_that_do_not_hold_are_refused(method, segments, words):
     assert words in refusal(seeded(GapNet), images(1, SIZE).float(), method, segments=segments, samples=40)
