@@ -370,7 +370,7 @@ def _sandwich(pull: Tensor, residual: Tensor, leverage: Tensor, groups: Tensor |
 def _r2(y: Tensor, residual: Tensor, w: Tensor) -> float:
     spread = float((w * (y - (w @ y) / w.sum()) ** 2).sum())
     # Constant scores differ from their mean by rounding only; there is nothing left to explain.
-    rounding = (16 * torch.finfo(torch.float64).eps * float(y.abs().max())) ** 2 * float(w.sum())
+    rounding = (len(y) * torch.finfo(torch.float64).eps * float(y.abs().max())) ** 2 * float(w.sum())
     return 1.0 if spread <= rounding else 1 - float((w * residual**2).sum()) / spread
 
 
