@@ -1,0 +1,38 @@
+"""What mask methods share: masks at the input's size, images seen through them, how rough they are.
+
+Everything is a plain function of tensors that gradients pass through. A mask is 1 where the image is kept.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+def enlarged(mask: Float[Tensor, "N 1 h w"], size: tuple[int, int]) -> Float[Tensor, "N 1 H W"]:
+    """Masks at another size (H, W): bilinear, as torch's `align_corners=False`."""
+    if mask.shape[-2:] == torch.Size(size):
+        return mask
+    return interpolate(mask, size, mode="bilinear", align_corners=False)
+
+
+def blend(
+    x: Float[Tensor, "N C H W"], baseline: Float[Tensor, "N C H W"], mask: Float[Tensor, "N 1 H W"]
+) -> Float[Tensor, "N C H W"]:
+    """Phi(x, M) = M x + (1 - M) x': the image where the mask is 1, its baseline where it is 0."""
+    return torch.lerp(baseline, x, mask)
+
+
+def total_variation(
+    mask: Float[Tensor, "N 1 h w"], beta: float = 2.0, mean: bool = True
+) -> Float[Tensor, " N"]:
+    """sum |M(i+1, j) - M(i, j)|^beta + |M(i, j+1) - M(i, j)|^beta; with `mean`, that of each axis's pairs.
+
+    A mask of a single row or column varies along the other axis only.
+    """
+    rough = mask.new_zeros(len(mask))
+    for axis in (-1, -2):
+        steps = mask.diff(dim=axis).abs().pow(beta).flatten(1)
+        if steps.shape[1]:
+            rough = rough + (steps.mean(1) if mean else steps.sum(1))
+    return rough
