@@ -274,7 +274,7 @@ def test_files_give_everything_back_exactly(tmp_path, suffix, details, dtype, te
         labels=[text],
         target=[target],
         details=details,
-        trace=[details],
+        trace=details,
         stderr=torch.rand(1, 1, 1, 3),
         pictures=[Picture(clear.convert("RGB"), text, path, clear)],
         boxes=[Box(-0.5, 0.1, 3.7, 2.0)],

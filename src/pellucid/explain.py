@@ -22,7 +22,7 @@ from pellucid.explanation import Explanation, Prediction
 from pellucid.images import Batch
 from pellucid.layers import layer_names
 from pellucid.methods import Method, get_method, parse
-from pellucid.methods.finding import Finding
+from pellucid.methods.finding import Finding, Told
 from pellucid.methods.registry import WRAPPERS
 from pellucid.model import Model
 from pellucid.probe import Probe
@@ -168,10 +168,14 @@ def investigate(
             raise InvalidValue(
                 f"There must be one target per image: {len(batch.inputs)} images, {len(target)} targets."
             )
-    asked = [(t, request) for t in range(len(targets)) for request in requests]
+    asked = [
+        (t, request, request.method.explains(request.options) if output is None else output)
+        for t in range(len(targets))
+        for request in requests
+    ]
     parts: list[list[Part]] = [[] for _ in asked]
     errors: dict[int, PellucidError] = {}
-    passes = len(batch.inputs) * sum(request.method.cost(request.options).forward for _, request in asked)
+    passes = len(batch.inputs) * sum(request.method.cost(request.options).forward for _, request, _ in asked)
     engine, plan = Engine(model, precision, batch_size), _plan(model, requests)
     with showing(model.name, passes, progress) as engine.progress, engine.session(seed):
         inputs = batch.inputs.clone() if batch.inputs.is_inference() else batch.inputs
@@ -181,14 +185,12 @@ def investigate(
             base = Probe(engine, inputs[start:stop], seed=seed, limit=limit, numbers=numbers, **plan)
             probes: dict[tuple[int, str], Probe] = {}
             done: dict[int, Part] = {}
-            for t, request in asked:  # all of them first: evidence is made for all targets that ask for it
-                about = request.method.explains(request.options) if output is None else output
+            for t, _, about in asked:  # all of them first: evidence is made for all targets that ask for it
                 if (t, about) not in probes:
                     probes[t, about] = base.about(_some(targets[t], start, stop), about)
-            for i, (t, request) in enumerate(asked):
+            for i, (t, request, about) in enumerate(asked):
                 if i in errors:
                     continue
-                about = request.method.explains(request.options) if output is None else output
                 try:
                     done[i] = _examine(probes[t, about], request)
                 except PellucidError as error:
@@ -199,7 +201,7 @@ def investigate(
         in_chunks(len(inputs), limit, step)
     outcomes = [
         Outcome(request, errors[i] if i in errors else _assemble(request, parts[i], batch, engine, seed))
-        for i, (_, request) in enumerate(asked)
+        for i, (_, request, _) in enumerate(asked)
     ]
     return outcomes, engine.spent
 
@@ -279,6 +281,7 @@ def _assemble(
     height, width = batch.inputs.shape[-2:]
     raw = torch.cat([part.finding.map for part in parts])
     stderrs = [part.finding.stderr for part in parts if part.finding.stderr is not None]
+    deltas = [part.finding.delta for part in parts if part.finding.delta is not None]
     scores = [part.score for part in parts]
     method = request.method
     return Explanation(
@@ -301,19 +304,22 @@ def _assemble(
         boxes=batch.boxes,
         layer=list(parts[0].finding.layers),
         stderr=at_input(torch.cat(stderrs), (height, width)) if stderrs else None,
-        details={
-            name: _joined([part.finding.details[name] for part in parts]) for name in parts[0].finding.details
-        },
+        delta=torch.cat(deltas) if deltas else None,
+        details=_joined([part.finding.details for part in parts]),
+        trace=_joined([part.finding.trace for part in parts]),
         notes=[notes for part in parts for notes in part.notes],
     )
 
 
-def _joined(details: Sequence[Tensor | list[Tensor]]) -> Tensor | list[Tensor]:
-    """A detail of all images: one tensor, or a list where its shape differs from image to image."""
-    tensors = [detail for detail in details if isinstance(detail, Tensor)]
-    if len(tensors) == len(details) and len({tensor.shape[1:] for tensor in tensors}) == 1:
-        return torch.cat(tensors)
-    return [one for detail in details for one in detail]
+def _joined(told: Sequence[Told]) -> dict[str, Tensor | list[Tensor]]:
+    """What was told of all images: tensors, or lists where shapes differ from image to image."""
+    joined: dict[str, Tensor | list[Tensor]] = {}
+    for name in told[0]:
+        values = [one[name] for one in told]
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        alike = len(tensors) == len(values) and len({tensor.shape[1:] for tensor in tensors}) == 1
+        joined[name] = torch.cat(tensors) if alike else [one for value in values for one in value]
+    return joined
 
 
 def at_input(map: Tensor, size: tuple[int, int]) -> Float[Tensor, "N D H W"]:
@@ -332,14 +338,19 @@ def _kept(finding: Finding) -> Finding:
         tensor = tensor.detach().cpu()
         return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
+    def all_kept(told: Told) -> Told:
+        return {
+            name: kept(value) if isinstance(value, Tensor) else [kept(one) for one in value]
+            for name, value in told.items()
+        }
+
     return Finding(
         kept(finding.map),
         None if finding.stderr is None else kept(finding.stderr),
-        {
-            name: kept(detail) if isinstance(detail, Tensor) else [kept(one) for one in detail]
-            for name, detail in finding.details.items()
-        },
+        all_kept(finding.details),
         finding.layers,
+        None if finding.delta is None else kept(finding.delta),
+        all_kept(finding.trace),
     )
 
 

@@ -54,7 +54,7 @@ class Explanation:
         delta: (N,) completeness or conservation error, where the theory promises one.
         details: what else the method can tell; in it, tensors of N rows and lists of N are per image.
         notes: for each image, what a reader should know before trusting its map, in words.
-        trace: an optimisation's course.
+        trace: an optimisation's course, per image and step: `mask`, `deletion`, `insertion`, ...; else empty.
     """
 
     method: str
@@ -79,7 +79,7 @@ class Explanation:
     delta: Tensor | None = None
     details: dict[str, Any] = field(default_factory=dict)
     notes: list[list[str]] = field(default_factory=list)
-    trace: Any = None
+    trace: dict[str, Any] = field(default_factory=dict)
 
     # --- numbers -------------------------------------------------------------------------------------------
 
@@ -366,6 +366,7 @@ class Explanation:
             stderr=one(self.stderr),
             delta=one(self.delta),
             details={name: one(value) for name, value in self.details.items()},
+            trace={name: one(value) for name, value in self.trace.items()},
         )
 
     # --- files ---------------------------------------------------------------------------------------------
