@@ -123,6 +123,10 @@ WRAPPERS = (
 
 Reads = Literal["layers", "input gradient", "altered copies"]
 
+Axiom = Literal["completeness", "sensitivity", "dummy", "implementation invariance", "linearity", "symmetry"]
+AXIOMS: tuple[Axiom, ...] = get_args(Axiom)
+"""What a method's theory may promise of its maps: see `pellucid.metrics.axioms`."""
+
 
 class Passes(NamedTuple):
     """Samples run per image: forward, backward, and as often for each channel of the layer.
@@ -143,6 +147,7 @@ class Passes(NamedTuple):
 
 
 Counting = Callable[[Mapping[str, Any]], Passes]
+Promising = Callable[[Mapping[str, Any]], tuple[Axiom, ...]]
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,8 @@ class Method:
     """A registered method: call it with a probe and its options, or read what it is.
 
     `passes` gives the samples run per image by its formula, for its options, and `explains` the output its
-    paper explains; `reads` says what evidence it needs, so that it can be planned before anything runs.
+    paper explains; `reads` says what evidence it needs, so that it can be planned before anything runs;
+    `promises` gives the axioms that its theory proves of the bare method, for its options.
     """
 
     name: str
@@ -161,6 +167,7 @@ class Method:
     passes: Counting
     reads: Reads
     explains: Callable[[Mapping[str, Any]], Output]
+    promises: Promising
 
     @property
     def output(self) -> Output:
@@ -210,6 +217,21 @@ class Method:
         times = max(1, settled["smooth"]) * (len(COPIES) if settled["augment"] else 1)
         return Passes(times * forward + (not self.shares(settled)), *(times * other for other in others))
 
+    def promised(self, settled: Mapping[str, Any]) -> frozenset[Axiom]:
+        """The axioms that its theory proves, for all its options.
+
+        A mean over noisy copies explains other inputs than the picture, so nothing sums to its score; other
+        statistics are not linear. A mean over mirrored copies mixes places.
+        """
+        broken: set[Axiom] = set()
+        if settled["smooth"]:
+            broken |= {"completeness", "sensitivity"}
+            if settled["smooth_statistic"] != "mean":
+                broken |= {"linearity"}
+        if settled["augment"]:
+            broken |= {"completeness", "sensitivity", "dummy"}
+        return frozenset(self.promises(settled)) - broken
+
     def __call__(self, probe: Probe, **options: Any) -> Finding:
         """Runs the method, inside whatever wrappers its options ask for."""
         settled = self.settle(options)
@@ -240,10 +262,12 @@ def method(
     passes: tuple[int, ...] | Counting,
     reads: Reads = "input gradient",
     output: Output | Callable[[Mapping[str, Any]], Output] = "logit",
+    promises: tuple[Axiom, ...] | Promising = (),
 ) -> Callable[[Callable[..., Finding | Tensor]], Callable[..., Finding | Tensor]]:
     """Registers a function `(probe, *, options) -> map` under its paper's name, in kebab-case.
 
-    The family is the folder the function lives in; every option must have a type and a default.
+    The family is the folder the function lives in; every option must have a type and a default. `promises`
+    names the axioms that its theory proves, for any options or for those it is given.
     """
 
     def register(function: Callable[..., Finding | Tensor]) -> Callable[..., Finding | Tensor]:
@@ -254,8 +278,9 @@ def method(
         )
         count = (lambda settled, fixed=passes: Passes(*fixed)) if isinstance(passes, tuple) else passes
         explains = output if callable(output) else (lambda settled, fixed=output: fixed)
+        proven = promises if callable(promises) else (lambda settled, fixed=promises: fixed)
         family = function.__module__.split(".")[2]
-        METHODS[name] = Method(name, family, paper, function, options, count, reads, explains)
+        METHODS[name] = Method(name, family, paper, function, options, count, reads, explains, proven)
         return function
 
     return register
