@@ -221,9 +221,12 @@ class Method:
         """The axioms that its theory proves, for all its options.
 
         A mean over noisy copies explains other inputs than the picture, so nothing sums to its score; other
-        statistics are not linear. A mean over mirrored copies mixes places.
+        statistics are not linear. A mean over mirrored copies mixes places. Where the number of samples or steps
+        follows from what they give, it differs from score to score.
         """
         broken: set[Axiom] = set()
+        if "auto" in (settled.get("samples"), settled.get("steps")):
+            broken |= {"linearity"}
         if settled["smooth"]:
             broken |= {"completeness", "sensitivity"}
             if settled["smooth_statistic"] != "mean":

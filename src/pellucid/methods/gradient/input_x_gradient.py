@@ -7,7 +7,12 @@ from pellucid.methods.registry import method
 from pellucid.probe import Probe
 
 
-@method("input-x-gradient", paper="Shrikumar et al. 2016, arXiv:1605.01713", passes=(1, 1))
+@method(
+    "input-x-gradient",
+    paper="Shrikumar et al. 2016, arXiv:1605.01713",
+    passes=(1, 1),
+    promises=("dummy", "implementation invariance", "linearity", "symmetry"),
+)
 def input_x_gradient(probe: Probe) -> Float[Tensor, "N C H W"]:
     """x * dS/dx, x being the model's own (normalised) input.
 

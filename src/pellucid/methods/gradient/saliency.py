@@ -1,13 +1,21 @@
 """Saliency: the input's gradient."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.methods.registry import method
+from pellucid.methods.registry import Axiom, method
 from pellucid.probe import Probe
 
 
-@method("saliency", paper="Simonyan et al. 2013, arXiv:1312.6034", passes=(1, 1))
+def _promises(options: Mapping[str, Any]) -> tuple[Axiom, ...]:
+    linear: tuple[Axiom, ...] = ("linearity",) if options["signed"] else ()
+    return "dummy", "implementation invariance", *linear, "symmetry"
+
+
+@method("saliency", paper="Simonyan et al. 2013, arXiv:1312.6034", passes=(1, 1), promises=_promises)
 def saliency(probe: Probe, *, signed: bool = False) -> Float[Tensor, "N channels H W"]:
     """max_c |dS/dx_c|: how strongly each pixel moves the score; with signed=True, dS/dx itself.
 

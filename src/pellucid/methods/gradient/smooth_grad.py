@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from pellucid.methods.finding import Finding
-from pellucid.methods.registry import Passes, Samples, method
+from pellucid.methods.registry import Axiom, Passes, Samples, method
 from pellucid.methods.wrappers import MOST, smooth
 from pellucid.probe import Probe
 
@@ -19,10 +19,13 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     return Passes(samples, samples)
 
 
+GRADIENTS: tuple[Axiom, ...] = ("dummy", "implementation invariance", "symmetry")
+"""What the gradient at any copy has, and so every statistic of it; symmetry in expectation."""
+
 sampled = partial(method, passes=_passes, reads="altered copies")
 
 
-@sampled("smooth-grad", paper="Smilkov et al. 2017, arXiv:1706.03825")
+@sampled("smooth-grad", paper="Smilkov et al. 2017, arXiv:1706.03825", promises=(*GRADIENTS, "linearity"))
 def smooth_grad(
     probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noise: float = 0.15
 ) -> Finding:
@@ -44,7 +47,7 @@ def smooth_grad(
     return smooth(probe, _gradient, samples=samples, tolerance=tolerance, noise=noise, statistic="mean")
 
 
-@sampled("smooth-grad-squared", paper="Hooker et al. 2018, arXiv:1806.10758")
+@sampled("smooth-grad-squared", paper="Hooker et al. 2018, arXiv:1806.10758", promises=GRADIENTS)
 def smooth_grad_squared(
     probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noise: float = 0.15
 ) -> Finding:
@@ -66,7 +69,7 @@ def smooth_grad_squared(
     return smooth(probe, _gradient, samples=samples, tolerance=tolerance, noise=noise, statistic="square")
 
 
-@sampled("var-grad", paper="Adebayo et al. 2018, arXiv:1810.03307")
+@sampled("var-grad", paper="Adebayo et al. 2018, arXiv:1810.03307", promises=GRADIENTS)
 def var_grad(probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noise: float = 0.15) -> Finding:
     """Var_n dS/dx(x + e_n): smooth-grad-squared minus the square of smooth-grad; with its standard error.
 

@@ -14,7 +14,7 @@ from pellucid.methods.perturb.options import SegmentBaseline, Segments, at_most,
 from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.perturb.superpixels import Superpixels
 from pellucid.methods.perturb.surrogate import Fit, shapley_fit
-from pellucid.methods.registry import Samples
+from pellucid.methods.registry import AXIOMS, Samples
 from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
 
@@ -32,6 +32,7 @@ _BENDS = 6  # the most terms of the curve by which the score depends on the numb
     "kernel-shap",
     paper="Lundberg & Lee 2017, arXiv:1705.07874",
     passes=at_most(MOST),
+    promises=AXIOMS,  # Shapley's, of segments: those of players; sampled coalitions meet some in expectation
 )
 def kernel_shap(
     probe: Probe,

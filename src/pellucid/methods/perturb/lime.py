@@ -27,7 +27,7 @@ from pellucid.methods.perturb.surrogate import (
     fit,
     kernel,
 )
-from pellucid.methods.registry import Kind, Samples
+from pellucid.methods.registry import Axiom, Kind, Samples
 from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
 from pellucid.segments import means
@@ -55,10 +55,17 @@ def _prior(name: str, value: Any) -> Any:
 Prior = Annotated[Any, Kind("coefficients or map", _prior)]
 
 
+def _promises(options: Mapping[str, Any]) -> tuple[Axiom, ...]:
+    """Least squares are linear in the scores; a choice of features by the scores is not."""
+    linear: tuple[Axiom, ...] = () if options["features"] else ("linearity",)
+    return "implementation invariance", *linear
+
+
 @perturbation(
     "lime",
     paper="Ribeiro et al. 2016, arXiv:1602.04938",
     passes=at_most(MOST),
+    promises=_promises,
 )
 def lime(
     probe: Probe,
@@ -113,6 +120,7 @@ def lime(
     "baylime",
     paper="Zhao et al. 2021, arXiv:2012.03058",
     passes=at_most(MOST),
+    promises=("implementation invariance",),
 )
 def baylime(
     probe: Probe,

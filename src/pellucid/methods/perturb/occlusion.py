@@ -23,6 +23,7 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     "occlusion",
     paper="Zeiler & Fergus 2014, arXiv:1311.2901",
     passes=_passes,
+    promises=("implementation invariance", "linearity"),
 )
 def occlusion(probe: Probe, *, window: int = 32, stride: int = 8, baseline: Baseline = "zero") -> Finding:
     """A_ij = mean over windows that cover (i, j) of S(x) - S(x with the window hidden).

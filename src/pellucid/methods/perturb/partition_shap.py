@@ -31,6 +31,8 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     "partition-shap",
     paper="Owen 1977; Lundberg, SHAP's Partition explainer",
     passes=_passes,
+    # As Owen's value of a fixed tree that is opened wholly; it is symmetric only within a node of the tree.
+    promises=("completeness", "sensitivity", "dummy", "implementation invariance", "linearity"),
 )
 def partition_shap(
     probe: Probe,

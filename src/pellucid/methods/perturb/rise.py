@@ -24,6 +24,7 @@ _AVERAGED = 16  # masks held together for the average
     "rise",
     paper="Petsiuk et al. 2018, arXiv:1806.07421",
     passes=at_most(MOST),
+    promises=("implementation invariance", "linearity"),
 )
 def rise(
     probe: Probe,
