@@ -1,0 +1,1 @@
+"""Gradients along a path from a baseline to the image."""
