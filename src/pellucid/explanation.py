@@ -22,7 +22,7 @@ from pellucid.render import heat, scale
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SUFFIXES = (".npz", ".safetensors", ".png", ".html")
+_SUFFIXES = (".npz", ".safetensors", ".png", ".html", ".mp4", ".gif")
 
 
 @dataclass(frozen=True)
@@ -375,10 +375,13 @@ class Explanation:
         """Write one file, whole or not at all, by the suffix of `path`; returns the path.
 
         `.npz` and `.safetensors` hold everything exactly, for `load`. `.png` is the picture of `view`, or a
-        sheet of them for several images. `.html` is a page that needs nothing else.
+        sheet of them for several images. `.html` is a page that needs nothing else. `.mp4` and `.gif` are
+        films of the course of one image's mask, for methods that optimise one: see
+        `pellucid.render.video.Film`.
 
         Raises:
-            InvalidValue: another suffix.
+            InvalidValue: another suffix; a film of several images, or without the course of a mask.
+            ExtraMissing: an `.mp4` without the extra `video`.
             FileMissing: the folder does not exist.
             InvalidType: `options`, `details` or `trace` hold what a file cannot.
         """
@@ -398,6 +401,10 @@ class Explanation:
                     temporary.write_text(
                         page(f"{self.method} · {self.model}", fragment(self)), encoding="utf-8"
                     )
+            case ".mp4" | ".gif":
+                from pellucid.render.video import write as film
+
+                film(self, path)
             case _:
                 raise InvalidValue(f"path must end in one of {', '.join(_SUFFIXES)}; got {path.name!r}.")
         return path

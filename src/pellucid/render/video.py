@@ -1,0 +1,234 @@
+"""An optimised mask as a film: the evidence growing over the picture, what is left, and the scores."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import chain, repeat
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageStat
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pellucid.errors import ExtraMissing, InvalidValue
+from pellucid.explanation import Explanation
+from pellucid.files import atomic_write
+from pellucid.images import Box
+from pellucid.methods import METHODS
+from pellucid.render import heat
+from pellucid.render.curves import Panel, curves
+from pellucid.render.scale import merge_channels
+from pellucid.render.sheet import fitted, typeface
+from pellucid.render.views import percent
+
+SUFFIXES = (".mp4", ".gif")
+WIDTH = 960  # pixels of a frame
+_MARGIN = 24
+_SIDE = (WIDTH - 4 * _MARGIN) // 3  # of each of three panels
+_LOWEST = 216  # height of a chart beside pictures that are flat
+_MOST = 120  # frames; longer courses are thinned out
+_HELD = 2  # seconds that the last frame is shown
+_BLUR = 0.064  # spread of the blur that stands for hidden parts, as a share of the picture's side
+_FILLS = {"black": (0, 0, 0), "grey": (128, 128, 128), "white": (255, 255, 255)}
+_INK, _QUIET, _RULE = "#1a1a1a", "#5f6368", "#e2e4e7"
+
+
+def check_path(path: Path) -> None:
+    """Refuses, before anything is run, a file that no film could be written to.
+
+    Raises:
+        InvalidValue: a suffix other than .mp4 and .gif.
+        ExtraMissing: an .mp4, but no encoder is installed.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise InvalidValue(f"A video's name must end in .mp4 or .gif; got {path.name!r}.")
+    if path.suffix.lower() == ".mp4":
+        try:
+            from imageio_ffmpeg import get_ffmpeg_exe
+
+            get_ffmpeg_exe()
+        except (ImportError, RuntimeError):
+            raise ExtraMissing(
+                "An .mp4 needs the package imageio-ffmpeg: pip install pellucid[video]. A .gif needs nothing."
+            ) from None
+
+
+def write(explanation: Explanation, path: Path) -> None:
+    """Writes the course of one image's mask as a film, whole or not at all: see `Film`.
+
+    An .mp4 is H.264 in yuv420p, with the index in front, which plays everywhere and while it loads. A .gif
+    repeats for ever. The last frame stays for two seconds.
+
+    Raises:
+        InvalidValue: another suffix; several images; a method that keeps no course of a mask.
+        ExtraMissing: an .mp4, but no encoder is installed.
+        FileMissing: the folder does not exist.
+    """
+    check_path(path)
+    film = Film(explanation)
+    with atomic_write(path) as temporary:
+        _write_gif(film, temporary) if path.suffix.lower() == ".gif" else _write_mp4(film, temporary)
+
+
+class Film:
+    """The frames of one image's optimisation, drawn when asked for.
+
+    Left, the evidence over the picture: what the mask hides, or, where a method's map is of what must stay,
+    what it keeps; one scale of colours for all frames. In the middle the picture under the mask, as the model
+    sees it: hidden parts in the baseline's colour, blurred if it is none. Right, the scores up to the step.
+
+    Raises:
+        InvalidValue: several images; a method that keeps no course of a mask.
+    """
+
+    def __init__(self, explanation: Explanation) -> None:
+        if len(explanation) != 1:
+            raise InvalidValue(
+                f"A video shows one image; this explanation holds {len(explanation)}: save explanation[0], "
+                "explanation[1] and so on."
+            )
+        if "mask" not in explanation.trace:
+            names = ", ".join(method.name for method in METHODS.values() if method.family == "mask")
+            raise InvalidValue(
+                f"A video needs the course of a mask, and {explanation.method} with these options kept none; "
+                f"these methods do, without smooth or augment: {names}."
+            )
+        self.explanation = explanation
+        self.masks: Float[Tensor, "T h w"] = explanation.trace["mask"][0].detach().float().cpu()
+        self.last = len(self.masks) - 1
+        count = min(len(self.masks), _MOST)
+        self.steps = [
+            round(step) for step in torch.linspace(0, self.last, count, dtype=torch.float64).tolist()
+        ]
+        self.rate = min(15, max(4, count // 8))  # frames per second
+        self.keeps = keeps_evidence(explanation)
+        self.limit = float(self._evidence(self.masks).max()) or 1.0
+        self.seen = _seen(explanation)
+        self.hidden = _hidden(self.seen, explanation.options.get("baseline"))
+        self.tall = max(self.seen.height, _LOWEST)
+        lines = curves(explanation)
+        self.panel = Panel(lines, (_SIDE, self.tall)) if lines else None
+        self.size = WIDTH, (126 + self.tall) // 2 * 2
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return (self.frame(step) for step in self.steps)
+
+    def frame(self, step: int) -> Image.Image:
+        """The frame of one step."""
+        mask = self.masks[step]
+        size = self.seen.height, self.seen.width
+        smooth = interpolate(mask[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+        values = (self._evidence(mask) / self.limit).clamp(0, 1)
+        whole = Box(0.0, 0.0, float(self.seen.width), float(self.seen.height))
+        drawn = Image.new("RGB", self.size, "white")
+        self._write_heading(drawn, step)
+        about = "kept" if self.keeps else "hidden"
+        kept = percent(float(mask.mean()))
+        panels = [
+            (heat.overlay(values, self.seen, whole), f"what is {about} (red: {percent(self.limit)})"),
+            (
+                Image.composite(self.seen, self.hidden, heat.opacity_mask(smooth.clamp(0, 1))),
+                f"what is left: {kept} kept",
+            ),
+        ]
+        if self.panel:
+            loss = "loss" in self.panel.curves.lines
+            panels.append((self.panel.draw(step), f"{'loss' if loss else self.explanation.output} by step"))
+        pen, font = ImageDraw.Draw(drawn), typeface(13, False)
+        for place, (picture, caption) in enumerate(panels):
+            left = _MARGIN + place * (_SIDE + _MARGIN)
+            drawn.paste(
+                picture, (left + (_SIDE - picture.width) // 2, 82 + (self.tall - picture.height) // 2)
+            )
+            pen.text((left + _SIDE / 2, 82 + self.tall + 9), caption, fill=_QUIET, font=font, anchor="ma")
+        return drawn
+
+    def _write_heading(self, drawn: Image.Image, step: int) -> None:
+        """What is explained, by which method and model, and how far it is."""
+        e, pen = self.explanation, ImageDraw.Draw(drawn)
+        large, small = typeface(22, True), typeface(13, False)
+        count = f"step {step} of {self.last}"
+        right = WIDTH - _MARGIN
+        room = right - _MARGIN - large.getlength(count) - _MARGIN
+        pen.text((_MARGIN, 16), _cut(e.labels[0], room, large), fill=_INK, font=large)
+        pen.text((right, 16), count, fill=_INK, font=large, anchor="ra")
+        told = " · ".join((e.method, e.model, e.pictures[0].name))
+        pen.text((_MARGIN, 48), _cut(told, right - _MARGIN, small), fill=_QUIET, font=small)
+
+    def _evidence(self, masks: Tensor) -> Tensor:
+        return masks if self.keeps else 1 - masks
+
+
+def keeps_evidence(explanation: Explanation) -> bool:
+    """Whether the map is of what the last mask keeps, and not of what it hides: their correlation's sign."""
+    mask = explanation.trace["mask"][0][-1].detach().float().cpu()
+    map = merge_channels(explanation.attribution)
+    small = interpolate(map[None], mask.shape, mode="bilinear", antialias=True)[0, 0]
+    return bool(((mask - mask.mean()) * (small - small.mean())).sum() > 0)
+
+
+def _seen(explanation: Explanation) -> Image.Image:
+    """What the model saw of the picture, as large as a panel."""
+    box = explanation.boxes[0]
+    edges = [round(edge) for edge in (box.left, box.top, box.right, box.bottom)]
+    left, top = edges[:2]
+    right, bottom = max(left + 1, edges[2]), max(top + 1, edges[3])
+    return fitted(explanation.pictures[0].rgb.crop((left, top, right, bottom)), _SIDE)
+
+
+def _hidden(seen: Image.Image, baseline: object) -> Image.Image:
+    """What stands for hidden parts: the baseline's colour, else the picture blurred."""
+    if baseline == "mean":
+        return Image.new("RGB", seen.size, tuple(map(round, ImageStat.Stat(seen).mean)))
+    if isinstance(baseline, str) and baseline in _FILLS:
+        return Image.new("RGB", seen.size, _FILLS[baseline])
+    return seen.filter(ImageFilter.GaussianBlur(_BLUR * max(seen.size)))
+
+
+def _cut(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
+    """As much of a text as fits, with dots where something is missing."""
+    if font.getlength(text) <= room:
+        return text
+    fits = max(n for n in range(len(text)) if not n or font.getlength(f"{text[:n]}…") <= room)
+    return f"{text[:fits].rstrip()}…"
+
+
+def _write_mp4(film: Film, path: Path) -> None:
+    from imageio_ffmpeg import write_frames
+
+    matrix = [word for name in ("-colorspace", "-color_primaries", "-color_trc") for word in (name, "bt709")]
+    encoder = write_frames(
+        str(path),
+        film.size,
+        fps=film.rate,
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        quality=None,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+        # Colours said to be what they are: players guess otherwise, and reds turn orange.
+        output_params=[
+            "-crf", "17", "-vf", "scale=out_color_matrix=bt709", *matrix, "-movflags", "+faststart",
+        ],
+    )  # fmt: skip
+    with closing(encoder):
+        encoder.send(None)
+        for frame in chain(film, repeat(film.frame(film.last), _HELD * film.rate)):
+            encoder.send(frame.tobytes())
+
+
+def _write_gif(film: Film, path: Path) -> None:
+    # One palette for all frames, from a few of their pixels: with one each, what stands still would flicker.
+    few = [*film.steps[:: max(1, len(film) // 6)], film.last]
+    width, height = film.size[0] // 4, film.size[1] // 4
+    sample = Image.new("RGB", (width, height * len(few)))
+    for place, step in enumerate(few):
+        sample.paste(film.frame(step).resize((width, height), Image.Resampling.NEAREST), (0, place * height))
+    palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
+    first, *others = (frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in film)
+    shown = [10 * round(100 / film.rate)] * len(others) + [1000 * _HELD]  # in whole hundredths of a second
+    first.save(path, "GIF", save_all=True, append_images=others, duration=shown, loop=0)
