@@ -84,6 +84,23 @@ def test_blur_is_torchvisions_with_kernel_51_and_sigma_50(size):
     torch.testing.assert_close(make("blur", x), gaussian_blur(x, [51, 51], [50.0, 50.0]), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(60, 80), (224, 40), (3, 7), (1, 1)])
+def test_median_is_scipys_of_the_pixels(size):
+    from scipy.ndimage import median_filter
+
+    model = Model(nn.Flatten(), preprocess=Preprocess(size, scale_to=None, fit="squash"))
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    x, expected = (
+        model.prepare(Image.fromarray(p))
+        for p in (pixels, median_filter(pixels, (11, 11, 1), mode="nearest"))
+    )
+    torch.testing.assert_close(make("median", x, model), expected)
+
+
+def test_mixed_is_the_mean_of_blur_and_median(x):
+    torch.testing.assert_close(make("mixed", x), (make("blur", x) + make("median", x)) / 2)
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 30), st.integers(1, 30))
 def test_blur_keeps_constants_and_stays_within_the_images_range_at_every_size(height, width):

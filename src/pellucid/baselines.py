@@ -18,10 +18,11 @@ from pellucid.errors import InvalidType, InvalidValue, ModelError
 from pellucid.model import Model
 
 COLOURS = {"black": 0.0, "grey": 0.5, "white": 1.0}
-NAMES = ("zero", *COLOURS, "mean", "blur", "noise")
+NAMES = ("zero", *COLOURS, "mean", "blur", "noise", "median", "mixed")
 
-# Group-CAM's blur, for inputs of about 224 pixels.
+# Group-CAM's and I-GOS's blurs, for inputs of about 224 pixels.
 _RADIUS, _SIGMA = 25, 50.0
+_MEDIAN = 11
 
 
 def check(spec: Any) -> Any:
@@ -63,9 +64,10 @@ def baseline(
         spec: "zero", the number 0 in the input space; "black", "grey" (half of white), "white", the pixels'
             colours as the model's preprocessing maps them; "mean", each image's own mean colour; "blur", the
             image under a Gaussian of sigma 50 cut at 25 pixels, as in Group-CAM; "noise", normal with each
-            image's mean and standard deviation per channel, of one draw for all images; a number in the input
-            space; a float tensor or array that broadcasts to the inputs; or a picture: a path, a PIL image,
-            uint8 pixels (H, W[, C]).
+            image's mean and standard deviation per channel, of one draw for all images; "median", the median
+            of each channel in windows of 11 by 11 pixels, and "mixed", the mean of "blur" and "median", as in
+            I-GOS; a number in the input space; a float tensor or array that broadcasts to the inputs; or a
+            picture: a path, a PIL image, uint8 pixels (H, W[, C]).
         inputs: the images, in the model's input space.
         model: whose input space that is.
         generator: where "noise" draws from.
@@ -105,6 +107,10 @@ def _named(
             drawn = torch.randn(inputs.shape[1:], generator=generator, device=generator.device).to(inputs)
             std, mean = torch.std_mean(inputs, (2, 3), correction=0, keepdim=True)
             return mean + std * drawn
+        case "median":
+            return _median(inputs)
+        case "mixed":
+            return (_blurred(inputs) + _median(inputs)) / 2
     return _colour(name, inputs, model)
 
 
@@ -138,6 +144,13 @@ def _blurred(inputs: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
         rows = pad(inputs, edges, mode="reflect").flatten(0, 1)[:, None]
         inputs = conv2d(rows, kernel.view(1, 1, *along)).view_as(inputs)
     return inputs
+
+
+def _median(inputs: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+    """The median of each window, edges repeated; one image at a time, as the windows are 121 times larger."""
+    edges = pad(inputs, (_MEDIAN // 2,) * 4, mode="replicate")
+    windows = edges.unfold(2, _MEDIAN, 1).unfold(3, _MEDIAN, 1)
+    return torch.stack([image.flatten(-2).median(-1).values for image in windows])
 
 
 def _fitted(values: Tensor, inputs: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
