@@ -110,6 +110,19 @@ class DenseCat(nn.Module):
         return self.fc(functional.relu(self.bn(x), inplace=True).mean((2, 3)))
 
 
+class Viewing(nn.Module):
+    """Flattens feature maps by `view`, as tutorials do: channels that lie last in memory break it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 8, 3, 2, 1)
+        self.pool, self.fc = nn.AdaptiveMaxPool2d(3), nn.Linear(72, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.conv2(self.conv1(x).relu()).relu())
+        return self.fc(x.view(-1, 72))
+
+
 class SquaredReLU(nn.Module):
     """relu(x - 0.5)^2: silent in the dark."""
 
@@ -247,6 +260,7 @@ BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "residual": lambda: seeded(ResidualNet),
     "reused": lambda: seeded(Reused),
     "nhwc": lambda: seeded(ChannelsLast),
+    "view": lambda: seeded(Viewing),
     "dense": lambda: seeded(DenseCat),
     "one channel": lambda: seeded(TinyCNN, channels=1),
     "four channels": lambda: seeded(TinyCNN, channels=4),

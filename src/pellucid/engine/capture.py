@@ -83,6 +83,12 @@ def capture(
         ModelError: a layer that was not reached or holds no grid; no layer found for "auto"; a model
             that is no nn.Module.
     """
+    return engine.either_way(lambda: _captured(engine, inputs, layers, whole_graph))
+
+
+def _captured(
+    engine: Engine, inputs: Float[Tensor, "N C H W"], layers: Sequence[str], whole_graph: bool
+) -> Capture:
     keeper = Keeper(inputs, layers, engine.auto_layers.get(inputs.shape[1:]), whole_graph)
     leaf = inputs.detach().requires_grad_() if whole_graph else inputs.detach()
     with (
@@ -90,7 +96,8 @@ def capture(
         keeper.watching(engine.model),
         torch.set_grad_enabled(whole_graph or keeper.finding),
     ):
-        raw = engine.forward(leaf.clone())  # a copy: the model may normalise its input in place
+        own = leaf.clone()  # the model may normalise its input in place
+        raw = engine.forward(engine.laid(own, channels_last=leaf.device.type == "cpu"))
     taps = keeper.taken(layers)
     if "auto" in taps:
         engine.auto_layers[inputs.shape[1:]] = taps["auto"].name

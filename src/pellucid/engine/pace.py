@@ -19,11 +19,6 @@ class Way:
     chunk: int
     channels_last: bool = True
 
-    def laid(self, copies: Tensor) -> Tensor:
-        """The copies in this memory format."""
-        images = self.channels_last and copies.ndim == 4
-        return copies.contiguous(memory_format=torch.channels_last if images else torch.contiguous_format)
-
 
 CPU_WAYS = (Way(8), Way(4), Way(16), Way(4, channels_last=False))
 """On a CPU, large activations are mapped anew for every layer, so the best chunk is small."""

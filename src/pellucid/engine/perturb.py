@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ def score_copies(
     values = [torch.empty(len(scorers), 0, dtype=torch.float64)]
 
     def run(start: int, end: int, way: Way) -> Tensor:
-        batch = way.laid(copies(start, end))
+        batch = engine.laid(copies(start, end), way.channels_last)
         with engine.making(forward=end - start), torch.no_grad():
             with lowered:
                 raw = engine.forward(batch)
@@ -57,7 +58,7 @@ def score_copies(
         end = min(start + way.chunk, stop)
         began = time.perf_counter()
         try:
-            scores = run(start, end, way)
+            scores = engine.either_way(partial(run, start, end, way))
         except Exception as error:
             if not out_of_memory(error) or not pace.ran_out(way):
                 raise

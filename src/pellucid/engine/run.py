@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from pellucid.engine.progress import Progress, Silent
 from pellucid.errors import InvalidValue, ModelError
 from pellucid.model import Model
 
+T = TypeVar("T")
 Precision = Literal["auto", "float32", "bfloat16"]
 
 _TURN = threading.RLock()
@@ -58,6 +59,7 @@ class Engine:
     spent: Cost = field(default_factory=Cost)
     auto_layers: dict[tuple[int, ...], str] = field(default_factory=dict)
     keep_high: bool = False
+    channels_last: bool = True  # whether the model takes inputs whose channels lie last in memory
     resumable: dict[tuple[str, tuple[int, ...]], bool] = field(default_factory=dict)  # by layer, input size
     _bills: list[Bill] = field(default_factory=list)
 
@@ -66,6 +68,28 @@ class Engine:
             raise InvalidValue(
                 f"precision must be one of {', '.join(get_args(Precision))}; got {self.precision!r}."
             )
+
+    def laid(self, inputs: Tensor, channels_last: bool = True) -> Tensor:
+        """Inputs as they lie best in memory: on a CPU, convolutions are faster with channels last."""
+        last = channels_last and self.channels_last and inputs.ndim == 4
+        return inputs.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+    def either_way(self, run: Callable[[], T]) -> T:
+        """What `run` gives; once more with contiguous inputs where the model cannot take channels last.
+
+        Models that `view` their activations cannot. That is remembered.
+        """
+        try:
+            return run()
+        except ModelError:
+            if not self.channels_last:
+                raise
+        self.channels_last = False
+        try:
+            return run()
+        except ModelError:  # it failed for another reason
+            self.channels_last = True
+            raise
 
     def forward(self, inputs: Float[Tensor, "N C H W"]) -> Any:
         """The model's raw output.
