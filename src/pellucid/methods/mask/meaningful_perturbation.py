@@ -1,0 +1,200 @@
+"""Meaningful perturbation: the least of an image that must be hidden for its score to fall."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pellucid.engine.run import in_chunks
+from pellucid.errors import InvalidValue
+from pellucid.methods.finding import Finding
+from pellucid.methods.mask.masking import blend, smoothed, total_variation
+from pellucid.methods.perturb.options import Baseline, perturbation
+from pellucid.methods.registry import Passes
+from pellucid.probe import Probe
+
+CIRCLES = 32
+"""Circles tried as the first mask; the last hides the whole image."""
+SUPPRESSED = 0.99
+"""The share of what hiding all of the image takes from its score that the first mask must take."""
+LOST = "The search for a mask met a score or a gradient that is not finite and ended there."
+NOTHING_HIDDEN = "The baseline is the image itself: nothing can be hidden, and the map is zero."
+
+
+@perturbation(
+    "meaningful-perturbation",
+    paper="Fong & Vedaldi 2017, arXiv:1704.03296",
+    passes=lambda options: Passes(CIRCLES + options["steps"] + 1, options["steps"]),
+    promises=("implementation invariance",),
+)
+def meaningful_perturbation(
+    probe: Probe,
+    *,
+    steps: int = 300,
+    learning_rate: float = 0.1,
+    l1: float = 1e-4,
+    tv: float = 1e-2,
+    beta: float = 3.0,
+    resolution: int = 28,
+    baseline: Baseline = "blur",
+    mask_blur: float = 0.625,
+    jitter: int = 4,
+    noise: float = 0.0,
+) -> Finding:
+    """1 - m, m = argmin l1 sum |1 - m| + tv sum |grad m|^beta + S(M x + (1 - M) x').
+
+    M is m brought to the input's size by Gaussian interpolation. The search begins with the smallest circle
+    around the centre that takes 99% of what hiding everything takes from the score, follows Adam within
+    [0, 1], and keeps the mask of the smallest loss that it has met.
+
+    Args:
+        probe: the evidence.
+        steps: of Adam.
+        learning_rate: Adam's.
+        l1: the cost of each hidden cell of the mask.
+        tv: the cost of roughness: the sum over neighbouring cells of their difference to the power `beta`.
+        beta: at least 1.
+        resolution: cells of the mask along each side.
+        baseline: x', what shows where the mask is 0.
+        mask_blur: the Gaussian's standard deviation, in cells of the mask.
+        jitter: at each step the image is moved under the mask, along each axis by a random number of pixels
+            within a range of so many; what is moved in repeats the edge.
+        noise: standard deviation of noise that is added to the mask at each step.
+
+    Returns:
+        (N, resolution, resolution), in [0, 1]: how far each cell must be hidden. In `details` the
+        `masked_score` of that mask; in `trace` each step's `mask`, its `deletion` score and `loss`.
+
+    Raises:
+        InvalidValue: fewer than one step, a resolution below 1, a beta below 1, a learning rate or blur that
+            is not above 0, or a weight, jitter or noise below 0.
+
+    Cost:
+        34 + steps forward, steps backward.
+
+    Source:
+        section 4.3 and equation 7; the numbers are those of the authors' code, whose norms are sums as here.
+        It differs from the paper, which is followed: there the roughness is of the gradient's length, cells
+        are enlarged by repetition and blurred by 5 pixels, 5/8 of a cell, and the blur is left out of the
+        gradient. The last mask is kept there. The image's own blur has a standard deviation of 10 there;
+        "blur" is somewhat stronger. A resolution of 28 is the authors' for 224 pixels.
+    """
+    least = {"steps": (steps, 1), "resolution": (resolution, 1), "beta": (beta, 1)}
+    least |= {"l1": (l1, 0), "tv": (tv, 0), "jitter": (jitter, 0), "noise": (noise, 0)}
+    check(least, {"learning_rate": learning_rate, "mask_blur": mask_blur})
+    x, hidden = probe.inputs, probe.baseline(baseline)
+    nothing = alike(x, hidden)
+    probe.note(NOTHING_HIDDEN, nothing)
+    hidden = x.where(nothing[:, None, None, None], hidden)
+    size = (x.shape[-2], x.shape[-1])
+
+    def shown(m: Tensor, step: int) -> Tensor:
+        """The image moved under the noisy mask of one step."""
+        draw = probe.generator(step)
+        drawn = torch.randn(m.shape[1:], generator=draw).to(m)
+        down, right = (torch.randint(jitter + 1, (2,), generator=draw) - jitter // 2).tolist()
+        M = smoothed((m + noise * drawn).clamp(0, 1), size, mask_blur)
+        return blend(moved(x, down, right), moved(hidden, down, right), M.to(x))
+
+    m, score = smallest_circle(probe, hidden, resolution, mask_blur)
+    adam = torch.optim.Adam([m.requires_grad_()], lr=learning_rate)
+    searching = torch.ones_like(nothing)
+    best, lowest, masked_score = m.detach().clone(), torch.full_like(score, torch.inf), score
+    course: dict[str, list[Tensor]] = {"mask": [], "deletion": [], "loss": []}
+    for step in range(steps + 1):
+        copies = shown(m, step)
+        seen, slope = judged(probe, copies.detach(), slopes=step < steps)
+        lost = searching & ~(seen.isfinite() & slope.isfinite().flatten(1).all(1))
+        probe.note(LOST, lost)
+        searching &= ~lost
+        score = seen.where(seen.isfinite(), score)
+        cost = l1 * (1 - m).abs().sum((1, 2, 3)) + tv * total_variation(m, beta, mean=False)
+        loss = score + cost.detach()
+        for name, value in (("mask", m.detach()[:, 0].clone()), ("deletion", score), ("loss", loss)):
+            course[name].append(value)
+        better = searching & (loss < lowest)
+        best = m.detach().where(better[:, None, None, None], best)
+        lowest, masked_score = loss.where(better, lowest), score.where(better, masked_score)
+        if step < steps:
+            pull = slope.where(searching[:, None, None, None], 0.0)
+            (m.grad,) = torch.autograd.grad((copies, cost.sum()), m, (pull, None))
+            adam.step()
+            with torch.no_grad():
+                m.copy_(m.clamp(0, 1).where(searching[:, None, None, None], best))
+    trace = {name: torch.stack(values, 1) for name, values in course.items()}
+    worse = trace["loss"][:, -1] > trace["loss"][:, 0]
+    probe.note("The search ended with a worse mask than it began with: lower its learning_rate.", worse)
+    return Finding(1 - best[:, 0], details={"masked_score": masked_score}, trace=trace)
+
+
+def smallest_circle(
+    probe: Probe, hidden: Float[Tensor, "N C H W"], resolution: int, mask_blur: float
+) -> tuple[Float[Tensor, "N 1 h w"], Float[Tensor, " N"]]:
+    """The first mask of each image, and its score: 0 in a circle, of a growing row of them the first to do.
+
+    The first of the row hides nothing: it is the mask of an image whose score is below its baseline's.
+    """
+    x = probe.inputs
+    size = (x.shape[-2], x.shape[-1])
+    down, right = (((torch.arange(resolution) + 0.5) / resolution - 0.5) * side for side in size)
+    radii = torch.arange(CIRCLES + 1)[:, None, None, None] / CIRCLES * math.hypot(*size) / 2
+    masks = (torch.hypot(down[:, None], right) >= radii).to(
+        x.device, torch.promote_types(x.dtype, torch.float32)
+    )
+    scores = [probe.value[:, None]]
+
+    def step(start: int, stop: int) -> None:
+        circles = smoothed(masks[1 + start : 1 + stop], size, mask_blur).to(x)
+        copies = [blend(x[i : i + 1], hidden[i : i + 1], circles) for i in range(len(x))]
+        scores.append(probe.altered(torch.cat(copies)).value.unflatten(0, (len(x), -1)))
+
+    in_chunks(CIRCLES, max(1, probe.limit // len(x)), step)
+    row = torch.cat(scores, 1)
+    left = row - row[:, -1:]  # of what hiding everything takes
+    number = (left <= (1 - SUPPRESSED) * left[:, :1]).int().argmax(1)
+    return masks[number], row.gather(1, number[:, None])[:, 0]
+
+
+def judged(
+    probe: Probe, copies: Float[Tensor, "NB C H W"], slopes: bool = True
+) -> tuple[Float[Tensor, " NB"], Float[Tensor, "NB C H W"]]:
+    """The scores of altered copies, and their gradients if asked for, else zeros: of one pass.
+
+    An image with a score that is not finite has scores and gradients of NaN; the others keep theirs.
+    """
+    seen, n = probe.altered(copies), len(probe.inputs)
+    try:
+        slope = seen.input_gradient() if slopes else torch.zeros_like(copies)
+        return seen.value, slope
+    except InvalidValue:
+        if n == 1:
+            return copies.new_full((len(copies),), torch.nan), torch.full_like(copies, torch.nan)
+    alone = [judged(probe.one(i), some, slopes) for i, some in enumerate(copies.chunk(n))]
+    return torch.cat([value for value, _ in alone]), torch.cat([slope for _, slope in alone])
+
+
+def alike(x: Float[Tensor, "N C H W"], baseline: Float[Tensor, "N C H W"]) -> Bool[Tensor, " N"]:
+    """Which images equal their baselines, but for rounding."""
+    off, top = ((t.flatten(1).abs().amax(1)) for t in (x - baseline, x))
+    return off <= 100 * torch.finfo(x.dtype).eps * top
+
+
+def moved(x: Float[Tensor, "N C H W"], down: int, right: int) -> Float[Tensor, "N C H W"]:
+    """The image moved by so many pixels; what is moved in repeats the edge."""
+    rows, columns = (
+        (torch.arange(side, device=x.device) - by).clamp(0, side - 1)
+        for side, by in zip(x.shape[-2:], (down, right), strict=True)
+    )
+    return x[:, :, rows[:, None], columns]
+
+
+def check(least: Mapping[str, tuple[float, float]], positive: Mapping[str, float]) -> None:
+    """Refuses options below their least value, and those that must be above 0."""
+    for name, (value, bound) in least.items():
+        if value < bound:
+            raise InvalidValue(f"{name} must be at least {bound}; got {value}.")
+    for name, value in positive.items():
+        if value <= 0:
+            raise InvalidValue(f"{name} must be above 0; got {value}.")
