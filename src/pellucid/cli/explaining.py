@@ -35,6 +35,7 @@ from pellucid.model import Model
 from pellucid.models import load
 from pellucid.render.heat import colormap
 from pellucid.render.sheet import number
+from pellucid.render.video import check_path, filmed, unfilmed
 from pellucid.render.views import certainty, predicted
 from pellucid.target import OneTarget
 
@@ -69,6 +70,7 @@ def explain(
             show_default="by the map",
         ),
     ] = None,
+    video: options.Video = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     device: options.Device = None,
@@ -92,6 +94,8 @@ def explain(
         kinds = _kinds(save, requests)
         if cmap is not None:
             colormap(cmap)
+        if video is not None:
+            _check_video(video, requests)
         options.check_folder(out)
         sources = options.pictures_of(pictures)
         with waiting(f"loading {model}", quiet):
@@ -110,7 +114,7 @@ def explain(
         run = Run(
             loaded,
             questions,
-            Files(out, kinds, cmap, sources, questions),
+            Files(out, kinds, cmap, video, sources, questions),
             {
                 "output": output,
                 "seed": seed,
@@ -154,6 +158,7 @@ class Files:
         folder: Path,
         kinds: Sequence[str],
         cmap: str | None,
+        video: Path | None,
         sources: Sequence[str],
         questions: Sequence[Question],
     ) -> None:
@@ -164,11 +169,17 @@ class Files:
             [(short[s], questions[q].request.title.replace(":", "."), questions[q].text) for s, q in pairs]
         )
         self.names = {(sources[s], q): name for (s, q), name in zip(pairs, names, strict=True)}
+        self.films: dict[tuple[str, int], Path] = {}
+        if video is not None:
+            films = [at for at in self.names if _filmed(questions[at[1]].request)]
+            named = {at: video.with_stem(f"{video.stem}.{self.names[at]}") for at in films}
+            self.films = named if len(films) > 1 else dict.fromkeys(films, video)
 
     def write(self, source: str, question: int, explanation: Explanation) -> list[str]:
         """One result in all the formats asked for, each file whole or absent; returns their paths.
 
-        Of a method that draws no samples there are no errors, and no file of them.
+        Of a method that draws no samples there are no errors, and no file of them; of one that optimises no
+        mask there is no film.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         paths = []
@@ -183,6 +194,8 @@ class Files:
             else:
                 with atomic_write(paths[-1]) as temporary:
                     picture.save(temporary, "PNG")
+        if (source, question) in self.films:
+            paths.append(explanation.save(self.films[source, question]))
         return [str(path) for path in paths]
 
     def _picture(self, kind: str, explanation: Explanation) -> Image.Image | None:
@@ -281,8 +294,12 @@ class Run:
         for row in self.results:
             for warning in row["warnings"]:
                 screen.print(f"{row['name']}, {row['title']}: {warning}", style="yellow")
-        written = sum(len(row["files"]) for row in self.results)
-        files = "1 file" if written == 1 else f"{written} files"
+        written = [file for row in self.results for file in row["files"]]
+        films = [file for file in written if file in map(str, self.files.films.values())]
+        for film in films:
+            screen.print(film, soft_wrap=True)
+        count = len(written) - len(films)
+        files = "1 file" if count == 1 else f"{count} files"
         screen.print(
             f"{files} in {self.files.folder}/, by {self.model.name}: {passes(self.cost)}", style="dim"
         )
@@ -359,3 +376,13 @@ def _kinds(text: str, requests: Sequence[Request]) -> list[str]:
         names = ", ".join(request.method.name for request in requests)
         raise InvalidValue(f"--save error needs a method that draws samples, such as rise; got {names}.")
     return kinds
+
+
+def _check_video(video: Path, requests: Sequence[Request]) -> None:
+    check_path(video)
+    if not any(map(_filmed, requests)):
+        raise unfilmed(", ".join(request.title for request in requests))
+
+
+def _filmed(request: Request) -> bool:
+    return filmed(request.method, request.options)

@@ -106,6 +106,15 @@ OutputOption = Annotated[
     ),
 ]
 PrecisionOption = Annotated[Precision, typer.Option(help="What the model runs in.", rich_help_panel=_RUN)]
+Video = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Film of an optimised mask, .mp4 or .gif; of several, each has its result's name in it.",
+        rich_help_panel=_RESULT,
+        show_default=False,
+    ),
+]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.", rich_help_panel=_RESULT)]
 
 

@@ -1,9 +1,10 @@
 """An optimised mask as a film: the evidence growing over the picture, what is left, and the scores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,23 +12,22 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageStat
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pellucid.errors import ExtraMissing, InvalidValue
+from pellucid.errors import ExtraMissing, FileMissing, InvalidValue
 from pellucid.explanation import Explanation
 from pellucid.files import atomic_write
 from pellucid.images import Box
-from pellucid.methods import METHODS
+from pellucid.methods import METHODS, Method
 from pellucid.render import heat
 from pellucid.render.curves import Panel, curves
 from pellucid.render.scale import merge_channels
 from pellucid.render.sheet import fitted, typeface
 from pellucid.render.views import percent
 
-SUFFIXES = (".mp4", ".gif")
 WIDTH = 960  # pixels of a frame
 _MARGIN = 24
 _SIDE = (WIDTH - 4 * _MARGIN) // 3  # of each of three panels
 _LOWEST = 216  # height of a chart beside pictures that are flat
-_MOST = 120  # frames; longer courses are thinned out
+_MOST = {".mp4": 120, ".gif": 40}  # frames; longer courses are thinned out
 _HELD = 2  # seconds that the last frame is shown
 _BLUR = 0.064  # spread of the blur that stands for hidden parts, as a share of the picture's side
 _FILLS = {"black": (0, 0, 0), "grey": (128, 128, 128), "white": (255, 255, 255)}
@@ -39,10 +39,13 @@ def check_path(path: Path) -> None:
 
     Raises:
         InvalidValue: a suffix other than .mp4 and .gif.
+        FileMissing: the folder does not exist.
         ExtraMissing: an .mp4, but no encoder is installed.
     """
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in _MOST:
         raise InvalidValue(f"A video's name must end in .mp4 or .gif; got {path.name!r}.")
+    if not path.parent.is_dir():
+        raise FileMissing(f"The folder of {str(path)!r} must exist: create it first.")
     if path.suffix.lower() == ".mp4":
         try:
             from imageio_ffmpeg import get_ffmpeg_exe
@@ -50,8 +53,21 @@ def check_path(path: Path) -> None:
             get_ffmpeg_exe()
         except (ImportError, RuntimeError):
             raise ExtraMissing(
-                "An .mp4 needs the package imageio-ffmpeg: pip install pellucid[video]. A .gif needs nothing."
+                "An .mp4 needs the package imageio-ffmpeg: pip install pellucid[video]. A .gif needs none."
             ) from None
+
+
+def filmed(method: Method, options: Mapping[str, Any]) -> bool:
+    """Whether a method with these options keeps the course of a mask: all that optimise one, unwrapped."""
+    return method.family == "mask" and not (options.get("smooth") or options.get("augment"))
+
+
+def unfilmed(asked: str) -> InvalidValue:
+    """The error of what was asked for a film and keeps no course."""
+    names = ", ".join(method.name for method in METHODS.values() if method.family == "mask")
+    return InvalidValue(
+        f"A video needs a method that optimises a mask ({names}), without smooth or augment; got {asked}."
+    )
 
 
 def write(explanation: Explanation, path: Path) -> None:
@@ -66,9 +82,10 @@ def write(explanation: Explanation, path: Path) -> None:
         FileMissing: the folder does not exist.
     """
     check_path(path)
-    film = Film(explanation)
+    suffix = path.suffix.lower()
+    film = Film(explanation, _MOST[suffix])
     with atomic_write(path) as temporary:
-        _write_gif(film, temporary) if path.suffix.lower() == ".gif" else _write_mp4(film, temporary)
+        _write_gif(film, temporary) if suffix == ".gif" else _write_mp4(film, temporary)
 
 
 class Film:
@@ -78,26 +95,24 @@ class Film:
     what it keeps; one scale of colours for all frames. In the middle the picture under the mask, as the model
     sees it: hidden parts in the baseline's colour, blurred if it is none. Right, the scores up to the step.
 
+    A course of more than `most` steps is thinned out evenly; its first and last step are always shown.
+
     Raises:
         InvalidValue: several images; a method that keeps no course of a mask.
     """
 
-    def __init__(self, explanation: Explanation) -> None:
+    def __init__(self, explanation: Explanation, most: int = 120) -> None:
         if len(explanation) != 1:
             raise InvalidValue(
                 f"A video shows one image; this explanation holds {len(explanation)}: save explanation[0], "
                 "explanation[1] and so on."
             )
         if "mask" not in explanation.trace:
-            names = ", ".join(method.name for method in METHODS.values() if method.family == "mask")
-            raise InvalidValue(
-                f"A video needs the course of a mask, and {explanation.method} with these options kept none; "
-                f"these methods do, without smooth or augment: {names}."
-            )
+            raise unfilmed(explanation.method)
         self.explanation = explanation
         self.masks: Float[Tensor, "T h w"] = explanation.trace["mask"][0].detach().float().cpu()
         self.last = len(self.masks) - 1
-        count = min(len(self.masks), _MOST)
+        count = min(len(self.masks), most)
         self.steps = [
             round(step) for step in torch.linspace(0, self.last, count, dtype=torch.float64).tolist()
         ]
@@ -200,7 +215,6 @@ def _cut(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
 def _write_mp4(film: Film, path: Path) -> None:
     from imageio_ffmpeg import write_frames
 
-    matrix = [word for name in ("-colorspace", "-color_primaries", "-color_trc") for word in (name, "bt709")]
     encoder = write_frames(
         str(path),
         film.size,
@@ -212,7 +226,8 @@ def _write_mp4(film: Film, path: Path) -> None:
         ffmpeg_log_level="error",
         # Colours said to be what they are: players guess otherwise, and reds turn orange.
         output_params=[
-            "-crf", "17", "-vf", "scale=out_color_matrix=bt709", *matrix, "-movflags", "+faststart",
+            "-crf", "17", "-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709",
+            "-movflags", "+faststart",
         ],
     )  # fmt: skip
     with closing(encoder):
