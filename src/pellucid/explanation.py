@@ -167,6 +167,17 @@ class Explanation:
         share = relative_error(scale.merge_channels(self[index].attribution)[0], self.error_map(index))
         return share if share < float("inf") else None
 
+    def relative_delta(self, index: int = 0) -> float | None:
+        """By how much a map misses what theory promises it to add up to, as a share of that; never negative.
+
+        None if nothing is promised, or if it is zero.
+        """
+        if self.delta is None:
+            return None
+        delta = float(self.delta[index])
+        promised = float(self.raw[index].double().sum()) - delta
+        return abs(delta / promised) if promised else None
+
     def error_map(self, index: int = 0) -> Float[Tensor, "H W"]:
         """The standard error of a sampled map, in the units of the score; of channels, at most their sum.
 

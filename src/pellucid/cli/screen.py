@@ -60,11 +60,12 @@ def passes(cost: Cost) -> str:
 
 
 def certainty_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells of what is known of any row: the samples drawn, the relative error, the local R²."""
+    """Titles and cells of what is known of any row: samples drawn, relative error, local R², completeness."""
     columns: list[tuple[str, str, Callable[[Any], str]]] = [
         ("samples", "samples", str),
         ("error", "relative_error", lambda share: f"±{percent(share)}".replace(" ", "")),
         ("R²", "r2", "{:.2f}".format),
+        ("delta", "relative_delta", lambda share: percent(share).replace(" ", "")),
     ]
     shown = [column for column in columns if any(row[column[1]] is not None for row in rows)]
     cells = [[word(row[name]) if row[name] is not None else "" for _, name, word in shown] for row in rows]

@@ -52,7 +52,10 @@ def remark(explanation: Explanation, index: int = 0) -> str:
 
 
 def certainty(explanation: Explanation, index: int = 0) -> dict[str, Any]:
-    """How sure a map is, in numbers: samples drawn, standard errors, local R²; None where it is unknown."""
+    """How sure a map is, in numbers: samples drawn, standard errors, local R², completeness error.
+
+    None where it is unknown.
+    """
     samples, r2 = (explanation.details.get(name) for name in ("samples", "r2"))
     errors = None if explanation.stderr is None else explanation.error_map(index)
     return {
@@ -60,17 +63,22 @@ def certainty(explanation: Explanation, index: int = 0) -> dict[str, Any]:
         "relative_error": explanation.relative_error(index),
         "stderr": None if errors is None else {"mean": float(errors.mean()), "max": float(errors.max())},
         "r2": None if r2 is None else float(r2[index]),
+        "delta": None if explanation.delta is None else float(explanation.delta[index]),
+        "relative_delta": explanation.relative_delta(index),
     }
 
 
 def known(explanation: Explanation, index: int = 0) -> str:
-    """The same in words: `"1000 samples, ±4.2 %, R² 0.83"`, or what of it is known; else empty."""
+    """The same in words: `"1000 samples, ±4.2 %, R² 0.83"`, `"complete to 0.6 %"`; empty if unknown."""
     about = certainty(explanation, index)
-    samples, error, r2 = about["samples"], about["relative_error"], about["r2"]
+    samples, error, r2, delta = (
+        about[name] for name in ("samples", "relative_error", "r2", "relative_delta")
+    )
     words = (
         None if samples is None else f"{samples} samples",
         None if error is None else f"±{percent(error)}",
         None if r2 is None else f"R² {r2:.2f}",
+        None if delta is None else f"complete to {percent(delta)}",
     )
     return ", ".join(filter(None, words))
 
@@ -80,7 +88,7 @@ def typical(explanation: Explanation) -> dict[str, Any]:
     each = [certainty(explanation, index) for index in range(len(explanation))]
     return {
         name: median_low(values) if (values := [one[name] for one in each if one[name] is not None]) else None
-        for name in ("samples", "relative_error", "r2")
+        for name in ("samples", "relative_error", "r2", "relative_delta")
     }
 
 

@@ -13,6 +13,7 @@ from pellucid.engine.cost import Cost
 from pellucid.explanation import Explanation, Prediction
 from pellucid.images import Box, Picture
 from pellucid.methods import get_method
+from pellucid.render.curves import curves
 from pellucid.render.html import data_uri
 from pellucid.render.layer import Blend, Layer, error_layer, overlay_layer, ramp, raw_layer
 from pellucid.render.scale import merge_channels
@@ -24,6 +25,7 @@ _SIDE = 1000  # pixels of a photograph's longer side
 _CELLS = 1024  # a map of no more cells is written out in numbers
 _WEIGHTS = 8  # segments whose weights are written on the picture
 _LINES = 18  # of text would fill a picture's shorter side
+_CHART = 240, 84  # the frame of a course's lines
 _LONER = 0.3  # a map whose best rank correlation with the others stays below this agrees with none
 _LINK = re.compile(r"(?P<kind>arXiv|doi):(?P<id>[^\s,;]+)")
 _HOSTS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
@@ -60,8 +62,22 @@ class Outlines:
 
 
 @dataclass(frozen=True)
+class Course:
+    """The scores of an optimisation by step, in a frame of `size`: each line's name, path and both ends."""
+
+    size: tuple[int, int]
+    steps: int
+    lines: list[tuple[str, str, str, str]]
+    ticks: list[tuple[float, str]]
+    step_ticks: list[tuple[float, int]]
+
+
+@dataclass(frozen=True)
 class Card:
-    """What one method said about one question; `error` if it draws samples, `outlines` if it has segments."""
+    """What one method said about one question.
+
+    `error` if it draws samples, `outlines` if it has segments, `course` if it optimised something.
+    """
 
     title: str
     formula: str
@@ -70,6 +86,7 @@ class Card:
     raw: Stage
     error: Stage | None
     outlines: Outlines | None
+    course: Course | None
     cells: str
     remark: str
     warnings: list[str]
@@ -130,13 +147,17 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything the template writes; `shared`: methods shared evidence; `sampled`: some maps have errors."""
+    """Everything the template writes.
+
+    `shared`: methods shared evidence; `sampled`: some maps have errors; `optimised`: some have a course.
+    """
 
     title: str
     lead: str
     cost: str
     shared: bool
     sampled: bool
+    optimised: bool
     subjects: list[Subject]
     refusals: list[tuple[str, str, str]]
     photographs: list[Photograph]
@@ -163,6 +184,7 @@ def page(comparison: Comparison) -> Page:
         cost=spent(comparison.cost),
         shared=billed.forward > comparison.cost.forward or billed.backward > comparison.cost.backward,
         sampled=any(e.stderr is not None for e in comparison.explanations),
+        optimised=any(card.course for card in _cards(subjects)),
         subjects=subjects,
         refusals=list(dict.fromkeys((r.title, r.model, r.reason) for r in comparison.refusals)),
         photographs=album.photographs,
@@ -274,6 +296,7 @@ def _card(entry: Entry, index: int, album: Album) -> Card:
         raw=_stage(raw_layer(explanation, index)),
         error=None if explanation.stderr is None else _stage(error_layer(explanation, index)),
         outlines=_outlines(explanation, index) if explanation.segmented else None,
+        course=_course(explanation, index),
         cells=f"{height} × {width}{channels}",
         remark=remark(explanation, index),
         warnings=explanation.notes[index] if explanation.notes else [],
@@ -296,6 +319,24 @@ def _outlines(explanation: Explanation, index: int) -> Outlines:
     return Outlines(outline_path(segments.labels), (width, height), segments.weights(_WEIGHTS, size))
 
 
+def _course(explanation: Explanation, index: int) -> Course | None:
+    drawn = curves(explanation, index)
+    if drawn is None:
+        return None
+    width, height = _CHART
+    lines = []
+    for name, values in drawn.lines.items():
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in drawn.points(name, width, height))
+        lines.append((name, points, number(float(values[0])), number(float(values[-1]))))
+    return Course(
+        _CHART,
+        drawn.last,
+        lines,
+        [(round(height * (1 - drawn.height(tick)), 1), number(tick)) for tick in drawn.ticks],
+        [(round(width * step / max(1, drawn.last), 1), step) for step in drawn.step_ticks],
+    )
+
+
 def _facts(explanation: Explanation, index: int) -> list[tuple[str, str]]:
     batch = f", {len(explanation)} pictures together" if len(explanation) > 1 else ""
     facts = [
@@ -313,7 +354,11 @@ def _facts(explanation: Explanation, index: int) -> list[tuple[str, str]]:
     if "r2" in details:
         facts.append(("Local R²", f"{float(details['r2'][index]):.2f}"))
     if explanation.delta is not None:
-        facts.append(("Completeness error", number(float(explanation.delta[index]))))
+        delta, total = float(explanation.delta[index]), float(explanation.raw[index].double().sum())
+        share = explanation.relative_delta(index)
+        error = number(delta) + (f", {percent(share)}" if share is not None else "")
+        told = f"{number(total)}, should be {number(total - delta)}: completeness error {error}"
+        facts.append(("Map’s sum", told))
     return facts
 
 
@@ -403,7 +448,7 @@ def _numbers(entry: Entry, index: int) -> dict[str, Any]:
         "precision": one.precision,
         "cost": vars(one.cost),
         **certainty(one),
-        "delta": None if one.delta is None else _json(float(one.delta[0])),
+        "trace": {name: values[0].tolist() for name, values in one.trace.items() if values[0].ndim == 1},
         "warnings": one.notes[0] if one.notes else [],
         "raw": raw.tolist() if raw.numel() <= _CELLS else None,
     }
