@@ -185,6 +185,10 @@ def test_indexing_gives_that_image_alone():
         labels=["a", "b", "c"],
         delta=torch.tensor([1.0, 2.0, 3.0]),
         details={"weights": torch.eye(3), "note": "x", "k": torch.tensor(5)},
+        trace={
+            "loss": [torch.arange(2.0), torch.arange(3.0), torch.arange(4.0)],
+            "mask": torch.rand(3, 2, 1, 1),
+        },
     )
     last = e[-1]
     assert len(last) == 1
@@ -192,6 +196,8 @@ def test_indexing_gives_that_image_alone():
     assert last.delta.tolist() == [3.0]
     assert last.details["weights"].tolist() == [[0.0, 0.0, 1.0]]
     assert last.details["note"] == "x"
+    assert [len(loss) for loss in last.trace["loss"]] == [4]
+    assert torch.equal(last.trace["mask"], e.trace["mask"][2:])
     assert [one.labels[0] for one in e] == ["a", "b", "c"]
     assert torch.equal(last.attribution, e.attribution[2:])
     with pytest.raises(IndexError, match="below 3"):
@@ -329,7 +335,9 @@ def test_written_files_have_the_usual_permissions(tmp_path):
 
 def test_unknown_suffix_and_missing_folder_are_refused(tmp_path):
     e = one_map([[1.0]])
-    with pytest.raises(InvalidValue, match=r"\.npz, \.safetensors, \.png, \.html; got 'e\.jpg'"):
+    with pytest.raises(
+        InvalidValue, match=r"\.npz, \.safetensors, \.png, \.html, \.mp4, \.gif; got 'e\.jpg'"
+    ):
         e.save(tmp_path / "e.jpg")
     with pytest.raises(FileMissing, match="create it first"):
         e.save(tmp_path / "nowhere" / "e.npz")
@@ -427,3 +435,16 @@ def test_segments_and_ragged_coefficients_are_saved_and_told_apart_by_image(tmp_
     assert loaded[1].details["coefficients"][0].tolist() == [0.5, 0.25, 0.0]
     assert loaded[1].relative_error() == e.relative_error(1)
     assert loaded.outlined(1).tobytes() == e.outlined(1).tobytes() == e[1].outlined().tobytes()
+
+
+def test_files_of_before_there_were_courses_have_none(tmp_path):
+    e = one_map([[1.0]])
+    e.trace = None
+    assert Explanation.load(e.save(tmp_path / "e.npz")).trace == {}
+
+
+def test_relative_delta_is_the_error_over_what_the_map_should_add_up_to():
+    e = explanation(torch.tensor([[[[3.0, 1.5]]], [[[-2.0, 0.0]]], [[[1.0, 0.0]]]]))
+    assert e.relative_delta() is None
+    e.delta = torch.tensor([0.5, -1.0, 1.0])  # should be 4, -1 and 0
+    assert [e.relative_delta(i) for i in range(3)] == [0.125, 1.0, None]

@@ -215,6 +215,42 @@ def test_segments_have_outlines_and_weights_with_errors():
     assert told["r2"] == pytest.approx(0.831)
 
 
+def test_an_optimisation_has_its_curves_their_ends_and_all_numbers():
+    e = pellucid.explain(model("net"), Image.new("RGB", (48, 48)), "saliency", target=0, output="probability")
+    plain = Page(render(Comparison((Entry("saliency", e),), (), e.cost)))
+    assert not plain.all("polyline")
+    assert "deletion" not in plain.text
+    falling = torch.tensor([[0.75, 0.5, 0.25]])
+    e.trace = {"mask": torch.rand(1, 3, 4, 4), "deletion": falling, "insertion": [1 - falling[0]]}
+    page = Page(render(Comparison((Entry("masking", e),), (), e.cost)))
+    lines = {line.attributes["class"]: line.attributes["points"] for line in page.all("polyline")}
+    assert lines == {
+        "insertion": "0.0,63.0 120.0,42.0 240.0,21.0",
+        "deletion": "0.0,21.0 120.0,42.0 240.0,63.0",
+    }
+    assert "Optimised in 2 steps: insertion 0.25 → 0.75, deletion 0.75 → 0.25." in page.text
+    assert "which should fall" in page.text
+    (chart,) = (svg for svg in page.all("svg", role="img") if "Scores" in svg.attributes["aria-label"])
+    assert "masking" in chart.attributes["aria-label"]
+    assert numbers(page)["explanations"][0]["trace"] == {
+        "deletion": [0.75, 0.5, 0.25],
+        "insertion": [0.25, 0.5, 0.75],
+    }
+
+
+def test_a_completeness_error_is_told_with_what_the_sum_should_be():
+    e = pellucid.explain(net(), torch.rand(1, 3, 24, 24), "saliency", target=0)
+    e.raw = torch.full((1, 1, 2, 2), 0.5)
+    e.delta = torch.tensor([-0.5])
+    page = Page(render(Comparison((Entry("saliency", e),), (), e.cost)))
+    assert "Map’s sum 2, should be 2.5: completeness error −0.5, 20 %" in page.text
+    (told,) = numbers(page)["explanations"]
+    assert (told["delta"], told["relative_delta"]) == (-0.5, 0.2)
+    e.delta = torch.tensor([2.0])
+    nothing = Page(render(Comparison((Entry("saliency", e),), (), e.cost)))
+    assert "Map’s sum 2, should be 0: completeness error 2 Paper" in nothing.text
+
+
 def test_only_sampled_maps_have_an_error_view(page, comparison):
     views = [e.attributes.get("aria-label", "") for e in page.all("svg", role="img")]
     errors = [text for text in views if text.startswith("Standard error of ")]

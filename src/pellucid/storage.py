@@ -58,6 +58,7 @@ def read(path: Path) -> dict[str, Any]:
         )
     known: dict[str, Any] = unpack(metadata["fields"], tensors)
     known["cost"] = Cost(**known["cost"])
+    known["trace"] = known["trace"] or {}  # None in files of before there were courses
     known["prediction"] = [[Prediction(*best) for best in image] for image in known["prediction"]]
     known["boxes"] = [Box(*edges) for edges in known["boxes"]]
     known["pictures"] = [

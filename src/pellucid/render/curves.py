@@ -33,7 +33,7 @@ class Curves:
         return (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
 
     def points(
-        self, name: str, width: float, height: float, until: int | None = None
+        self, name: str, width: int, height: int, until: int | None = None
     ) -> list[tuple[float, float]]:
         """One line's points up to a step, in a frame of this size with y downwards; none where not finite."""
         values = self.lines[name].tolist()[: None if until is None else until + 1]
@@ -61,7 +61,7 @@ def curves(explanation: Explanation, index: int = 0) -> Curves | None:
     low, high = (0.0, 1.0) if bounded or not len(known) else (float(known.min()), float(known.max()))
     last = max(map(len, lines.values())) - 1
     return Curves(
-        lines, _ticks(low, high), [int(step) for step in _ticks(0, last, whole=True) if step <= last]
+        lines, _ticks(low, high), [int(step) for step in _ticks(0.0, float(last), whole=True) if step <= last]
     )
 
 

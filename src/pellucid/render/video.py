@@ -172,7 +172,7 @@ class Film:
         pen.text((_MARGIN, 16), _cut(e.labels[0], room, large), fill=_INK, font=large)
         pen.text((right, 16), count, fill=_INK, font=large, anchor="ra")
         told = " · ".join((e.method, e.model, e.pictures[0].name))
-        pen.text((_MARGIN, 48), _cut(told, right - _MARGIN, small), fill=_QUIET, font=small)
+        pen.text((_MARGIN, 48), _cut(told, float(right - _MARGIN), small), fill=_QUIET, font=small)
 
     def _evidence(self, masks: Tensor) -> Tensor:
         return masks if self.keeps else 1 - masks

@@ -356,8 +356,8 @@ def _facts(explanation: Explanation, index: int) -> list[tuple[str, str]]:
     if explanation.delta is not None:
         delta, total = float(explanation.delta[index]), float(explanation.raw[index].double().sum())
         share = explanation.relative_delta(index)
-        error = number(delta) + (f", {percent(share)}" if share is not None else "")
-        told = f"{number(total)}, should be {number(total - delta)}: completeness error {error}"
+        off = number(delta) + (f", {percent(share)}" if share is not None else "")
+        told = f"{number(total)}, should be {number(total - delta)}: completeness error {off}"
         facts.append(("Map’s sum", told))
     return facts
 
