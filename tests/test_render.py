@@ -631,3 +631,11 @@ def test_cells_tell_samples_error_and_local_fit():
     assert views.cell(e).caption == f"logit −0.5 · 300 samples, ±{share}, R² 0.46"
     np.testing.assert_array_equal(pixels(e.view()), pixels(e.outlined()))
     assert views.known(explanation(torch.rand(1, 1, 4, 4))) == ""
+
+
+def test_captions_tell_how_complete_a_map_is():
+    e = explanation(torch.full((1, 3, 18, 18), 1 / 972 * 4), delta=torch.tensor([-1.0]))  # 4 instead of 5
+    assert views.known(e) == "complete to 20 %"
+    assert views.cell(e).caption.endswith(" · complete to 20 % · constant map: the same everywhere")
+    assert "constant map: the same everywhere · complete to 20 %" in e._repr_html_()
+    assert views.typical(e)["relative_delta"] == pytest.approx(0.2)

@@ -95,10 +95,12 @@ def _row(explanation: Explanation) -> str:
         limit = explanation.limit(signed=True)
         ends = f"from {number(-limit)} to {number(limit)}"
         bar = f'<img alt="{ends}" src="{data_uri(color_bar(limit, 640, 26))}">'
-    note = escape(remark(explanation) or ("red: for, blue: against" if signed else "the map alone"))
+    sampled = explanation.stderr is not None
+    note = remark(explanation) or ("red: for, blue: against" if signed else "the map alone")
+    note = escape(" · ".join(filter(None, (note, "" if sampled else known(explanation)))))
     over = explanation.outlined() if explanation.segmented else explanation.overlay()
     error = ""
-    if explanation.stderr is not None:
+    if sampled:
         caption = escape(" · ".join(filter(None, ("± standard error", known(explanation)))))
         error = _figure(explanation.uncertainty(), f"standard error of the map: {explained}", caption)
     return (
