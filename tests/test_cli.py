@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ import pellucid
 from pellucid.cli import app
 from pellucid.cli.names import LONGEST, file_names, picture_names
 from pellucid.methods import METHODS
+from pellucid.methods.finding import Finding
 
 NET = textwrap.dedent("""
     import time, torch
@@ -298,6 +300,92 @@ def test_ctrl_c_leaves_finished_results_and_no_partial_file(here: Path):
     assert stderr == f"pellucid: Stopped after {len(files)} of 21 results.\n"
     for file in files:
         Image.open(here / file).load()
+
+
+# --- films and completeness --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def masking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method that optimises a mask, or says so: it has a course, and a completeness error of a fifth."""
+
+    def function(probe):
+        """A constant."""
+        n, mask = len(probe.inputs), torch.rand(len(probe.inputs), 4, 8, 8)
+        scores = torch.rand(n, 4)
+        found = torch.full((n, 8, 8), 1.2 / 64)
+        delta = torch.full((n,), 0.2)
+        return Finding(found, delta=delta, trace={"mask": mask, "deletion": scores})
+
+    kin = replace(METHODS["saliency"], name="masking", family="mask", function=function, options=())
+    monkeypatch.setitem(METHODS, "masking", kin)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "gif"])
+def test_a_film_of_one_result_has_the_name_it_was_given(masking: None, suffix: str):
+    result = explain("b/dog.jpg", "-m", "masking", "-m", "grad-cam", "--video", f"film.{suffix}", "--json")
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(result.stdout)["results"]
+    assert first["files"] == ["pellucid-out/dog.masking.png", f"film.{suffix}"]
+    assert second["files"] == ["pellucid-out/dog.grad-cam.png"]
+    assert Path(f"film.{suffix}").stat().st_size > 1000
+    assert sorted(path.name for path in Path().glob("film*")) == [f"film.{suffix}"]
+
+
+def test_films_of_several_results_have_their_names_in_them(masking: None):
+    Path("films").mkdir()
+    result = explain("a", "b", "-m", "masking", "-t", "dog", "--video", "films/it.gif")
+    assert result.exit_code == 0, result.output
+    names = ["it.a-cat.masking.dog.gif", "it.b-cat.masking.dog.gif", "it.dog.masking.dog.gif"]
+    assert written("films") == names
+    assert all(f"films/{name}" in result.stdout for name in names)
+    assert "3 files in pellucid-out/" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "masking", "--video", "film.avi"], "must end in .mp4 or .gif; got 'film.avi'"),
+        (["-m", "masking", "--video", "nowhere/film.gif"], "create it first"),
+        (["-m", "grad-cam", "--video", "film.gif"], "optimises a mask"),
+        (
+            ["-m", "masking:smooth=2", "--video", "film.gif"],
+            "without smooth or augment; got masking:smooth=2",
+        ),
+    ],
+)
+def test_a_film_that_cannot_be_is_refused_before_anything_runs(
+    masking: None, arguments: list[str], message: str
+):
+    result = explain("b/dog.jpg", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not Path("pellucid-out").exists()
+    assert not list(Path().glob("film*"))
+
+
+def test_without_the_extra_an_mp4_is_refused_before_anything_runs(
+    masking: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    result = explain("b/dog.jpg", "-m", "masking", "--video", "film.mp4")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "pip install pellucid[video]" in result.stderr
+    assert not Path("pellucid-out").exists()
+
+
+def test_completeness_errors_are_told_as_a_share_and_in_full(masking: None):
+    told = explain("b/dog.jpg", "-m", "masking", "-m", "grad-cam")
+    assert "delta" in told.stdout
+    assert "20%" in told.stdout
+    document = json.loads(explain("b/dog.jpg", "-m", "masking", "-m", "grad-cam", "--json").stdout)
+    first, second = document["results"]
+    assert first["delta"] == pytest.approx(0.2)
+    assert first["relative_delta"] == pytest.approx(0.2, rel=1e-4)
+    assert (second["delta"], second["relative_delta"]) == (None, None)
+    assert "delta" not in explain("b/dog.jpg", "-m", "grad-cam").stdout
+    compared = compare("b", "--model", "nets.py:net", "-m", "masking", "-m", "cam")
+    assert "20%" in compared.stdout
 
 
 def test_the_default_model_explains_a_sample():
