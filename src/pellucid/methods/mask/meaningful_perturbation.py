@@ -20,6 +20,7 @@ CIRCLES = 32
 SUPPRESSED = 0.99
 """The share of what hiding all of the image takes from its score that the first mask must take."""
 LOST = "The search for a mask met a score or a gradient that is not finite and ended there."
+WORSE = "The search ended with a worse mask than it began with: lower its learning_rate, or allow more steps."
 NOTHING_HIDDEN = "The baseline is the image itself: nothing can be hidden, and the map is zero."
 
 
@@ -124,8 +125,7 @@ def meaningful_perturbation(
             with torch.no_grad():
                 m.copy_(m.clamp(0, 1).where(searching[:, None, None, None], best))
     trace = {name: torch.stack(values, 1) for name, values in course.items()}
-    worse = trace["loss"][:, -1] > trace["loss"][:, 0]
-    probe.note("The search ended with a worse mask than it began with: lower its learning_rate.", worse)
+    probe.note(WORSE, searching & ~nothing & (trace["loss"][:, -1] > trace["loss"][:, 0]))
     return Finding(1 - best[:, 0], details={"masked_score": masked_score}, trace=trace)
 
 
@@ -147,8 +147,9 @@ def smallest_circle(
 
     def step(start: int, stop: int) -> None:
         circles = smoothed(masks[1 + start : 1 + stop], size, mask_blur).to(x)
-        copies = [blend(x[i : i + 1], hidden[i : i + 1], circles) for i in range(len(x))]
-        scores.append(probe.altered(torch.cat(copies)).value.unflatten(0, (len(x), -1)))
+        images, hiding = (t.repeat_interleave(stop - start, 0) for t in (x, hidden))
+        copies = blend(images, hiding, circles.repeat(len(x), 1, 1, 1))
+        scores.append(probe.altered(copies).value.unflatten(0, (len(x), -1)))
 
     in_chunks(CIRCLES, max(1, probe.limit // len(x)), step)
     row = torch.cat(scores, 1)
@@ -190,7 +191,7 @@ def moved(x: Float[Tensor, "N C H W"], down: int, right: int) -> Float[Tensor, "
     return x[:, :, rows[:, None], columns]
 
 
-def check(least: Mapping[str, tuple[float, float]], positive: Mapping[str, float]) -> None:
+def check(least: Mapping[str, tuple[int | float, int]], positive: Mapping[str, float]) -> None:
     """Refuses options below their least value, and those that must be above 0."""
     for name, (value, bound) in least.items():
         if value < bound:
