@@ -6,6 +6,8 @@ from pellucid.explain import explain
 from pellucid.explanation import Explanation
 from pellucid.methods import METHODS
 from pellucid.methods.registry import Method
+from pellucid.metrics.axiom_report import AxiomReport
+from pellucid.metrics.axioms import axioms
 from pellucid.model import Model
 from pellucid.models import load
 from pellucid.preprocess import Preprocess
@@ -23,12 +25,14 @@ def methods() -> tuple[Method, ...]:
 
 
 __all__ = [
+    "AxiomReport",
     "Comparison",
     "Contrast",
     "Explanation",
     "Method",
     "Model",
     "Preprocess",
+    "axioms",
     "compare",
     "explain",
     "lime",

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli.axioms import axioms
 from pellucid.cli.catalogue import methods, models
 from pellucid.cli.comparing import compare
 from pellucid.cli.examining import doctor
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, compare, methods, models, doctor):
+for command in (explain, compare, axioms, methods, models, doctor):
     app.command()(command)
 
 

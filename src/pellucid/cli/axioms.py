@@ -1,0 +1,88 @@
+"""`pellucid axioms`: what methods promise of their maps, checked on a model and a picture."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from pellucid.cli import options
+from pellucid.cli.screen import console, plain_errors, print_json, table, waiting
+from pellucid.metrics.axiom_report import HEADS, AxiomReport, Row
+from pellucid.metrics.axioms import axioms as check
+from pellucid.metrics.axioms import promising
+from pellucid.models import load
+
+
+def axioms(
+    picture: Annotated[
+        str, typer.Argument(help="A file, or sample:cat.", show_default=False, metavar="PICTURE")
+    ],
+    method: options.Methods = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="CLASS",
+            help="Class to explain: an index, a name, A^B for why A rather than B, or `predicted`.",
+            rich_help_panel="The question",
+        ),
+    ] = "predicted",
+    layer: options.Layer = None,
+    output: options.OutputOption = None,
+    model: options.ModelSpec = "efficientnet-lite0",
+    weights: options.Weights = None,
+    random_weights: options.RandomWeights = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    device: options.Device = None,
+    batch_size: options.BatchSize = None,
+    seed: options.Seed = 0,
+    debug: options.Debug = False,
+) -> None:
+    """Check which axioms methods keep on a model and a picture, and which they promise.
+
+    Completeness, sensitivity, dummy, implementation invariance, linearity and symmetry. By default, of all
+    methods that promise one, each run about ten times: those of many passes with few samples.
+
+    Example: pellucid axioms cat.jpg --model torchvision:resnet50 -m integrated-gradients -m grad-cam
+    """
+    with plain_errors(debug):
+        asked = options.read_target(target)
+        requests = options.read_requests(method, layer) if method else []
+        with waiting(f"loading {model}", quiet):
+            loaded = load(model, weights=weights, random_weights=random_weights, device=device)
+        options.check_question(loaded, requests, [asked])
+        report = check(
+            loaded,
+            picture,
+            [(request.method.name, request.given) for request in requests] or promising(),
+            target=asked,
+            output=output,
+            seed=seed,
+            batch_size=batch_size or "auto",
+            progress=False if quiet else None,
+        )
+        if json:
+            print_json(asdict(report))
+        elif not quiet:
+            _show(report)
+
+
+def _show(report: AxiomReport) -> None:
+    screen = console()
+    screen.print(report.title, style="bold")
+    rows = table("method", *HEADS.values(), right=list(HEADS.values()))
+    for title, of_method in report.methods.items():
+        rows.add_row(title, *(Text(row.cell, style=_style(row)) for row in of_method))
+    screen.print(rows)
+    screen.print(report.legend, style="dim")
+    for remark in report.remarks:
+        screen.print(remark, style="yellow")
+
+
+def _style(row: Row) -> str:
+    if not row.promised:
+        return "dim"
+    return {True: "green", False: "red", None: ""}[row.held]

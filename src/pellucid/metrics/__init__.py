@@ -1,0 +1,1 @@
+"""Measures of what an explanation, or a method, is worth."""
