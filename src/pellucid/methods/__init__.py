@@ -18,6 +18,7 @@ from pellucid.methods.cam import (
     xgrad_cam,
 )
 from pellucid.methods.gradient import input_x_gradient, saliency, smooth_grad
+from pellucid.methods.path import integrated_gradients
 from pellucid.methods.perturb import kernel_shap, lime, occlusion, partition_shap, rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
 
@@ -35,6 +36,7 @@ __all__ = [
     "group_cam",
     "hirescam",
     "input_x_gradient",
+    "integrated_gradients",
     "is_cam",
     "kernel_shap",
     "layer_cam",

@@ -43,7 +43,7 @@ def _layers(name: str, value: Any) -> Any:
     return value
 
 
-def _samples(name: str, value: Any) -> int | str:
+def _count(name: str, value: Any) -> int | str:
     if value == "auto":
         return "auto"
     number = Option(name, int, 0).check(value)
@@ -55,8 +55,10 @@ def _samples(name: str, value: Any) -> int | str:
 LayerOption = Annotated[
     str | nn.Module | list[str | nn.Module] | tuple[str | nn.Module, ...], Kind("layer", _layers)
 ]
-Samples = Annotated[int | Literal["auto"], Kind("int | auto", _samples)]
+Samples = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
 """How many random draws: a number, or "auto" for as many as settle the map."""
+Steps = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
+"""How many points of a path: a number, or "auto" for as many as make the map complete."""
 
 
 @dataclass(frozen=True)
@@ -221,8 +223,8 @@ class Method:
         """The axioms that its theory proves, for all its options.
 
         A mean over noisy copies explains other inputs than the picture, so nothing sums to its score; other
-        statistics are not linear. A mean over mirrored copies mixes places. Where the number of samples or steps
-        follows from what they give, it differs from score to score.
+        statistics are not linear. A mean over mirrored copies mixes places. A number of samples or steps that
+        follows from what they give differs from score to score.
         """
         broken: set[Axiom] = set()
         if "auto" in (settled.get("samples"), settled.get("steps")):

@@ -1,0 +1,165 @@
+"""Integrated Gradients, and the integral along a straight line that its kin share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pellucid.engine.paths import Node, Quadrature, refine, rule
+from pellucid.engine.run import in_chunks
+from pellucid.errors import InvalidValue
+from pellucid.methods.finding import Finding
+from pellucid.methods.perturb.options import Baseline
+from pellucid.methods.registry import Passes, Steps, method
+from pellucid.probe import Probe
+
+MOST = 512
+"""Where steps="auto" gives up."""
+TOLERATED = 0.05
+"""A larger completeness error is told: the paper takes as many steps as bring it below."""
+NOWHERE = "The baseline is the image itself: there is no path between them, and the map is zero."
+
+
+@dataclass(frozen=True)
+class Line:
+    """What the gradients along straight lines to the images add up to.
+
+    Attributes:
+        map: (x - x') times the mean gradient.
+        delta: the map's sum minus the change of the score.
+        change: of the score, from x' to x.
+        steps: gradients taken of each image.
+    """
+
+    map: Float[Tensor, "N C H W"]
+    delta: Float[Tensor, " N"]
+    change: Float[Tensor, " N"]
+    steps: Int[Tensor, " N"]
+
+
+def passes(options: Mapping[str, Any]) -> Passes:
+    """Of one line: its gradients, the score at its start and the score of the image."""
+    steps = MOST if options["steps"] == "auto" else options["steps"]
+    return Passes(steps + 1, steps)
+
+
+@method(
+    "integrated-gradients",
+    paper="Sundararajan et al. 2017, arXiv:1703.01365",
+    passes=passes,
+    reads="altered copies",
+    promises=("completeness", "sensitivity", "dummy", "implementation invariance", "linearity", "symmetry"),
+)
+def integrated_gradients(
+    probe: Probe,
+    *,
+    baseline: Baseline = "zero",
+    steps: Steps = "auto",
+    quadrature: Quadrature = "gauss-legendre",
+    tolerance: float = 0.01,
+) -> Finding:
+    """(x - x') * integral of dS/dx(x' + t (x - x')) over t from 0 to 1: sums to S(x) - S(x').
+
+    Args:
+        probe: the evidence.
+        baseline: x', where there is no evidence: "zero" in the model's input space is the mean colour for
+            most models, "black" the paper's.
+        steps: gradients along the line; "auto" takes them where the score changes, as many as bring the
+            completeness error below `tolerance`, up to 512.
+        quadrature: how the gradients are placed and weighted, unless steps="auto".
+        tolerance: of "auto": the completeness error allowed, as a share of S(x) - S(x').
+
+    Returns:
+        (N, C, H, W), signed, in units of the score; `delta` is the completeness error, and `details` tells
+        the `steps` taken.
+
+    Raises:
+        InvalidValue: too few steps, a tolerance outside (0, 1), a baseline that does not fit.
+
+    Cost:
+        steps forward and backward, 1 forward of the image and 1 of the baseline.
+
+    Source:
+        eq. 1; the paper's approximation (eq. 3) is quadrature="right". "auto" halves the parts of the line
+        whose gradients do not add up to the score's change over them: see `engine.paths.refine`.
+    """
+    start = probe.baseline(baseline)
+    line = straight(probe, start, steps=steps, quadrature=quadrature, tolerance=tolerance)
+    return Finding(line.map, delta=line.delta, details={"steps": line.steps})
+
+
+def straight(
+    probe: Probe,
+    start: Float[Tensor, "N C H W"],
+    *,
+    steps: int | str,
+    quadrature: Quadrature = "gauss-legendre",
+    tolerance: float = 0.01,
+) -> Line:
+    """The integral of the gradient along the straight lines from `start` to the images."""
+    if not 0 < tolerance < 1:
+        raise InvalidValue(f"tolerance must be between 0 and 1; got {tolerance}.")
+    probe.note(NOWHERE, (probe.inputs == start).flatten(1).all(1))
+    if not isinstance(steps, int):
+        lines = [_settled(probe.one(i), start[i : i + 1], tolerance) for i in range(len(start))]
+        parts = zip(*((line.map, line.delta, line.change, line.steps) for line in lines), strict=True)
+        return Line(*(torch.cat(part) for part in parts))
+    x = probe.inputs
+    nodes, weights = (values.to(x) for values in rule(quadrature, steps))
+    mean = torch.zeros_like(x)
+
+    def step(first: int, last: int) -> None:
+        nonlocal mean
+        points = torch.lerp(start[:, None], x[:, None], nodes[first:last, None, None, None])
+        gradients = probe.altered(points.flatten(0, 1)).input_gradient().view_as(points)
+        mean = mean + torch.einsum("b,nbchw->nchw", weights[first:last], gradients)
+
+    in_chunks(steps, max(1, probe.limit // len(x)), step)
+    change = probe.value - probe.altered(start).value
+    total = (x - start) * mean
+    delta = total.sum((1, 2, 3)) - change
+    tell(probe, delta, change)
+    return Line(total, delta, change, torch.full((len(x),), steps))
+
+
+def _settled(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) -> Line:
+    """The line of a single image, with gradients where they are needed."""
+    way = probe.inputs - start
+
+    def evaluate(times: Sequence[float]) -> list[Node]:
+        nodes: list[Node] = []
+
+        def step(first: int, last: int) -> None:
+            at = way.new_tensor(times[first:last])[:, None, None, None]
+            seen = probe.altered(torch.lerp(start, probe.inputs, at))
+            gradients = seen.input_gradient()
+            slopes = (gradients * way).sum((1, 2, 3), dtype=torch.float64).tolist()
+            told = zip(times[first:last], seen.value.tolist(), slopes, gradients, strict=True)
+            nodes.extend(Node(*each) for each in told)
+
+        in_chunks(len(times), probe.limit, step)
+        return nodes
+
+    found = refine(evaluate, tolerance=tolerance, most=MOST)
+    probe.engine.progress.expect(found.steps - MOST)
+    total = way * found.gradient
+    change = probe.value.new_tensor([found.change])
+    delta = total.sum((1, 2, 3)) - change
+    if found.error > tolerance:
+        probe.note(f"After {found.steps} steps the map is not known to be complete to {tolerance:.1%}.")
+    tell(probe, delta, change)
+    return Line(total, delta, change, torch.tensor([found.steps]))
+
+
+def tell(probe: Probe, delta: Float[Tensor, " N"], change: Float[Tensor, " N"]) -> None:
+    """Notes a completeness error above 5 % of the score's change."""
+    for image, (missed, whole) in enumerate(zip(delta.tolist(), change.tolist(), strict=True)):
+        if abs(missed) > TOLERATED * abs(whole):
+            probe.note(
+                f"The map is not complete: it sums to {whole + missed:.3g}, where the score changes by "
+                f"{whole:.3g} from the baseline to the image. Take more steps, or steps='auto'.",
+                torch.arange(len(delta)) == image,
+            )
