@@ -1,0 +1,250 @@
+"""Masks found by descent: a whole batch at once, each image with its own line search and its own end.
+
+What is minimised is `score(M) + penalty(M)` over masks in [0, 1]. The score is the model's and dear, the
+penalty is a formula and cheap, so they are asked for apart: a penalty may be made lighter while a search goes
+on, and a score is never asked for twice. Images whose search has ended are not asked about again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pellucid.errors import InvalidValue
+
+ARMIJO, SHRINK, LEAST = 1e-4, 0.2, 1e-5
+"""I-GOS's line search: the share of the promised decrease to be met, and the factor and end of steps."""
+TRIALS = 4
+"""Points tried along one direction where each of them costs a gradient."""
+PATIENCE, WORTH = 2, 0.01
+"""A search ends when so many steps in a row each brought less than this share of all that was gained."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the model says of masks: their score, what else is told, and the score's slope if it is known."""
+
+    score: Float[Tensor, " A"]
+    told: Mapping[str, Float[Tensor, " A"]] = field(default_factory=dict)
+    slope: Float[Tensor, "A K h w"] | None = None
+
+    @property
+    def finite(self) -> Bool[Tensor, " A"]:
+        """For which images it can be used."""
+        slopes = self.score if self.slope is None else self.slope.flatten(1).sum(1)
+        return self.score.isfinite() & slopes.isfinite()
+
+
+class Objective(Protocol):
+    """What is minimised, for the images of a batch that are named by number."""
+
+    def look(self, masks: Float[Tensor, "A K h w"], images: Int[Tensor, " A"], slopes: bool) -> Look:
+        """The scores of masks; with their slopes if asked for and the objective is one that gives them."""
+
+    def penalty(self, masks: Float[Tensor, "A K h w"], images: Int[Tensor, " A"]) -> Float[Tensor, " A"]:
+        """What is added to the scores; gradients pass through it."""
+
+
+Lighten = Callable[[int, "Course"], Bool[Tensor, " N"]]
+"""`lighten(step, course)` may make penalties lighter before a step; tells of which images it did."""
+
+
+class Course:
+    """A search: where each image's masks are, the best they have been, and every frame on the way there.
+
+    Attributes:
+        masks: (N, K, h, w), the present ones.
+        best: the masks of least loss; a penalty that is made lighter starts this anew.
+        active: whose search goes on.
+        lost: whose search met a score or a slope that is not finite.
+        frames: per image, what was told of each mask on the way, `masks` and `loss` among it.
+
+    Raises:
+        InvalidValue: the score or slope of the first masks is not finite.
+    """
+
+    def __init__(self, masks: Float[Tensor, "N K h w"], objective: Objective) -> None:
+        n = len(masks)
+        self.objective, self.masks, self.best = objective, masks.clone(), masks.clone()
+        self.score = masks.new_full((n,), torch.inf)
+        self.slope = torch.zeros_like(masks)
+        self.lowest = masks.new_full((n,), torch.inf)
+        self.active = torch.ones(n, dtype=torch.bool, device=masks.device)
+        self.lost = torch.zeros_like(self.active)
+        self.frames: list[dict[str, list[Tensor]]] = [{} for _ in range(n)]
+        images = self.searching
+        look = objective.look(masks, images, True)
+        if not look.finite.all():
+            raise InvalidValue(
+                f"Scores and gradients must be finite; image {int((~look.finite).nonzero()[0])} of its batch "
+                "has others where it fades into its baseline: choose another baseline, or run it in float32."
+            )
+        self.move(images, masks, look)
+
+    @property
+    def searching(self) -> Int[Tensor, " A"]:
+        """The numbers of the images whose search goes on."""
+        return self.active.nonzero()[:, 0]
+
+    def loss(self, images: Int[Tensor, " A"]) -> Float[Tensor, " A"]:
+        """The loss where they are, under the penalties as they are now."""
+        return self.score[images] + self.objective.penalty(self.masks[images], images)
+
+    def gradient(self, images: Int[Tensor, " A"]) -> Float[Tensor, "A K h w"]:
+        """The loss's gradient where they are."""
+        masks = self.masks[images].requires_grad_()
+        (slope,) = torch.autograd.grad(self.objective.penalty(masks, images).sum(), masks)
+        return self.slope[images] + slope
+
+    def lose(self, images: Int[Tensor, " A"]) -> None:
+        """Ends searches that met what is not finite."""
+        self.active[images], self.lost[images] = False, True
+
+    def move(self, images: Int[Tensor, " A"], masks: Float[Tensor, "A K h w"], look: Look) -> None:
+        """Takes a step, and keeps it as a frame."""
+        self.masks[images], self.score[images] = masks, look.score
+        if look.slope is not None:
+            self.slope[images] = look.slope
+        loss = self.loss(images)
+        better = loss < self.lowest[images]
+        self.lowest[images[better]], self.best[images[better]] = loss[better], masks[better]
+        told = {"masks": masks, "loss": loss, **look.told}
+        for i, image in enumerate(images.tolist()):
+            for name, values in told.items():
+                self.frames[image].setdefault(name, []).append(values[i].clone())
+
+    def lighten(self, images: Bool[Tensor, " N"]) -> None:
+        """Goes on with images whose penalty was made lighter: their losses so far are no measure any more."""
+        self.active |= images & ~self.lost
+        self.lowest[images] = torch.inf
+
+    def settle(self, images: Int[Tensor, " A"]) -> None:
+        """Ends the searches whose last steps brought little."""
+        for image in images.tolist():
+            losses = torch.stack(self.frames[image]["loss"])
+            gains = losses[-1 - PATIENCE : -1] - losses[-PATIENCE:]
+            if len(losses) > PATIENCE and (gains < WORTH * (losses[0] - losses[-1])).all():
+                self.active[image] = False
+
+
+def spectral(course: Course, steps: int, lighten: Lighten) -> None:
+    """Spectral projected gradient: Barzilai and Borwein's steps, each held to Armijo's condition.
+
+    For looks that give slopes: the look at a trial is the next step's gradient, so a step that is accepted at
+    once, as most are, costs nothing but that. The first step is as long as moves some value of the mask by 1.
+
+    Source:
+        Birgin, Martinez and Raydan 2000, SIAM J. Optim. 10(4), with a monotone line search.
+    """
+    rate = torch.full_like(course.score, torch.nan)
+    for step in range(steps):
+        lightened = lighten(step, course)
+        course.lighten(lightened)
+        rate[lightened] = torch.nan
+        images = course.searching
+        if not len(images):
+            return
+        gradient, loss = course.gradient(images), course.loss(images)
+        rate[images] = torch.where(rate[images].isnan(), _first(course.masks[images], gradient), rate[images])
+        start = course.masks[images].clone()
+        way = (start - _wide(rate[images]) * gradient).clamp(0, 1) - start
+        promised = (gradient * way).flatten(1).sum(1)
+        left, length = promised < 0, torch.ones_like(loss)
+        course.active[images[~left]] = False
+        for _ in range(TRIALS):
+            some = left.nonzero()[:, 0]
+            if not len(some):
+                break
+            trial, who = start[some] + _wide(length[some]) * way[some], images[some]
+            look = course.objective.look(trial, who, step < steps - 1)
+            reached = look.score + course.objective.penalty(trial, who)
+            met = look.finite & (reached <= loss[some] + ARMIJO * length[some] * promised[some])
+            course.lost[who] = ~look.finite
+            course.move(who[met], trial[met], _only(look, met))
+            left[some[met]] = False
+            length[some[~met]] *= SHRINK
+        course.active[images[left]] = False
+        course.lost[images[~left]] = False  # it was met on the way only
+        moved, turned = course.masks[images] - start, course.gradient(images) - gradient
+        along, bent = (moved**2).flatten(1).sum(1), (moved * turned).flatten(1).sum(1)
+        rate[images] = torch.where(bent > 0, along / bent, rate[images] / SHRINK)
+        course.settle(images[~left])
+
+
+def backtracking(course: Course, steps: int, lighten: Lighten, slope: "Slope", longest: float) -> None:
+    """I-GOS's own: a long step each time, made shorter until Armijo's condition holds of the score.
+
+    For looks without slopes. As in the authors' code, the decrease that is promised ignores that masks end at
+    0 and 1, and a step that has become too short is taken nevertheless.
+    """
+    for step in range(steps):
+        course.lighten(lighten(step, course))
+        images = course.searching
+        if not len(images):
+            return
+        course.slope[images] = slope(course.masks[images], images, step)
+        bad = ~course.slope[images].flatten(1).sum(1).isfinite()
+        course.lose(images[bad])
+        images = images[~bad]
+        gradient, loss, start = course.gradient(images), course.loss(images), course.masks[images].clone()
+        promised = (gradient**2).flatten(1).sum(1)
+        left, rate = torch.ones_like(loss, dtype=torch.bool), torch.full_like(loss, longest)
+        while left.any():
+            some = left.nonzero()[:, 0]
+            trial, who = (start[some] - _wide(rate[some]) * gradient[some]).clamp(0, 1), images[some]
+            look = course.objective.look(trial, who, False)
+            reached = look.score + course.objective.penalty(trial, who)
+            short = rate[some] < LEAST
+            met = look.finite & ((reached <= loss[some] - ARMIJO * rate[some] * promised[some]) | short)
+            course.move(who[met], trial[met], _only(look, met))
+            course.lose(who[short & ~met])
+            left[some[met | short]] = False
+            rate[some[~met]] *= SHRINK
+
+
+def nesterov(course: Course, steps: int, lighten: Lighten) -> None:
+    """Nesterov's accelerated gradient: z' = M - a g, M' = z' + k/(k + 3) (z' - z), clamped to [0, 1].
+
+    For looks that give slopes. The step is as long as moves some value of the first mask by 1; nothing is
+    held to a condition, so a loss may rise, and it is the best mask that counts.
+
+    Source:
+        Khorram et al.'s code, with a step of each image's own in place of one number.
+    """
+    images = course.searching
+    rate = _first(course.masks, course.gradient(torch.arange(len(course.masks), device=images.device)))
+    before = course.masks.clone()
+    for step in range(steps):
+        course.lighten(lighten(step, course))
+        images = course.searching
+        if not len(images):
+            return
+        ahead = course.masks[images] - _wide(rate[images]) * course.gradient(images)
+        masks = (ahead + step / (step + 3) * (ahead - before[images])).clamp(0, 1)
+        before[images] = ahead
+        look = course.objective.look(masks, images, step < steps - 1)
+        course.lose(images[~look.finite])
+        course.move(images[look.finite], masks[look.finite], _only(look, look.finite))
+
+
+Slope = Callable[[Float[Tensor, "A K h w"], Int[Tensor, " A"], int], Float[Tensor, "A K h w"]]
+"""`slope(masks, images, step)` gives the direction that a search without slopes follows."""
+
+
+def _first(masks: Float[Tensor, "A K h w"], gradient: Float[Tensor, "A K h w"]) -> Float[Tensor, " A"]:
+    """The step that moves some value of a mask by 1 as far as its bounds allow any to move."""
+    free = torch.where(gradient > 0, masks > 0, masks < 1)
+    steepest = (gradient.abs() * free).flatten(1).amax(1)
+    return torch.where(steepest > 0, 1 / steepest, torch.ones_like(steepest))
+
+
+def _only(look: Look, some: Bool[Tensor, " A"]) -> Look:
+    told = {name: values[some] for name, values in look.told.items()}
+    return Look(look.score[some], told, None if look.slope is None else look.slope[some])
+
+
+def _wide(values: Float[Tensor, " A"]) -> Float[Tensor, "A 1 1 1"]:
+    return values[:, None, None, None]

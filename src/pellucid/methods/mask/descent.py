@@ -1,0 +1,189 @@
+"""What I-GOS and I-GOS++ share: scores along paths through a mask, and what a search found."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pellucid.engine.optimise import Course, Lighten
+from pellucid.engine.run import in_chunks
+from pellucid.errors import InvalidValue
+from pellucid.methods.mask.masking import enlarged
+from pellucid.methods.mask.meaningful_perturbation import LOST, NOTHING_HIDDEN, alike
+from pellucid.probe import Probe
+
+HALVINGS = 7
+"""Shares of the image are found to within 1/128."""
+LIGHTER = ((0.5, 1e-3, 10.0), (0.8, 1e-2, 5.0))
+"""When, in shares of the steps, a score that has changed by no more makes the L1 lighter, by how much."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The images, what stands for their hidden parts, and what the model says of both.
+
+    Attributes:
+        probe: who is asked.
+        x: the images.
+        hidden: their baselines.
+        start: (N,) the scores of the images.
+        end: (N,) the scores of their baselines.
+    """
+
+    probe: Probe
+    x: Float[Tensor, "N C H W"]
+    hidden: Float[Tensor, "N C H W"]
+    start: Float[Tensor, " N"]
+    end: Float[Tensor, " N"]
+
+    @staticmethod
+    def of(probe: Probe, baseline: object) -> "Scene":
+        """The scene of a probe's images; one whose baseline is the image itself is noted."""
+        x, hidden = probe.inputs, probe.baseline(baseline)
+        nothing = alike(x, hidden)
+        probe.note(NOTHING_HIDDEN, nothing)
+        hidden = x.where(nothing[:, None, None, None], hidden)
+        return Scene(probe, x, hidden, probe.value, probe.altered(hidden).value)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The height and width of the images."""
+        return self.x.shape[-2], self.x.shape[-1]
+
+    @property
+    def range(self) -> Float[Tensor, " N"]:
+        """What scores are measured in: how far apart image and baseline are, or else how large they are."""
+        spread = torch.stack([self.start.abs(), self.end.abs(), (self.start - self.end).abs()]).amax(0)
+        return torch.where(spread > 0, spread, torch.ones_like(spread))
+
+    def ones(self, resolution: int, count: int = 1) -> Float[Tensor, "N K h w"]:
+        """Masks that keep everything."""
+        dtype = torch.promote_types(self.x.dtype, torch.float32)
+        return torch.ones(len(self.x), count, resolution, resolution, dtype=dtype, device=self.x.device)
+
+    def judged(
+        self, copies: Float[Tensor, "B C H W"], images: Int[Tensor, " B"], slopes: bool
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B C H W"] | None]:
+        """The scores of altered copies of the images so numbered, and their gradients if asked for.
+
+        A copy whose score is not finite has NaN.
+        """
+        score = self.probe.score
+        if score.classes is not None and score.against is not None:
+            names = tuple(score.names[image] for image in images.tolist())
+            score = replace(score, classes=score.classes[images], against=score.against[images], names=names)
+        numbers = [self.probe.numbers[image] for image in images.tolist()]
+        seen = Probe(self.probe.engine, copies, score, self.probe.output, numbers=numbers)
+        try:
+            slope = seen.input_gradient() if slopes else None  # first: its pass gives the scores too
+            return seen.value, slope
+        except InvalidValue:
+            if len(copies) == 1:
+                return copies.new_full((1,), torch.nan), torch.full_like(
+                    copies, torch.nan
+                ) if slopes else None
+        alone = [self.judged(copies[i : i + 1], images[i : i + 1], slopes) for i in range(len(copies))]
+        given = [slope for _, slope in alone if slope is not None]
+        return torch.cat([value for value, _ in alone]), torch.cat(given) if slopes else None
+
+    def scores(
+        self, images: Int[Tensor, " B"], copies: Callable[[int, int], Float[Tensor, "b C H W"]]
+    ) -> Float[Tensor, " B"]:
+        """The scores of many copies, made as `copies(start, stop)`, of the images so numbered."""
+        values = [self.start[:0]]
+
+        def step(start: int, stop: int) -> None:
+            values.append(self.judged(copies(start, stop), images[start:stop], False)[0])
+
+        in_chunks(len(images), self.probe.limit, step)
+        return torch.cat(values)
+
+    def along(
+        self,
+        masks: Float[Tensor, "A 1 h w"],
+        images: Int[Tensor, " A"],
+        points: int,
+        *,
+        removed: bool = False,
+        slopes: bool = True,
+        noise: Callable[[int], Float[Tensor, "C H W"]] | None = None,
+    ) -> tuple[Float[Tensor, "A points"], Float[Tensor, "A 1 h w"] | None]:
+        """S(x' + s M (x - x')) at s = 1/n, 2/n, ..., 1, and the gradient of its mean with respect to M.
+
+        `removed` lets image and baseline change places: S(x + s M (x' - x)), what of the image M removes.
+        `noise(k)` is added to the k-th point. Points of all images share chunks.
+        """
+        masks = masks.detach().requires_grad_()
+        M, shape = enlarged(masks, self.size), (len(images), points)
+        near, far = (self.x, self.hidden) if removed else (self.hidden, self.x)
+        values = masks.new_empty(shape).flatten()
+        pull = torch.zeros_like(M)
+
+        def step(start: int, stop: int) -> None:
+            number = torch.arange(start, stop, device=M.device)
+            row, point = number // points, number % points
+            s, image = ((point + 1) / points).to(self.x)[:, None, None, None], images[row]
+            away = far[image] - near[image]
+            copies = near[image] + s * M.detach()[row].to(self.x) * away
+            if noise is not None:
+                copies = copies + torch.stack([noise(k) for k in point.tolist()])
+            value, slope = self.judged(copies, image, slopes)
+            values[start:stop] = value.to(values)
+            if slope is not None:
+                pull.index_add_(0, row, (s * (slope * away).sum(1, keepdim=True)).to(pull))
+
+        in_chunks(len(values), self.probe.limit, step)
+        gradient = torch.autograd.grad(M, masks, pull / points)[0] if slopes else None
+        return values.view(shape), gradient
+
+    def shares(self, masks: Float[Tensor, "N 1 h w"]) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """How much must be shown, and how much hidden, for half of the score: see `i_gos`."""
+        n, cells = len(masks), masks[0].numel()
+        rank = masks.flatten(1).argsort(stable=True, dim=1).argsort(1).view(masks.shape)
+        middle, up = (self.start + self.end) / 2, self.start >= self.end
+        low, high = torch.zeros(2, n), torch.ones(2, n)
+        images = torch.arange(n, device=self.x.device).repeat(2)
+        for _ in range(HALVINGS):
+            share = (low + high) / 2
+            chosen = (rank < (share * cells).round().view(2, n, 1, 1, 1).to(rank.device)).to(masks)
+            shown = enlarged(torch.cat([chosen[0], 1 - chosen[1]]), self.size).to(self.x)
+
+            def copies(start: int, stop: int, shown: Tensor = shown) -> Tensor:
+                image = images[start:stop]
+                return torch.lerp(self.hidden[image], self.x[image], shown[start:stop])
+
+            scores = self.scores(images, copies).view(2, n)
+            reached = torch.where(up, scores >= middle, scores <= middle)
+            reached[1] = torch.where(up, scores[1] <= middle, scores[1] >= middle)
+            low, high = share.where(~reached.cpu(), low), share.where(reached.cpu(), high)
+        return high[0].to(masks), high[1].to(masks)
+
+    def tell(self, course: Course) -> None:
+        """Notes searches that met what is not finite, and such as ended with a worse mask than they began."""
+        self.probe.note(LOST, course.lost.cpu())
+        losses = [frames["loss"] for frames in course.frames]
+        worse = torch.tensor([bool(loss[-1] > loss[0]) for loss in losses])
+        self.probe.note("The search for a mask ended with a worse one than it began with.", worse)
+
+
+def lightening(l1: Float[Tensor, " N"], steps: int) -> Lighten:
+    """Makes the L1 of images lighter, in place, where their scores have hardly changed."""
+
+    def lighten(step: int, course: Course) -> Bool[Tensor, " N"]:
+        lighter = torch.zeros_like(course.active)
+        for when, change, factor in LIGHTER:
+            if steps > 3 and step == int(when * steps):
+                scores = [frames["deletion"] for frames in course.frames]
+                moved = torch.stack([(score[0] - score[-1]).abs() for score in scores])
+                lighter = moved <= change
+                l1[lighter] /= factor
+        return lighter
+
+    return lighten
+
+
+def together(rows: list[Tensor]) -> Tensor | list[Tensor]:
+    """One tensor, or a list of them where searches were not equally long."""
+    return torch.stack(rows) if len({row.shape for row in rows}) == 1 else rows
