@@ -228,6 +228,10 @@ def test_an_optimisation_has_its_curves_their_ends_and_all_numbers():
         "insertion": "0.0,63.0 120.0,42.0 240.0,21.0",
         "deletion": "0.0,21.0 120.0,42.0 240.0,63.0",
     }
+    assert "Half the score" not in page.text
+    e.details = {"kept_share": torch.tensor([0.25]), "deleted_share": torch.tensor([0.03125])}
+    told = Page(render(Comparison((Entry("masking", e),), (), e.cost))).text
+    assert "Half the score with the top 25 % shown, or the top 3.1 % hidden" in told
     assert "Optimised in 2 steps: insertion 0.25 → 0.75, deletion 0.75 → 0.25." in page.text
     assert "which should fall" in page.text
     (chart,) = (svg for svg in page.all("svg", role="img") if "Scores" in svg.attributes["aria-label"])

@@ -161,7 +161,7 @@ def test_long_courses_are_thinned_evenly_between_first_and_last(steps):
     gaps = set(np.diff(film.steps).tolist())
     assert len(gaps) <= 2
     assert 0 not in gaps
-    assert 4 <= film.rate <= 15
+    assert 3 <= film.rate <= 15
 
 
 def test_courses_of_different_lengths_are_told_apart_by_image():
@@ -265,7 +265,7 @@ def test_a_gif_has_every_frame_repeats_for_ever_and_holds_the_last(tmp_path):
             gif.seek(step)
             durations.append(gif.info["duration"])
             assert np.abs(pixels(gif) - pixels(film.frame(step))).mean() < 4
-    assert durations == [250] * (STEPS - 1) + [2000]
+    assert durations == [330] * (STEPS - 1) + [2000]
 
 
 def test_long_gifs_have_at_most_40_frames(tmp_path):

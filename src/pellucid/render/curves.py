@@ -71,7 +71,7 @@ def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
 
     if not high > low:
         low, high = low - 0.5 * (not whole), low + 0.5 + 0.5 * whole
-    ticks = MaxNLocator(nbins=4, integer=whole, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    ticks = MaxNLocator(nbins=5, integer=whole, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return [float(tick) for tick in ticks]
 
 

@@ -116,7 +116,7 @@ class Film:
         self.steps = [
             round(step) for step in torch.linspace(0, self.last, count, dtype=torch.float64).tolist()
         ]
-        self.rate = min(15, max(4, count // 8))  # frames per second
+        self.rate = min(15, max(3, count // 8))  # frames per second
         self.keeps = keeps_evidence(explanation)
         self.limit = float(self._evidence(self.masks).max()) or 1.0
         self.seen = _seen(explanation)

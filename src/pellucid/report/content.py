@@ -353,6 +353,9 @@ def _facts(explanation: Explanation, index: int) -> list[tuple[str, str]]:
         facts.append(("Std. error", f"±{percent(error)} where the map is strongest"))
     if "r2" in details:
         facts.append(("Local R²", f"{float(details['r2'][index]):.2f}"))
+    if {"kept_share", "deleted_share"} <= details.keys():
+        kept, deleted = (percent(float(details[name][index])) for name in ("kept_share", "deleted_share"))
+        facts.append(("Half the score", f"with the top {kept} shown, or the top {deleted} hidden"))
     if explanation.delta is not None:
         delta, total = float(explanation.delta[index]), float(explanation.raw[index].double().sum())
         share = explanation.relative_delta(index)
