@@ -18,7 +18,8 @@ from pellucid.methods.cam import (
     xgrad_cam,
 )
 from pellucid.methods.gradient import input_x_gradient, saliency, smooth_grad
-from pellucid.methods.path import integrated_gradients
+from pellucid.methods.mask import extremal_perturbation, meaningful_perturbation
+from pellucid.methods.path import blur_ig, guided_ig, integrated_gradients, xrai
 from pellucid.methods.perturb import kernel_shap, lime, occlusion, partition_shap, rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
 
@@ -27,13 +28,16 @@ __all__ = [
     "Method",
     "Option",
     "ablation_cam",
+    "blur_ig",
     "cam",
     "eigen_cam",
+    "extremal_perturbation",
     "get_method",
     "grad_cam",
     "grad_cam_elementwise",
     "grad_cam_plus_plus",
     "group_cam",
+    "guided_ig",
     "hirescam",
     "input_x_gradient",
     "integrated_gradients",
@@ -41,6 +45,7 @@ __all__ = [
     "kernel_shap",
     "layer_cam",
     "lime",
+    "meaningful_perturbation",
     "occlusion",
     "opti_cam",
     "parse",
@@ -52,4 +57,5 @@ __all__ = [
     "smooth_grad",
     "ss_cam",
     "xgrad_cam",
+    "xrai",
 ]
