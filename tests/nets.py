@@ -24,6 +24,7 @@ SAMPLED: dict[str, dict[str, Any]] = {
     "lime": {"samples": 10, **_FOUR},
     "baylime": {"samples": 10, **_FOUR},
     "kernel-shap": {"samples": 14, **_FOUR},  # not all 16 coalitions: chance has a say
+    "meaningful-perturbation": {"steps": 3, "resolution": 6},
 }
 """The methods that draw random copies, with options by which they are cheap."""
 CHEAP: dict[str, dict[str, Any]] = {
@@ -33,6 +34,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "group-cam": {"groups": 3, "signed": True},
     "is-cam": {"steps": 2, "signed": True},
     "opti-cam": {"steps": 3, "signed": True},
+    "extremal-perturbation": {"steps": 3, "areas": (0.1, 0.3)},
 }
 """Options by which methods that take many passes take few."""
 
