@@ -1,12 +1,12 @@
 """Guided Integrated Gradients: a path that moves first where the model's score changes least."""
 
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
+from pellucid.methods.path.integrated_gradients import NOWHERE, tell
 from pellucid.methods.perturb.options import Baseline
 from pellucid.methods.registry import Passes, method
 from pellucid.probe import Probe
@@ -48,8 +48,9 @@ def guided_ig(
         steps forward and backward, 1 forward of the image itself.
 
     Source:
-        algorithm 1, with the bounds of section 4.2. The authors' code keeps points x and compares them for
-        equality; here each value's share of its way is kept, which is the same path and exact at its bounds.
+        the paper's path, within the bounds of its anchored version. The authors' code keeps points and asks
+        which have reached their bounds exactly; here each value's share of its way is kept, which gives the
+        same path and cannot miss its bounds by rounding.
     """
     if steps < 1:
         raise InvalidValue(f"steps must be at least 1; got {steps}.")
@@ -59,7 +60,7 @@ def guided_ig(
         raise InvalidValue(f"max_dist must be from 0 to 1; got {max_dist}.")
     start = probe.baseline(baseline).double()
     way = (probe.inputs - start).flatten(1)
-    probe.note("The baseline is the image itself: the map is zero.", (way == 0).all(1))
+    probe.note(NOWHERE, (way == 0).all(1))
     share, total = torch.zeros_like(way), torch.zeros_like(way)
     for step in range(1, steps + 1):
         seen = probe.altered((start + (share * way).view_as(start)).to(probe.inputs))
@@ -70,7 +71,9 @@ def guided_ig(
         moved = advanced(share, way.abs(), gradient.abs(), step / steps, fraction, max_dist)
         total += gradient * (moved - share) * way
         share = moved
-    delta = total.sum(1) - (probe.value - before)
+    change = probe.value - before
+    delta = total.sum(1) - change
+    tell(probe, delta, change)
     return Finding(total.view_as(start).to(probe.inputs), delta=delta.to(probe.inputs))
 
 

@@ -78,7 +78,7 @@ def grow(
         Each pixel leaves the segments' sums once: O(M H W), and O(M) for each region.
 
     Source:
-        Kapishnikov et al. 2019, arXiv:1906.02825, algorithm 1.
+        Kapishnikov et al. 2019, arXiv:1906.02825; the authors' code counts every segment's pixels anew.
 
     Example:
         >>> attribution = np.repeat([[0.5, 1.5]], 60, axis=1)

@@ -1,0 +1,116 @@
+"""Blur Integrated Gradients: along the path on which the image is blurred away."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.engine.run import in_chunks
+from pellucid.errors import InvalidValue
+from pellucid.methods.finding import Finding
+from pellucid.methods.path.integrated_gradients import tell
+from pellucid.methods.registry import Passes, method
+from pellucid.probe import Probe
+
+Spacing = Literal["quadratic", "linear", "sqrt"]
+POWERS: dict[Spacing, float] = {"quadratic": 2.0, "linear": 1.0, "sqrt": 0.5}
+
+SLOPE = 0.01
+"""The authors' code takes d blur / d sigma as a difference over this much."""
+TRUNCATE = 4.0
+"""Kernels end this many standard deviations from their middle, as SciPy's do."""
+
+
+@method(
+    "blur-ig",
+    paper="Xu et al. 2020, arXiv:2004.03383",
+    passes=lambda options: Passes(options["steps"] + 1, options["steps"]),
+    reads="altered copies",
+    promises=("completeness", "sensitivity", "dummy", "implementation invariance", "linearity"),
+)
+def blur_ig(
+    probe: Probe, *, sigma: float = 50.0, steps: int = 100, spacing: Spacing = "quadratic",
+    official: bool = False,
+) -> Finding:  # fmt: skip
+    """-Int_0^sigma dS/dx(blur_s x) . d(blur_s x)/ds ds: what the image's details add as they come in.
+
+    There is no baseline to choose: the path ends where a Gaussian has blurred the image away. Outside the
+    image there is zero, so blurred images are framed by it.
+
+    Args:
+        probe: the evidence.
+        sigma: of the last Gaussian, in input pixels.
+        steps: parts of the path.
+        spacing: where the parts end: s = sigma * t^2 ("quadratic"), sigma * t or sigma * sqrt(t), t evenly
+            spaced. Most of an image goes while s is small. On four photographs 20 quadratic parts missed
+            completeness by less than 100 linear ones, the authors' default.
+        official: as the authors' code: at the left end of each part, with a difference quotient for the
+            derivative. Otherwise at its middle, with the very change of the image over the part, which is
+            exact for a linear score.
+
+    Returns:
+        (N, C, H, W); `delta` compares its sum with S(x) - S(blur_sigma x).
+
+    Raises:
+        InvalidValue: fewer than one step, or a sigma that is not above 0.
+
+    Cost:
+        steps forward and backward, 1 forward of the image itself and 1 of its last blur.
+
+    Source:
+        the paper's integral. The authors' code is spacing="linear", official=True; its own sqrt option ends
+        at sqrt(sigma) where here every path ends at sigma.
+    """
+    if steps < 1:
+        raise InvalidValue(f"steps must be at least 1; got {steps}.")
+    if sigma <= 0:
+        raise InvalidValue(f"sigma must be above 0; got {sigma}.")
+    # A difference quotient over SLOPE takes more digits than float32 has.
+    x = probe.inputs.double() if official else probe.inputs
+    ends = sigma * torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** POWERS[spacing]
+    total = torch.zeros_like(x)
+
+    def step(start: int, stop: int) -> None:
+        nonlocal total
+        here = ends[start : stop + 1]
+        if official:
+            points = blurred(x, here[:-1])
+            slopes = (points - blurred(x, here[:-1] + SLOPE)) / SLOPE
+            gained = slopes * here.diff().to(x)[:, None, None, None]
+        else:
+            points = blurred(x, (here[:-1] + here[1:]) / 2)
+            gained = -blurred(x, here).diff(dim=1)
+        gradients = probe.altered(points.flatten(0, 1).to(probe.inputs)).input_gradient()
+        total = total + (gradients.view_as(gained) * gained).sum(1)
+
+    in_chunks(steps, max(1, probe.limit // len(x)), step)
+    change = probe.value - probe.altered(blurred(probe.inputs, ends[-1:])[:, 0]).value
+    delta = total.sum((1, 2, 3)) - change
+    tell(probe, delta, change)
+    return Finding(total.to(probe.inputs), delta=delta.to(probe.inputs))
+
+
+def blurred(x: Float[Tensor, "N C H W"], sigmas: Float[Tensor, " B"]) -> Float[Tensor, "N B C H W"]:
+    """Each image under each Gaussian, zero outside the image: SciPy's `gaussian_filter(mode="constant")`.
+
+    Example:
+        >>> blurred(torch.tensor([[[[0.0, 1.0, 0.0]]]]), torch.tensor([0.0, 0.5]))[0, :, 0]
+        tensor([[[0.0000, 1.0000, 0.0000]],
+        <BLANKLINE>
+                [[0.0839, 0.6187, 0.0839]]])
+    """
+    down, across = (gaussians(sigmas, side)[:, None].to(x) for side in x.shape[2:])
+    return down @ x[:, None] @ across.mT
+
+
+def gaussians(sigmas: Float[Tensor, " B"], side: int) -> Float[Tensor, "B side side"]:
+    """Matrices that blur a line of `side` pixels: kernels cut at four sigmas, each summing to 1."""
+    spread = sigmas.double().clamp(min=1e-12)[:, None]  # sigma 0: its kernel is one pixel, the identity
+    radii = (TRUNCATE * spread + 0.5).floor()
+    reach = torch.arange(int(radii.max()) + 1)
+    weights = torch.exp(-0.5 * (reach / spread) ** 2).where(reach <= radii, 0.0)  # (B, reach)
+    weights = weights / (2 * weights.sum(1, keepdim=True) - weights[:, :1])
+    apart = (torch.arange(side)[:, None] - torch.arange(side)).abs()
+    inside = torch.nn.functional.pad(weights, (0, max(0, side - len(reach))))
+    return inside[:, apart]
