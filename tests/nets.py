@@ -24,7 +24,7 @@ SAMPLED: dict[str, dict[str, Any]] = {
     "lime": {"samples": 10, **_FOUR},
     "baylime": {"samples": 10, **_FOUR},
     "kernel-shap": {"samples": 14, **_FOUR},  # not all 16 coalitions: chance has a say
-    "meaningful-perturbation": {"steps": 3, "resolution": 6},
+    "meaningful-perturbation": {"steps": 3, "resolution": 6, "l1": 0.0, "tv": 0.0},
 }
 """The methods that draw random copies, with options by which they are cheap."""
 CHEAP: dict[str, dict[str, Any]] = {
@@ -34,6 +34,9 @@ CHEAP: dict[str, dict[str, Any]] = {
     "group-cam": {"groups": 3, "signed": True},
     "is-cam": {"steps": 2, "signed": True},
     "opti-cam": {"steps": 3, "signed": True},
+    "guided-ig": {"steps": 3},
+    "blur-ig": {"steps": 3, "sigma": 5},
+    "xrai": {"steps": 3},
     "extremal-perturbation": {"steps": 3, "areas": (0.1, 0.3)},
 }
 """Options by which methods that take many passes take few."""
