@@ -146,7 +146,7 @@ def _settled(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) ->
     found = refine(evaluate, tolerance=tolerance, most=MOST)
     probe.engine.progress.expect(found.steps - MOST)
     total = way * found.gradient
-    change = probe.value.new_tensor([found.change])
+    change = way.new_tensor([found.change])
     delta = total.sum((1, 2, 3)) - change
     if found.error > tolerance:
         probe.note(f"After {found.steps} steps the map is not known to be complete to {tolerance:.1%}.")
