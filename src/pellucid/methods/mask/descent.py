@@ -10,14 +10,20 @@ from torch import Tensor
 from pellucid.engine.optimise import Course, Lighten
 from pellucid.engine.run import in_chunks
 from pellucid.errors import InvalidValue
-from pellucid.methods.mask.masking import enlarged
+from pellucid.methods.finding import Finding
+from pellucid.methods.mask.masking import enlarged, smoothed
 from pellucid.methods.mask.meaningful_perturbation import LOST, NOTHING_HIDDEN, alike
 from pellucid.probe import Probe
 
 HALVINGS = 7
 """Shares of the image are found to within 1/128."""
+NEAR = 0.1
+"""Of cells alike those come first that lie near what is hidden: the range of that, as a share of the mask."""
 LIGHTER = ((0.5, 1e-3, 10.0), (0.8, 1e-2, 5.0))
 """When, in shares of the steps, a score that has changed by no more makes the L1 lighter, by how much."""
+
+Noise = Callable[[int], Float[Tensor, "C H W"]]
+"""What is added to a path's k-th point."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +114,13 @@ class Scene:
         *,
         removed: bool = False,
         slopes: bool = True,
-        noise: Callable[[int], Float[Tensor, "C H W"]] | None = None,
-    ) -> tuple[Float[Tensor, "A points"], Float[Tensor, "A 1 h w"] | None]:
+        noise: Noise | None = None,
+    ) -> tuple[Float[Tensor, "A points"], Float[Tensor, "A 1 h w"]]:
         """S(x' + s M (x - x')) at s = 1/n, 2/n, ..., 1, and the gradient of its mean with respect to M.
 
         `removed` lets image and baseline change places: S(x + s M (x' - x)), what of the image M removes.
-        `noise(k)` is added to the k-th point. Points of all images share chunks.
+        `noise(k)` is added to the k-th point. Points of all images share chunks. Without `slopes` the
+        gradient is 0.
         """
         masks = masks.detach().requires_grad_()
         M, shape = enlarged(masks, self.size), (len(images), points)
@@ -135,13 +142,31 @@ class Scene:
                 pull.index_add_(0, row, (s * (slope * away).sum(1, keepdim=True)).to(pull))
 
         in_chunks(len(values), self.probe.limit, step)
-        gradient = torch.autograd.grad(M, masks, pull / points)[0] if slopes else None
+        (gradient,) = torch.autograd.grad(M, masks, pull / points)
         return values.view(shape), gradient
+
+    def noise(self, sigma: float, points: int, step: int | None = None) -> Noise | None:
+        """Noise for a path's points: new at each step, or the same, and none at the last, the masked image.
+
+        It is the same for every image.
+        """
+
+        def drawn(k: int) -> Float[Tensor, "C H W"]:
+            if step is None and k == points - 1:
+                return torch.zeros_like(self.x[0])
+            source = self.probe.generator(k + points * (step or 0))
+            return sigma * torch.randn(self.x.shape[1:], generator=source).to(self.x)
+
+        return drawn if sigma else None
 
     def shares(self, masks: Float[Tensor, "N 1 h w"]) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
         """How much must be shown, and how much hidden, for half of the score: see `i_gos`."""
         n, cells = len(masks), masks[0].numel()
-        rank = masks.flatten(1).argsort(stable=True, dim=1).argsort(1).view(masks.shape)
+        near = (
+            smoothed(masks, (masks.shape[-2], masks.shape[-1]), NEAR * masks.shape[-1]).flatten(1).argsort(1)
+        )
+        first = near.gather(1, masks.flatten(1).gather(1, near).argsort(stable=True, dim=1))
+        rank = first.argsort(1).view(masks.shape)
         middle, up = (self.start + self.end) / 2, self.start >= self.end
         low, high = torch.zeros(2, n), torch.ones(2, n)
         images = torch.arange(n, device=self.x.device).repeat(2)
@@ -182,6 +207,41 @@ def lightening(l1: Float[Tensor, " N"], steps: int) -> Lighten:
         return lighter
 
     return lighten
+
+
+def found(scene: Scene, course: Course) -> Finding:
+    """The best masks as a map, how little of each image suffices, and the course of the search.
+
+    Several masks of an image count as their product.
+    """
+    best = course.best.prod(1, keepdim=True)
+    frames = [torch.stack(frames["masks"]).prod(1, keepdim=True) for frames in course.frames]
+    trace: dict[str, list[Tensor]] = {"mask": [masks[:, 0] for masks in frames]}
+    for name in ("deletion", "insertion", "loss"):
+        if name in course.frames[0]:
+            trace[name] = [torch.stack(told[name]) for told in course.frames]
+    if "insertion" not in trace:
+        trace["insertion"] = insertion(scene, frames)
+    kept, deleted = scene.shares(best)
+    scene.tell(course)
+    return Finding(
+        (1 - best[:, 0]).to(scene.x),
+        details={"kept_share": kept, "deleted_share": deleted},
+        trace={name: together(rows) for name, rows in trace.items()},
+    )
+
+
+def insertion(scene: Scene, frames: list[Float[Tensor, "_ 1 h w"]]) -> list[Float[Tensor, " _"]]:
+    """The scores of what each image's masks remove, shown over the baseline."""
+    lengths = [len(masks) for masks in frames]
+    images = torch.arange(len(frames)).repeat_interleave(torch.tensor(lengths)).to(scene.x.device)
+    masks = torch.cat(frames)
+
+    def copies(start: int, stop: int) -> Tensor:
+        image, M = images[start:stop], enlarged(masks[start:stop], scene.size).to(scene.x)
+        return torch.lerp(scene.x[image], scene.hidden[image], M)
+
+    return list(scene.scores(images, copies).split(lengths))
 
 
 def together(rows: list[Tensor]) -> Tensor | list[Tensor]:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pellucid.engine.optimise import Course, Look, backtracking, nesterov, spectral
 from pellucid.methods.finding import Finding
-from pellucid.methods.mask.descent import HALVINGS, Scene, lightening, together
-from pellucid.methods.mask.masking import enlarged, total_variation
+from pellucid.methods.mask.descent import HALVINGS, Scene, found, lightening
+from pellucid.methods.mask.masking import total_variation
 from pellucid.methods.mask.meaningful_perturbation import check
 from pellucid.methods.perturb.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
@@ -62,10 +62,10 @@ def i_gos(
 
     Returns:
         (N, resolution, resolution), in [0, 1]: 1 - M, high where hiding takes the class away. In `details`
-        `kept_share`: the smallest share of cells, those of the highest map first, that must be shown over the
-        baseline for a score halfway from the baseline's to the image's, to within 1/128; and `deleted_share`:
-        that to be hidden for no more than that. In `trace`, per step: `mask`, `deletion` and `insertion`, the
-        scores of what M keeps and what it removes, and `loss`.
+        `kept_share`: how many cells, as a share of all, those of the highest map first, must be shown over
+        the baseline for a score halfway from the baseline's to the image's, to within 1/128; and
+        `deleted_share`: how many must be hidden for no more than that. In `trace`, per step: `mask`,
+        `deletion` and `insertion`, the scores of what M keeps and of what it removes, and `loss`.
 
     Raises:
         InvalidValue: fewer than one step or point, a resolution below 1, a weight or noise below 0, or a
@@ -94,7 +94,6 @@ def i_gos(
         backtracking(course, steps, lighten, objective.direction, LONGEST)
     else:
         (spectral if search == "spectral" else nesterov)(course, steps, lighten)
-    scene.tell(course)
     return found(scene, course)
 
 
@@ -107,21 +106,15 @@ class Deletion:
         self.l1 = torch.full_like(self.range, l1)
 
     def look(self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"], slopes: bool) -> Look:
-        """The mean along the path; the masked image itself, its end, is free of noise."""
-        noise = (lambda k: self.drawn(k) * (k < self.points - 1)) if self.noise else None
+        """The mean along the path."""
+        noise = self.scene.noise(self.noise, self.points)
         values, slope = self.scene.along(masks, images, self.points, slopes=slopes, noise=noise)
-        unit = self.range[images]
-        slope = None if slope is None else slope / unit[:, None, None, None]
-        return Look(values.mean(1) / unit, {"deletion": values[:, -1]}, slope)
+        unit, told = self.range[images], {"deletion": values[:, -1]}
+        return Look(values.mean(1) / unit, told, slope / unit[:, None, None, None] if slopes else None)
 
     def penalty(self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"]) -> Float[Tensor, " A"]:
         """l1 mean(1 - M) + tv TV(M); masks end at 1, so the slope of the first is the same everywhere."""
         return self.l1[images] * (1 - masks).mean((1, 2, 3)) + self.tv * total_variation(masks)
-
-    def drawn(self, draw: int) -> Float[Tensor, "C H W"]:
-        """The noise of one draw, the same for every image."""
-        x = self.scene.x
-        return self.noise * torch.randn(x.shape[1:], generator=self.scene.probe.generator(draw)).to(x)
 
 
 class Official(Deletion):
@@ -140,40 +133,5 @@ class Official(Deletion):
         self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"], step: int
     ) -> Float[Tensor, "A 1 h w"]:
         """The slope of the mean along the path, with new noise at each step."""
-        noise = (lambda k: self.drawn(step * self.points + k)) if self.noise else None
-        slope = self.scene.along(masks, images, self.points, noise=noise)[1]
-        return torch.zeros_like(masks) if slope is None else slope
-
-
-def found(scene: Scene, course: Course) -> Finding:
-    """The best masks as a map, how little of each image suffices, and the course of the search.
-
-    Several masks of an image count as their product.
-    """
-    best = course.best.prod(1, keepdim=True)
-    frames = [torch.stack(frames["masks"]).prod(1, keepdim=True) for frames in course.frames]
-    trace: dict[str, list[Tensor]] = {"mask": [masks[:, 0] for masks in frames]}
-    for name in ("deletion", "insertion", "loss"):
-        if name in course.frames[0]:
-            trace[name] = [torch.stack(told[name]) for told in course.frames]
-    if "insertion" not in trace:
-        trace["insertion"] = insertion(scene, frames)
-    kept, deleted = scene.shares(best)
-    return Finding(
-        (1 - best[:, 0]).to(scene.x),
-        details={"kept_share": kept, "deleted_share": deleted},
-        trace={name: together(rows) for name, rows in trace.items()},
-    )
-
-
-def insertion(scene: Scene, frames: list[Float[Tensor, "_ 1 h w"]]) -> list[Float[Tensor, " _"]]:
-    """The scores of what each image's masks remove, shown over the baseline."""
-    lengths = [len(masks) for masks in frames]
-    images = torch.arange(len(frames)).repeat_interleave(torch.tensor(lengths)).to(scene.x.device)
-    masks = torch.cat(frames)
-
-    def copies(start: int, stop: int) -> Tensor:
-        image, M = images[start:stop], enlarged(masks[start:stop], scene.size).to(scene.x)
-        return torch.lerp(scene.x[image], scene.hidden[image], M)
-
-    return list(scene.scores(images, copies).split(lengths))
+        noise = self.scene.noise(self.noise, self.points, step)
+        return self.scene.along(masks, images, self.points, noise=noise)[1]

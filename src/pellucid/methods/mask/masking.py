@@ -38,6 +38,22 @@ def total_variation(
     return rough
 
 
+def bilateral_total_variation(
+    mask: Float[Tensor, "N 1 h w"], x: Float[Tensor, "N C H W"], sigma: float = 0.01
+) -> Float[Tensor, " N"]:
+    """(TV(M) + mean exp(-mean_c (dx)^2 / sigma) (dM)^2, M at the image's size, summed over both axes) / 2.
+
+    A mask may be rough where the image is. The authors' code squares the channels' mean along one axis.
+    """
+    M = enlarged(mask, (x.shape[-2], x.shape[-1]))
+    rough = total_variation(mask)
+    for axis in (-1, -2):
+        steps, edges = M.diff(dim=axis), x.diff(dim=axis).square().mean(1, keepdim=True)
+        if steps.numel():
+            rough = rough + ((-edges / sigma).exp() * steps.square()).mean((1, 2, 3))
+    return rough / 2
+
+
 def smoothed(maps: Float[Tensor, "N C h w"], size: tuple[int, int], sigma: float) -> Float[Tensor, "N C H W"]:
     """sum_u g(v / s - u) maps(u), g a Gaussian of `sigma` cells, its weights at each pixel v summing to 1.
 
