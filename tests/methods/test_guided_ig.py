@@ -110,7 +110,8 @@ def test_a_step_does_its_share_of_the_way_by_the_smallest_slopes(seed, at, fract
     assert torch.allclose((length * moved).sum(1), length.sum(1) * goal)
     assert (moved >= share).all()
     some = length > 0
-    assert (moved[some] >= low).all() and (moved[some] <= high).all()
+    assert (moved[some] >= low).all()
+    assert (moved[some] <= high).all()
     ahead = some & (moved > share.clamp(min=low) + 1e-9)
     still = some & ~ahead & (moved < high - 1e-9)
     for i in range(3):
@@ -125,14 +126,18 @@ def test_pixels_as_in_the_baseline_and_unused_ones_get_nothing():
     with torch.no_grad():
         net.fc.weight.view(4, *x.shape[1:])[..., 8:] = 0.0
     map = raw(net, x, "guided-ig", target=0, steps=5)
-    assert (map[..., :4] == 0).all() and (map[..., 8:] == 0).all() and (map[..., 4:8] != 0).all()
+    assert (map[..., :4] == 0).all()
+    assert (map[..., 8:] == 0).all()
+    assert (map[..., 4:8] != 0).all()
 
 
 def test_an_image_that_is_its_baseline_has_a_zero_map_and_a_warning():
     net, x = seeded(ResidualNet).double(), images(2, SIZE)
     x[1] = 0.0
     e = pellucid.explain(net, x, "guided-ig", target=0, steps=3, progress=False)
-    assert (e.raw[1] == 0).all() and e.delta[1] == 0 and (e.raw[0] != 0).any()
+    assert (e.raw[1] == 0).all()
+    assert e.delta[1] == 0
+    assert (e.raw[0] != 0).any()
     assert any("baseline is the image itself" in note for note in e.notes[1])
     assert not any("baseline is the image itself" in note for note in e.notes[0])
 

@@ -1,10 +1,13 @@
 """XRAI's regions: overlapping segments of many sizes, and how a picture is covered with the best of them."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+
+from pellucid import segments
+from pellucid.methods.registry import Kind
 
 Algorithm = Literal["full", "fast"]
 
@@ -18,8 +21,37 @@ LEAST = 50
 """A segment that adds fewer pixels is not worth a region of its own."""
 
 
-def segments_of(rgb: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "M H W"]:
-    """The segments of a picture: those of Felzenszwalb's algorithm at six scales, each widened by a disk.
+MULTI_SCALE = "multi-scale"
+"""XRAI's own segments."""
+
+RegionSegments = Annotated[
+    Any,
+    Kind(
+        f"{MULTI_SCALE} | quickshift | slic | felzenszwalb | grid:N",
+        lambda _, how: how if isinstance(how, str) and how == MULTI_SCALE else segments.check(how),
+    ),
+]
+"""Segments to choose from: XRAI's own, or those of `pellucid.segments.segment`."""
+
+
+def candidates(rgb: UInt8[np.ndarray, "H W 3"], how: Any = MULTI_SCALE) -> Bool[np.ndarray, "M H W"]:
+    """The segments that a picture may be covered with.
+
+    Raises:
+        InvalidValue, InvalidType: segments that do not hold, see `pellucid.segments.segment`.
+    """
+    if isinstance(how, str) and how == MULTI_SCALE:
+        return multi_scale(rgb)
+    return masks_of(segments.segment(rgb, how).cpu().numpy())
+
+
+def masks_of(labels: Int[np.ndarray, "H W"]) -> Bool[np.ndarray, "M H W"]:
+    """A mask for each label."""
+    return np.asarray(labels == np.unique(labels)[:, None, None])
+
+
+def multi_scale(rgb: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "M H W"]:
+    """The segments of Felzenszwalb's algorithm at six scales, each widened by a disk.
 
     A picture of one colour is one segment at each scale.
     """
@@ -29,12 +61,12 @@ def segments_of(rgb: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "M H W"]:
     darkest, brightest = int(rgb.min()), int(rgb.max())
     scaled = (rgb - float(darkest)) / max(1, brightest - darkest) * 2 - 1
     scaled = resize(scaled, (SIDE, SIDE), order=3, mode="constant", preserve_range=True, anti_aliasing=True)
-    masks = []
+    found = []
     for scale in SCALES:
-        found = felzenszwalb(scaled, scale=scale, sigma=SIGMA, min_size=MIN_SIZE)
-        labels = resize(found, rgb.shape[:2], order=0, preserve_range=True, anti_aliasing=False)
-        masks.append(labels == np.unique(labels)[:, None, None])
-    return dilate(np.concatenate(masks))
+        labels = felzenszwalb(scaled, scale=scale, sigma=SIGMA, min_size=MIN_SIZE)
+        labels = resize(labels, rgb.shape[:2], order=0, preserve_range=True, anti_aliasing=False)
+        found.append(masks_of(labels.astype(int)))
+    return dilate(np.concatenate(found))
 
 
 def dilate(masks: Bool[np.ndarray, "M H W"], radius: int = RADIUS) -> Bool[np.ndarray, "M H W"]:
@@ -57,7 +89,7 @@ def dilate(masks: Bool[np.ndarray, "M H W"], radius: int = RADIUS) -> Bool[np.nd
 
 
 def grow(
-    attribution: Float[np.ndarray, "H W"], segments: Bool[np.ndarray, "M H W"], algorithm: Algorithm = "full"
+    attribution: Float[np.ndarray, "H W"], masks: Bool[np.ndarray, "M H W"], algorithm: Algorithm = "full"
 ) -> tuple[Float[np.ndarray, "H W"], Int[np.ndarray, "H W"]]:
     """Covers a picture with segments, the densest first; each region is worth its mean attribution.
 
@@ -66,7 +98,7 @@ def grow(
 
     Args:
         attribution: of each pixel.
-        segments: may overlap.
+        masks: of the segments, which may overlap; none is empty.
         algorithm: "full" always adds the segment whose *new* pixels have the largest mean attribution;
             "fast" goes through the segments once, by their mean attribution as wholes.
 
@@ -87,7 +119,7 @@ def grow(
         >>> averages[0, ::60].tolist(), ranks[0, ::60].tolist()
         ([0.5, 1.5], [2, 1])
     """
-    values, members = attribution.ravel().astype(np.float64), segments.reshape(len(segments), -1)
+    values, members = attribution.ravel().astype(np.float64), masks.reshape(len(masks), -1)
     covering = _greedy(values, members) if algorithm == "full" else _once(values, members)
     regions = sorted(covering, key=lambda region: -values[region].mean())
     averages, ranks = np.zeros_like(values), np.zeros(values.shape, int)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.methods.finding import Finding
 from pellucid.methods.path.integrated_gradients import passes, straight
-from pellucid.methods.path.regions import Algorithm, grow, segments_of
+from pellucid.methods.path.regions import MULTI_SCALE, Algorithm, RegionSegments, candidates, grow
 from pellucid.methods.registry import Axiom, Passes, Steps, method
 from pellucid.probe import Probe
 
@@ -42,6 +42,7 @@ def xrai(
     algorithm: Algorithm = "full",
     baselines: Baselines = "extremes",
     channels: Channels = "max",
+    segments: RegionSegments = MULTI_SCALE,
 ) -> Finding:
     """Regions of the picture, each with the mean of integrated gradients from black and from white in it.
 
@@ -58,13 +59,15 @@ def xrai(
             say how pixels become inputs.
         channels: how the attributions of a pixel's channels become one: their maximum, as in the authors'
             code, or their sum, with which the map's sum is S(x) minus the mean score of the baselines.
+        segments: "multi-scale", Felzenszwalb's at six scales, each widened by 5 pixels; or those of any other
+            method, label array or callable, as they are.
 
     Returns:
         (N, H, W), constant over each region; in `details` the `regions`, (N, H, W), numbered from 1 for that
         of the largest mean. With channels="sum", `delta` is the map's completeness error.
 
     Raises:
-        InvalidValue: fewer than one step.
+        InvalidValue: fewer than one step, segments that do not fit the picture.
         ModelError: "black-and-white" for a model without preprocessing.
 
     Cost:
@@ -78,7 +81,9 @@ def xrai(
     mean = torch.stack([line.map for line in lines]).mean(0)
     merged = (mean.amax(1) if channels == "max" else mean.sum(1)).double().cpu().numpy()
     pictures = [np.asarray(picture.rgb) for picture in probe.pictures]
-    grown = [grow(one, segments_of(rgb), algorithm) for one, rgb in zip(merged, pictures, strict=True)]
+    grown = [
+        grow(one, candidates(rgb, segments), algorithm) for one, rgb in zip(merged, pictures, strict=True)
+    ]
     averages, ranks = (torch.from_numpy(np.stack(part)) for part in zip(*grown, strict=True))
     complete = channels == "sum"
     return Finding(
