@@ -24,11 +24,12 @@ SAMPLED: dict[str, dict[str, Any]] = {
     "lime": {"samples": 10, **_FOUR},
     "baylime": {"samples": 10, **_FOUR},
     "kernel-shap": {"samples": 14, **_FOUR},  # not all 16 coalitions: chance has a say
-    "meaningful-perturbation": {"steps": 3, "resolution": 6, "l1": 0.0, "tv": 0.0},
+    "meaningful-perturbation": {"steps": 3, "resolution": 6, "baseline": "noise"},
 }
 """The methods that draw random copies, with options by which they are cheap."""
 CHEAP: dict[str, dict[str, Any]] = {
     **SAMPLED,
+    "integrated-gradients": {"steps": 4},
     "occlusion": {"window": 20, "stride": 20},
     "partition-shap": {"samples": 8, **_FOUR},
     "group-cam": {"groups": 3, "signed": True},
@@ -36,7 +37,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "opti-cam": {"steps": 3, "signed": True},
     "guided-ig": {"steps": 3},
     "blur-ig": {"steps": 3, "sigma": 5},
-    "xrai": {"steps": 3},
+    "xrai": {"steps": 3, "segments": "grid:4"},
     "extremal-perturbation": {"steps": 3, "areas": (0.1, 0.3)},
 }
 """Options by which methods that take many passes take few."""
