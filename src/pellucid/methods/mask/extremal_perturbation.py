@@ -6,7 +6,7 @@ from itertools import product
 from typing import Annotated, Any, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
@@ -89,8 +89,8 @@ def extremal_perturbation(
         steps + 1 forward and steps backward for each area.
 
     Source:
-        sections 3.1 to 3.3; the numbers, the kernel, the logit that is explained and the mirroring are those
-        of the authors' TorchRay. It differs: it measures the area on a frame of `sigma` pixels around the
+        section 3; the numbers, the kernel, the logit that is explained and the mirroring are those of the
+        authors' TorchRay. It differs: it measures the area on a frame of `sigma` pixels around the
         image as well, so that masks may cover a third more than was asked for; its kernels are at the corners
         of cells; its blurs take all outside the image for 0, which darkens the edges; it adds the masks; and
         it returns them as they were before the last step.
@@ -106,9 +106,7 @@ def extremal_perturbation(
     heights = kernels.new_ones(n, len(areas), math.ceil(height / cell), math.ceil(width / cell))
     frame = math.ceil(sigma / cell)
     inside = slice(frame * cell, frame * cell + height), slice(frame * cell, frame * cell + width)
-    ranks = torch.arange(cell**2 * math.prod(side + 2 * frame for side in heights.shape[2:]))
-    kept = [round(area * height * width) for area in areas]
-    reference = torch.stack([ranks >= len(ranks) - most for most in kept]).to(kernels)  # r_a
+    kept = torch.tensor([round(area * height * width) for area in areas], device=x.device)
 
     def look(heights: Tensor, step: int) -> list[Tensor]:
         """Masks, scores, losses and slopes, each (N, A, ...), of these heights."""
@@ -119,7 +117,7 @@ def extremal_perturbation(
             p = heights[:, start:stop].clone().requires_grad_()
             whole = mask_of(p.flatten(0, 1), kernels, frame).unflatten(0, (n, -1))
             m = whole[:, :, *inside]
-            off = (whole.flatten(2).sort(stable=True).values - reference[start:stop]).square().mean(2)
+            off = off_area(whole.flatten(2), kept[start:stop])
             copies = seen_through(m, pyramid)
             copies = copies.flip(-1) if mirror and step % 2 == 0 else copies
             score, slope = judged(probe, copies.detach(), slopes=step < steps)
@@ -155,6 +153,21 @@ def extremal_perturbation(
 def only(where: Bool[Tensor, " N"], new: Tensor, old: Tensor) -> Tensor:
     """The new values of some images, the old ones of the others."""
     return new.where(where.view(-1, *[1] * (new.ndim - 1)), old)
+
+
+def off_area(m: Float[Tensor, "N B P"], kept: Int[Tensor, " B"]) -> Float[Tensor, "N B"]:
+    """mean (sort(m) - r_a)^2, r_a 1 in its last `kept` parts and 0 before.
+
+    Pixels that are equal but for rounding have no order: the mean over all orders is taken. With all heights
+    alike, as they are at first, those would be many, and an order would favour one side of the image.
+    """
+    value, near = m.detach(), 100 * torch.finfo(m.dtype).eps
+    rank = (m.shape[2] - kept).clamp(0, m.shape[2] - 1)[None, :, None].expand(len(m), -1, 1)
+    least = value.sort().values.gather(2, rank)  # of those that are kept
+    above, tied = value > least + near, (value - least).abs() <= near
+    left = kept[:, None] - above.sum(2, keepdim=True)  # places for those that tie
+    r = above + tied * left / tied.sum(2, keepdim=True)
+    return (m.square() - 2 * m * r + r).mean(2)  # r is its own square's mean over orders
 
 
 def blurs(x: Float[Tensor, "N C H W"], levels: int, max_blur: float) -> Float[Tensor, "N L C H W"]:

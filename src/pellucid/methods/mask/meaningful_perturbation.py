@@ -21,6 +21,7 @@ SUPPRESSED = 0.99
 """The share of what hiding all of the image takes from its score that the first mask must take."""
 LOST = "The search for a mask met a score or a gradient that is not finite and ended there."
 WORSE = "The search ended with a worse mask than it began with: lower its learning_rate, or allow more steps."
+NOTHING_FOUND = "Hiding no part of the image lowers its score by more than it costs: the map is zero."
 NOTHING_HIDDEN = "The baseline is the image itself: nothing can be hidden, and the map is zero."
 
 
@@ -76,11 +77,11 @@ def meaningful_perturbation(
         34 + steps forward, steps backward.
 
     Source:
-        section 4.3 and equation 7; the numbers are those of the authors' code, whose norms are sums as here.
-        It differs from the paper, which is followed: there the roughness is of the gradient's length, cells
-        are enlarged by repetition and blurred by 5 pixels, 5/8 of a cell, and the blur is left out of the
-        gradient. The last mask is kept there. The image's own blur has a standard deviation of 10 there;
-        "blur" is somewhat stronger. A resolution of 28 is the authors' for 224 pixels.
+        section 4, with the numbers of the authors' code, whose norms are sums as here. Where it is not as the
+        paper, the paper is followed: there roughness is of the gradient's length, cells are enlarged by
+        repetition and blurred by 5 pixels, 5/8 of a cell, and the gradient leaves this blur out. It keeps the
+        last mask. Its baseline is a blur of standard deviation 10, to which "blur" comes near; its 28 cells
+        are for 224 pixels; its image is cropped from a larger one instead of repeating edges.
     """
     least = {"steps": (steps, 1), "resolution": (resolution, 1), "beta": (beta, 1)}
     least |= {"l1": (l1, 0), "tv": (tv, 0), "jitter": (jitter, 0), "noise": (noise, 0)}
@@ -126,6 +127,7 @@ def meaningful_perturbation(
                 m.copy_(m.clamp(0, 1).where(searching[:, None, None, None], best))
     trace = {name: torch.stack(values, 1) for name, values in course.items()}
     probe.note(WORSE, searching & ~nothing & (trace["loss"][:, -1] > trace["loss"][:, 0]))
+    probe.note(NOTHING_FOUND, searching & ~nothing & (best == 1).flatten(1).all(1))
     return Finding(1 - best[:, 0], details={"masked_score": masked_score}, trace=trace)
 
 
