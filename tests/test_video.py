@@ -196,7 +196,8 @@ def test_lines_pass_through_their_scores_in_their_colours():
     c = curves(explanation())
     panel = Panel(c, (SIDE, SIDE))
     drawn = pixels(panel.draw(STEPS - 1))
-    for name in ("insertion", "deletion"):
+    for name, first in (("insertion", 0.1), ("deletion", 0.9)):
+        assert c.points(name, panel.width, panel.height)[0] == (0, pytest.approx(panel.height * (1 - first)))
         colour = [int(COLOURS[name][i : i + 2], 16) for i in (1, 3, 5)]
         for x, y in c.points(name, panel.width, panel.height):
             at = drawn[round(panel.top + y) - 1 : round(panel.top + y) + 2, round(panel.left + x)]
@@ -251,6 +252,8 @@ def test_an_mp4_plays_everywhere_and_ends_on_the_last_frame(tmp_path):
     assert len(frames) == STEPS + 2 * film.rate
     for got, step in ((frames[0], 0), (frames[STEPS - 1], film.last), (frames[-1], film.last)):
         assert np.abs(got - pixels(film.frame(step))).mean() < 3
+    hot = frames[-1][TOP : TOP + SIDE, LEFT : LEFT + 110].mean((0, 1))
+    assert np.abs(hot - panels(film.frame(film.last))[0][:, :110].mean((0, 1))).max() < 3  # the right reds
     assert path.read_bytes().find(b"moov") < path.read_bytes().find(b"mdat")
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
 
@@ -320,7 +323,7 @@ def test_every_method_that_is_said_to_keep_a_mask_does():
     for name, method in METHODS.items():
         options = method.settle(CHEAP.get(name, {}))
         if filmed(method, options):
-            e = pellucid.explain(net("cnn"), pictures("cnn")[:2], name, **CHEAP.get(name, {}))
+            e = pellucid.explain(net("in-place"), pictures("in-place", 2), name, **CHEAP.get(name, {}))
             for index in range(2):
                 mask = e.trace["mask"][index]
                 assert mask.ndim == 3

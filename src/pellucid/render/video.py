@@ -226,7 +226,7 @@ def _write_mp4(film: Film, path: Path) -> None:
         ffmpeg_log_level="error",
         # Colours said to be what they are: players guess otherwise, and reds turn orange.
         output_params=[
-            "-crf", "17", "-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709",
+            "-crf", "17", "-vf", "scale=out_color_matrix=bt709,format=yuv420p", "-colorspace", "bt709",
             "-movflags", "+faststart",
         ],
     )  # fmt: skip
