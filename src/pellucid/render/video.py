@@ -25,13 +25,14 @@ from pellucid.render.views import percent
 
 WIDTH = 960  # pixels of a frame
 _MARGIN = 24
+_TOP, _FOOT = 82, 44  # above and below the panels
 _SIDE = (WIDTH - 4 * _MARGIN) // 3  # of each of three panels
 _LOWEST = 216  # height of a chart beside pictures that are flat
 _MOST = {".mp4": 120, ".gif": 40}  # frames; longer courses are thinned out
 _HELD = 2  # seconds that the last frame is shown
 _BLUR = 0.064  # spread of the blur that stands for hidden parts, as a share of the picture's side
 _FILLS = {"black": (0, 0, 0), "grey": (128, 128, 128), "white": (255, 255, 255)}
-_INK, _QUIET, _RULE = "#1a1a1a", "#5f6368", "#e2e4e7"
+_INK, _QUIET = "#1a1a1a", "#5f6368"
 
 
 def check_path(path: Path) -> None:
@@ -124,7 +125,7 @@ class Film:
         self.tall = max(self.seen.height, _LOWEST)
         lines = curves(explanation)
         self.panel = Panel(lines, (_SIDE, self.tall)) if lines else None
-        self.size = WIDTH, (126 + self.tall) // 2 * 2
+        self.size = WIDTH, (_TOP + self.tall + _FOOT) // 2 * 2
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -156,10 +157,10 @@ class Film:
         pen, font = ImageDraw.Draw(drawn), typeface(13, False)
         for place, (picture, caption) in enumerate(panels):
             left = _MARGIN + place * (_SIDE + _MARGIN)
-            drawn.paste(
-                picture, (left + (_SIDE - picture.width) // 2, 82 + (self.tall - picture.height) // 2)
-            )
-            pen.text((left + _SIDE / 2, 82 + self.tall + 9), caption, fill=_QUIET, font=font, anchor="ma")
+            aside, above = (_SIDE - picture.width) // 2, (self.tall - picture.height) // 2
+            drawn.paste(picture, (left + aside, _TOP + above))
+            below = left + _SIDE / 2, _TOP + self.tall + 9
+            pen.text(below, caption, fill=_QUIET, font=font, anchor="ma")
         return drawn
 
     def _write_heading(self, drawn: Image.Image, step: int) -> None:
