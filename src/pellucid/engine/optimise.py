@@ -7,7 +7,7 @@ on, and a score is never asked for twice. Images whose search has ended are not 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,6 +19,8 @@ ARMIJO, SHRINK, LEAST = 1e-4, 0.2, 1e-5
 """I-GOS's line search: the share of the promised decrease to be met, and the factor and end of steps."""
 TRIALS = 4
 """Points tried along one direction where each of them costs a gradient."""
+PACE = 0.2
+"""How far some value of a mask moves at first in a search whose steps are all alike."""
 PATIENCE, WORTH = 2, 0.01
 """A search ends when so many steps in a row each brought less than this share of all that was gained."""
 
@@ -38,6 +40,7 @@ class Look:
         return self.score.isfinite() & slopes.isfinite()
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What is minimised, for the images of a batch that are named by number."""
 
@@ -57,7 +60,7 @@ class Course:
 
     Attributes:
         masks: (N, K, h, w), the present ones.
-        best: the masks of least loss; a penalty that is made lighter starts this anew.
+        best: the masks of least loss, under the penalties as they are now.
         active: whose search goes on.
         lost: whose search met a score or a slope that is not finite.
         frames: per image, what was told of each mask on the way, `masks` and `loss` among it.
@@ -71,7 +74,7 @@ class Course:
         self.objective, self.masks, self.best = objective, masks.clone(), masks.clone()
         self.score = masks.new_full((n,), torch.inf)
         self.slope = torch.zeros_like(masks)
-        self.lowest = masks.new_full((n,), torch.inf)
+        self.best_score = self.score.clone()
         self.active = torch.ones(n, dtype=torch.bool, device=masks.device)
         self.lost = torch.zeros_like(self.active)
         self.frames: list[dict[str, list[Tensor]]] = [{} for _ in range(n)]
@@ -109,17 +112,17 @@ class Course:
         if look.slope is not None:
             self.slope[images] = look.slope
         loss = self.loss(images)
-        better = loss < self.lowest[images]
-        self.lowest[images[better]], self.best[images[better]] = loss[better], masks[better]
+        least = self.best_score[images] + self.objective.penalty(self.best[images], images)
+        better = images[loss < least]
+        self.best[better], self.best_score[better] = self.masks[better], self.score[better]
         told = {"masks": masks, "loss": loss, **look.told}
         for i, image in enumerate(images.tolist()):
             for name, values in told.items():
                 self.frames[image].setdefault(name, []).append(values[i].clone())
 
-    def lighten(self, images: Bool[Tensor, " N"]) -> None:
-        """Goes on with images whose penalty was made lighter: their losses so far are no measure any more."""
+    def resume(self, images: Bool[Tensor, " N"]) -> None:
+        """Goes on with images, of which penalties were made lighter."""
         self.active |= images & ~self.lost
-        self.lowest[images] = torch.inf
 
     def settle(self, images: Int[Tensor, " A"]) -> None:
         """Ends the searches whose last steps brought little."""
@@ -142,7 +145,7 @@ def spectral(course: Course, steps: int, lighten: Lighten) -> None:
     rate = torch.full_like(course.score, torch.nan)
     for step in range(steps):
         lightened = lighten(step, course)
-        course.lighten(lightened)
+        course.resume(lightened)
         rate[lightened] = torch.nan
         images = course.searching
         if not len(images):
@@ -181,7 +184,7 @@ def backtracking(course: Course, steps: int, lighten: Lighten, slope: "Slope", l
     0 and 1, and a step that has become too short is taken nevertheless.
     """
     for step in range(steps):
-        course.lighten(lighten(step, course))
+        course.resume(lighten(step, course))
         images = course.searching
         if not len(images):
             return
@@ -208,17 +211,17 @@ def backtracking(course: Course, steps: int, lighten: Lighten, slope: "Slope", l
 def nesterov(course: Course, steps: int, lighten: Lighten) -> None:
     """Nesterov's accelerated gradient: z' = M - a g, M' = z' + k/(k + 3) (z' - z), clamped to [0, 1].
 
-    For looks that give slopes. The step is as long as moves some value of the first mask by 1; nothing is
+    For looks that give slopes. The step is as long as moves some value of the first mask by 1/5; nothing is
     held to a condition, so a loss may rise, and it is the best mask that counts.
 
     Source:
         Khorram et al.'s code, with a step of each image's own in place of one number.
     """
     images = course.searching
-    rate = _first(course.masks, course.gradient(torch.arange(len(course.masks), device=images.device)))
+    rate = PACE * _first(course.masks, course.gradient(images))
     before = course.masks.clone()
     for step in range(steps):
-        course.lighten(lighten(step, course))
+        course.resume(lighten(step, course))
         images = course.searching
         if not len(images):
             return

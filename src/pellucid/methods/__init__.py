@@ -18,7 +18,12 @@ from pellucid.methods.cam import (
     xgrad_cam,
 )
 from pellucid.methods.gradient import input_x_gradient, saliency, smooth_grad
-from pellucid.methods.mask import extremal_perturbation, meaningful_perturbation
+from pellucid.methods.mask import (
+    extremal_perturbation,
+    i_gos,
+    i_gos_plus_plus,
+    meaningful_perturbation,
+)
 from pellucid.methods.path import blur_ig, guided_ig, integrated_gradients, xrai
 from pellucid.methods.perturb import kernel_shap, lime, occlusion, partition_shap, rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
@@ -39,6 +44,8 @@ __all__ = [
     "group_cam",
     "guided_ig",
     "hirescam",
+    "i_gos",
+    "i_gos_plus_plus",
     "input_x_gradient",
     "integrated_gradients",
     "is_cam",
