@@ -75,7 +75,8 @@ def _show(report: AxiomReport) -> None:
     screen.print(report.title, style="bold")
     rows = table("method", *HEADS.values(), right=list(HEADS.values()))
     for title, of_method in report.methods.items():
-        rows.add_row(title, *(Text(row.cell, style=_style(row)) for row in of_method))
+        spaced = title.replace(":", ": ", 1).replace(",", ", ")  # long ones wrap between options
+        rows.add_row(spaced, *(Text(row.cell, style=_style(row)) for row in of_method))
     screen.print(rows)
     screen.print(report.legend, style="dim")
     for remark in report.remarks:

@@ -166,7 +166,8 @@ class Mirrored(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(f(x) + f(mirrored x)) / 2."""
-        return (outputs_of(self.net(x)) + outputs_of(self.net(x.flip(-1)))) / 2
+        mirror = x.flip(-1)  # first: a model may normalise its input in place
+        return (outputs_of(self.net(x)) + outputs_of(self.net(mirror))) / 2
 
 
 def mixture(question: Question, output: Output) -> Callable[[Any], Tensor]:

@@ -123,11 +123,9 @@ class AxiomReport:
 def _percent(share: float) -> str:
     """A share in as few digits as tell.
 
-    >>> _percent(2e-6), _percent(0.00312), _percent(0.0425), _percent(0.347), _percent(37.0)
-    ('0%', '0.31%', '4.2%', '35%', '>999%')
+    >>> _percent(2e-6), _percent(0.00312), _percent(0.347), _percent(37.0)
+    ('0%', '0.3%', '35%', '>999%')
     """
-    if share < 5e-5:
+    if share < 5e-4:
         return "0%"
-    if share < 0.0995:
-        return f"{100 * share:.2f}%" if share < 0.00995 else f"{100 * share:.1f}%"
-    return f"{share:.0%}" if share < 9.995 else ">999%"
+    return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}" if share < 9.995 else ">999%"

@@ -20,7 +20,7 @@ from pellucid.target import OneTarget, Output
 
 MOST = 100
 """Passes beyond which a method that nobody asked for by name is run with `FEW`."""
-FEW = {"samples": 64, "segments": "grid:3"}
+FEW = {"samples": 64, "segments": "grid:3", "steps": 50, "window": 64, "stride": 32}
 
 
 def axioms(
@@ -55,7 +55,7 @@ def axioms(
         model: as for `explain`; it stays as it is, rewritings are made in copies.
         image: one image, as for `explain`.
         methods: names with options, "integrated-gradients:steps=100", or (name, options); None for all that
-            promise an axiom, those of more than 100 passes with 64 samples and 9 segments.
+            promise more than implementation invariance; those of many passes take few (`promising`).
         target: a class, a `Contrast`, or None for the predicted class.
         output: as for `explain`, and so are `seed`, `batch_size` and `progress`.
         seed: see `output`.
@@ -100,14 +100,18 @@ def axioms(
 
 
 def promising() -> list[tuple[str, dict[str, Any]]]:
-    """All methods that promise an axiom, with options by which those of many passes take few."""
-    return [(m.name, _few(m)) for m in METHODS.values() if m.promised(m.settle({}))]
+    """All methods that promise an axiom, with options by which those of many passes take few.
+
+    Implementation invariance alone does not count: whatever reads scores and input gradients only has it.
+    """
+    promises = {name: method.promised(method.settle({})) for name, method in METHODS.items()}
+    return [(name, _few(METHODS[name])) for name in METHODS if promises[name] - {"implementation invariance"}]
 
 
 def _few(method: Method) -> dict[str, Any]:
     if method.cost(method.settle({})).forward <= MOST:
         return {}
-    return {option.name: FEW[option.name] for option in method.options if option.name in FEW}
+    return {o.name: FEW[o.name] for o in method.options if o.name in FEW and o.default != "auto"}
 
 
 def _checked(question: Question, request: Request) -> Iterator[tuple[Axiom, Found]]:
