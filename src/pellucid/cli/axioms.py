@@ -74,6 +74,7 @@ def _show(report: AxiomReport) -> None:
     screen = console()
     screen.print(report.title, style="bold")
     rows = table("method", *HEADS.values(), right=list(HEADS.values()))
+    rows.padding = 0  # seven columns in 80
     for title, of_method in report.methods.items():
         spaced = title.replace(":", ": ", 1).replace(",", ", ")  # long ones wrap between options
         rows.add_row(spaced, *(Text(row.cell, style=_style(row)) for row in of_method))

@@ -76,6 +76,7 @@ def axioms(
         Sundararajan, Taly & Yan 2017, arXiv:1703.01365, sections 2 to 4.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(108, 2))
         >>> report = axioms(net, torch.rand(3, 6, 6), ["input-x-gradient"])
         >>> [(row.axiom, row.held) for row in report.rows if row.axiom in ("dummy", "linearity")]
