@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pellucid.engine.lean import Lean
 from pellucid.engine.run import Charge, Engine
 from pellucid.errors import ModelError
 from pellucid.layers import Layout, first_tensor, layout_of, no_grid, prefix_tokens, with_first_tensor
@@ -94,6 +95,7 @@ def _captured(
     with (
         engine.making(forward=len(inputs)) as charge,
         keeper.watching(engine.model),
+        Lean(),
         torch.set_grad_enabled(whole_graph or keeper.finding),
     ):
         own = leaf.clone()  # the model may normalise its input in place

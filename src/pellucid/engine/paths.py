@@ -37,8 +37,8 @@ def rule(quadrature: Quadrature, steps: int) -> tuple[Float[Tensor, " S"], Float
     if steps < least:
         raise InvalidValue(f"steps must be at least {least} for quadrature={quadrature!r}; got {steps}.")
     if quadrature == "gauss-legendre":
-        nodes, weights = np.polynomial.legendre.leggauss(steps)
-        return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+        roots, parts = np.polynomial.legendre.leggauss(steps)
+        return torch.from_numpy((roots + 1) / 2), torch.from_numpy(parts / 2)
     if quadrature == "trapezoid":
         weights = torch.full((steps,), 1 / (steps - 1), dtype=torch.float64)
         weights[[0, -1]] /= 2

@@ -1,0 +1,87 @@
+"""Batch norms on the way back: the same numbers as PyTorch's, and less kept."""
+
+import pytest
+import torch
+from torch import nn
+
+import pellucid
+from pellucid.engine.lean import Lean
+from zoo import seeded
+
+
+class Norm(nn.Module):
+    """A convolution and a batch norm with statistics of its own."""
+
+    def __init__(self, affine: bool = True, track: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4, affine=affine, track_running_stats=track)
+        for values in (self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var):
+            if values is not None:
+                nn.init.uniform_(values, 0.5, 2.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x)).square().sum((2, 3))
+
+
+def gradient(net: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    leaf = x.clone().requires_grad_()
+    y = net(leaf)
+    return y, torch.autograd.grad(y[:, 1].sum(), leaf)[0]
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_outputs_are_the_same_bit_for_bit_and_gradients_to_rounding(affine):
+    net, x = seeded(Norm, affine).double(), torch.rand(2, 3, 7, 9, dtype=torch.float64)
+    y, g = gradient(net, x)
+    with Lean():
+        lean_y, lean_g = gradient(net, x)
+    assert torch.equal(y, lean_y)
+    torch.testing.assert_close(lean_g, g, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("net", [seeded(Norm, True, False), seeded(Norm).train()], ids=["untracked", "train"])
+def test_norms_by_the_batchs_own_statistics_stay_pytorchs(net):
+    x = torch.rand(2, 3, 7, 9)
+    _, g = gradient(net, x)
+    with Lean():
+        _, lean_g = gradient(net, x)
+    assert torch.equal(g, lean_g)
+
+
+def test_half_precision_keeps_its_type():
+    net, x = seeded(Norm), torch.rand(2, 3, 7, 9)
+    with torch.autocast("cpu", torch.bfloat16), Lean():
+        y, g = gradient(net, x)
+    assert y.dtype == torch.bfloat16 or y.dtype == torch.float32
+    assert g.dtype == torch.float32
+    assert g.isfinite().all()
+
+
+def test_a_norms_input_is_not_kept():
+    net, kept = seeded(Norm), []
+    x = torch.rand(1, 3, 7, 9)
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tuple(tensor.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        gradient(net, x)
+        plain, kept[:] = kept.count((1, 4, 5, 7)), []
+        with Lean():
+            gradient(net, x)
+    assert kept.count((1, 4, 5, 7)) == plain - 1
+
+
+def test_saliency_is_lean():
+    """The seconds are in the benchmarks; that it is used at all is here."""
+    net, seen = seeded(Norm), []
+
+    def look(tensor: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(tensor.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
+        pellucid.explain(net, torch.rand(1, 3, 7, 9), "saliency", target=1, progress=False)
+    assert (4, 1, 1) in seen
