@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 import pellucid
 from pellucid.baselines import baseline
 from pellucid.engine.run import Engine
-from pellucid.errors import InvalidValue
+from pellucid.errors import InvalidValue, ModelError
 from pellucid.methods.mask.descent import Scene
 from pellucid.methods.mask.masking import bilateral_total_variation, total_variation
 from pellucid.model import Model
@@ -85,7 +85,7 @@ class Twin:
     def range(self) -> Tensor:
         with torch.no_grad():
             a, b = self.score(self.x), self.score(self.hidden)
-            return max(a, b, (a - b).abs())
+            return max((a - b).abs(), 1e-3 * max(a.abs(), b.abs()))
 
     def drawn(self, draw: int) -> Tensor:
         return (
@@ -245,7 +245,7 @@ def test_on_a_linear_model_a_mask_removes_what_adds_more_than_it_costs() -> None
     )  # fmt: skip
     with torch.no_grad():
         start, end = net(x)[:, 2], net[1].bias[2].expand(2)
-        unit = torch.stack([start.abs(), end.abs(), (start - end).abs()]).amax(0)[:, None, None]
+        unit = (start - end).abs()[:, None, None]
         gain = 5 / 8 * (weights * x).sum(1) / unit  # the mean of s = 1/4, ..., 1 is 5/8
         cost = 0.2 / x.shape[-1] ** 2
         best = (gain - cost).clamp(min=0)
@@ -442,6 +442,16 @@ def test_where_the_first_look_is_not_finite_the_image_is_named() -> None:
     baseline = torch.tensor([0.85, 0.5]).double().view(2, 1, 1, 1).expand_as(x)
     with pytest.raises(InvalidValue, match="image 1 of its batch has others where it fades"):
         pellucid.explain(Gap(), x, "i-gos", target=0, output="logit", baseline=baseline, progress=False)
+
+
+@pytest.mark.parametrize("method", ["i-gos", "i-gos++"])
+def test_a_model_without_gradients_is_refused(net: nn.Module, x: Tensor, method: str) -> None:
+    class Detached(nn.Module):
+        def forward(self, z: Tensor) -> Tensor:
+            return net(z.detach())
+
+    with pytest.raises(ModelError, match="gradients cannot explain it"):
+        explained(Detached(), x, method)
 
 
 def test_of_a_search_that_diverges_the_best_mask_counts(net: nn.Module, x: Tensor) -> None:

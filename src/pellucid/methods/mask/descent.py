@@ -9,14 +9,17 @@ from torch import Tensor
 
 from pellucid.engine.optimise import Course, Lighten
 from pellucid.engine.run import in_chunks
-from pellucid.errors import InvalidValue
+from pellucid.errors import InvalidValue, ModelError
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import enlarged, smoothed
 from pellucid.methods.mask.meaningful_perturbation import LOST, NOTHING_HIDDEN, alike
+from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 
 HALVINGS = 7
 """Shares of the image are found to within 1/128."""
+SAME = 1e-3
+"""Scores of image and baseline that differ by less than this share of them count as so far apart."""
 NEAR = 0.1
 """Of cells alike those come first that lie near what is hidden: the range of that, as a share of the mask."""
 LIGHTER = ((0.5, 1e-3, 10.0), (0.8, 1e-2, 5.0))
@@ -36,6 +39,7 @@ class Scene:
         hidden: their baselines.
         start: (N,) the scores of the images.
         end: (N,) the scores of their baselines.
+        spent: forward passes when the scene was made.
     """
 
     probe: Probe
@@ -43,15 +47,17 @@ class Scene:
     hidden: Float[Tensor, "N C H W"]
     start: Float[Tensor, " N"]
     end: Float[Tensor, " N"]
+    spent: int
 
     @staticmethod
     def of(probe: Probe, baseline: object) -> "Scene":
         """The scene of a probe's images; one whose baseline is the image itself is noted."""
+        spent = probe.engine.spent.forward
         x, hidden = probe.inputs, probe.baseline(baseline)
         nothing = alike(x, hidden)
         probe.note(NOTHING_HIDDEN, nothing)
         hidden = x.where(nothing[:, None, None, None], hidden)
-        return Scene(probe, x, hidden, probe.value, probe.altered(hidden).value)
+        return Scene(probe, x, hidden, probe.value, probe.altered(hidden).value, spent)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,8 +66,9 @@ class Scene:
 
     @property
     def range(self) -> Float[Tensor, " N"]:
-        """What scores are measured in: how far apart image and baseline are, or else how large they are."""
-        spread = torch.stack([self.start.abs(), self.end.abs(), (self.start - self.end).abs()]).amax(0)
+        """What scores are measured in: how far apart image and baseline are, if that is more than nothing."""
+        least = SAME * torch.maximum(self.start.abs(), self.end.abs())
+        spread = torch.maximum((self.start - self.end).abs(), least)
         return torch.where(spread > 0, spread, torch.ones_like(spread))
 
     def ones(self, resolution: int, count: int = 1) -> Float[Tensor, "N K h w"]:
@@ -85,6 +92,8 @@ class Scene:
         try:
             slope = seen.input_gradient() if slopes else None  # first: its pass gives the scores too
             return seen.value, slope
+        except ModelError:
+            raise
         except InvalidValue:
             if len(copies) == 1:
                 return copies.new_full((1,), torch.nan), torch.full_like(
@@ -209,10 +218,10 @@ def lightening(l1: Float[Tensor, " N"], steps: int) -> Lighten:
     return lighten
 
 
-def found(scene: Scene, course: Course) -> Finding:
+def found(scene: Scene, course: Course, passes: Passes) -> Finding:
     """The best masks as a map, how little of each image suffices, and the course of the search.
 
-    Several masks of an image count as their product.
+    Several masks of an image count as their product. `passes` are those that had been announced.
     """
     best = course.best.prod(1, keepdim=True)
     frames = [torch.stack(frames["masks"]).prod(1, keepdim=True) for frames in course.frames]
@@ -224,6 +233,8 @@ def found(scene: Scene, course: Course) -> Finding:
         trace["insertion"] = insertion(scene, frames)
     kept, deleted = scene.shares(best)
     scene.tell(course)
+    engine = scene.probe.engine
+    engine.progress.expect(engine.spent.forward - scene.spent - len(best) * passes.forward)
     return Finding(
         (1 - best[:, 0]).to(scene.x),
         details={"kept_share": kept, "deleted_share": deleted},

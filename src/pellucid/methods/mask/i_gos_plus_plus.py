@@ -76,7 +76,7 @@ def i_gos_plus_plus(
     objective = Bilateral(scene, l1, tv, points, noise)
     course = Course(scene.ones(resolution, 2), objective)
     (spectral if search == "spectral" else nesterov)(course, steps, lightening(objective.l1, steps))
-    return found(scene, course)
+    return found(scene, course, _passes({"steps": steps, "points": points}))
 
 
 class Bilateral:
