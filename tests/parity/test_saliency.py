@@ -1,6 +1,7 @@
 """Guided IG, Blur IG and XRAI against PAIR's saliency package, live: one image at a time, in NumPy."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,14 @@ from zoo import ResidualNet, assert_close, images, seeded
 
 Asked = Callable[..., dict[str, np.ndarray]]
 
-FLOAT32 = 1e-4
-
 
 @pytest.fixture(params=["residual net", "efficientnet-lite0"])
-def asked(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor, int, float]:
-    """A network, an image, a class, and the precision in which maps must agree."""
+def asked(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor, int]:
+    """A network, an image, a class; in float64, since rounding alone can send a guided path elsewhere."""
     if request.param == "residual net":
-        return seeded(ResidualNet).double(), images(1, (24, 33)), 2, 1e-9
-    case: Case = request.getfixturevalue("case")(request.param)
-    return case.net, case.x, case.target, FLOAT32
+        return seeded(ResidualNet).double(), images(1, (24, 33)), 2
+    c: Case = request.getfixturevalue("case")(request.param)
+    return deepcopy(c.net).double(), c.x[..., :64, :96].double(), c.target
 
 
 def theirs(net: nn.Module, target: int) -> Asked:
@@ -44,7 +43,7 @@ def theirs(net: nn.Module, target: int) -> Asked:
 
 
 def channels_last(x: Tensor) -> np.ndarray:
-    """One image as theirs, (H, W, C), in float64: in float32 their difference quotients lose two digits."""
+    """One image as theirs, (H, W, C), in float64: in float32 their Blur IG is good to two digits."""
     return x[0].permute(1, 2, 0).double().numpy()
 
 
@@ -67,24 +66,24 @@ def numpy_1_quantile(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"fraction": 0.6, "max_dist": 0.2}, {"max_dist": 1.0}], ids=["defaults", "wider", "free"]
 )
-def test_guided_ig_is_pairs(asked: tuple[nn.Module, Tensor, int, float], options: dict[str, float]) -> None:
-    net, x, target, tolerance = asked
+def test_guided_ig_is_pairs(asked: tuple[nn.Module, Tensor, int], options: dict[str, float]) -> None:
+    net, x, target = asked
     start = images(1, tuple(x.shape[2:]), seed=3).to(x) * 0.2
     map = GuidedIG().GetMask(
-        channels_last(x), theirs(net, target), x_baseline=channels_last(start), x_steps=12, **options
+        channels_last(x), theirs(net, target), x_baseline=channels_last(start), x_steps=6, **options
     )
-    e = ours(net, x, "guided-ig", target, steps=12, baseline=start, **options)
-    assert_close(e.raw, channels_first(map), tolerance)
+    e = ours(net, x, "guided-ig", target, steps=6, baseline=start, **options)
+    assert_close(e.raw, channels_first(map), 1e-8)
 
 
 @pytest.mark.parametrize("sqrt", [False, True])
-def test_blur_ig_is_pairs(asked: tuple[nn.Module, Tensor, int, float], sqrt: bool) -> None:
+def test_blur_ig_is_pairs(asked: tuple[nn.Module, Tensor, int], sqrt: bool) -> None:
     """Their path with sqrt ends at sqrt(max_sigma), where ours ends at sigma."""
-    net, x, target, tolerance = asked
-    map = BlurIG().GetMask(channels_last(x), theirs(net, target), max_sigma=20, steps=10, sqrt=sqrt)
+    net, x, target = asked
+    map = BlurIG().GetMask(channels_last(x), theirs(net, target), max_sigma=20, steps=6, sqrt=sqrt)
     spacing = {"spacing": "sqrt", "sigma": 20**0.5} if sqrt else {"spacing": "linear", "sigma": 20.0}
-    e = ours(net, x, "blur-ig", target, steps=10, official=True, **spacing)
-    assert_close(e.raw, channels_first(map), tolerance)
+    e = ours(net, x, "blur-ig", target, steps=6, official=True, **spacing)
+    assert_close(e.raw, channels_first(map), 1e-8)
 
 
 @pytest.mark.parametrize("algorithm", ["full", "fast"])

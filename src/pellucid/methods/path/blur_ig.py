@@ -98,7 +98,7 @@ def blurred(x: Float[Tensor, "N C H W"], sigmas: Float[Tensor, " B"]) -> Float[T
         >>> blurred(torch.tensor([[[[0.0, 1.0, 0.0]]]]), torch.tensor([0.0, 0.5]))[0, :, 0]
         tensor([[[0.0000, 1.0000, 0.0000]],
         <BLANKLINE>
-                [[0.0839, 0.6187, 0.0839]]])
+                [[0.0837, 0.6187, 0.0837]]])
     """
     down, across = (gaussians(sigmas, side)[:, None].to(x) for side in x.shape[2:])
     return down @ x[:, None] @ across.mT

@@ -29,6 +29,10 @@ def guided_ig(
     smallest gradients of those that still may move. So noise from high gradients far from the image, met all
     along a straight path, is left out.
 
+    Which values move follows from comparing gradients, so what rounding does to them can send the path
+    elsewhere: on EfficientNet-Lite0, gradients altered by 1e-7 of themselves changed the map by 8 % after 40
+    steps, and beyond recognition on a free path. A float64 model has no such trouble.
+
     Args:
         probe: the evidence.
         baseline: where the path begins.
