@@ -244,6 +244,9 @@ def test_a_baseline_that_is_the_image_gives_a_zero_map_and_a_warning():
     assert e.raw[1].any()
     assert e.notes[0] == [module.NOTHING_HIDDEN]
     assert module.NOTHING_HIDDEN not in e.notes[1]
+    for off in (1 - 1e-15, 1 + 1e-15):
+        near = explained(clear(), x, target=CLASSES, baseline=x * off, steps=4, **{**SMALL, "l1": 0.0})
+        assert not near.raw.any()
     flat = explained(clear(), 0.1 * torch.ones_like(x), baseline="blur", steps=4, **SMALL)
     assert not flat.raw.any()
     assert module.NOTHING_HIDDEN in flat.warnings
@@ -279,6 +282,8 @@ def test_a_search_that_meets_what_is_not_finite_keeps_its_best_mask_and_harms_no
     assert [module.LOST in notes for notes in e.notes] == [False, True]
     torch.testing.assert_close(e.raw[0], sound.raw[0], rtol=1e-9, atol=1e-12)
     assert all(values.isfinite().all() for values in (e.raw, *e.trace.values(), *e.details.values()))
+    still = e.trace["mask"][1, 5:]
+    assert torch.equal(still, still[:1].expand_as(still))
     met = sound.trace["mask"][1]
     assert any(torch.allclose(e.raw[1], 1 - m) for m in met[:4])
 
