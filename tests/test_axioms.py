@@ -161,6 +161,21 @@ def test_what_cannot_be_rewritten_is_told():
     assert row.note == "batch norms folded: Nothing to re-write."
 
 
+def test_what_rounding_alone_decides_is_told_from_what_the_way_of_writing_does(registered):
+    """A map that magnifies the score's last digits differs in float32 and does not in float64."""
+    module, x = seeded(LinearNet, 48), images(1, (4, 4)).float()
+    exact = float(seeded(LinearNet, 48).double()(x.double()).detach().max())
+
+    def magnified(probe) -> Tensor:
+        return attributed(probe) * (1 + 1e7 * (probe.value.double() - exact)[:, None, None, None])
+
+    row = found(module, x, registered(magnified))["implementation invariance"]
+    assert row.held
+    assert row.note.startswith("In float64; in float32 the maps differ by")
+    broken = found(module, x, registered(BROKEN["implementation invariance"]))["implementation invariance"]
+    assert broken.held is False
+
+
 def test_where_a_layers_channels_are_read_one_by_one_the_way_of_writing_counts(registered):
     """The first channel of a layer is no property of the function."""
     x = pictures("in-place")[:1]

@@ -18,7 +18,7 @@ from pellucid.explanation import Explanation
 from pellucid.images import Batch
 from pellucid.layers import layer_names
 from pellucid.methods.perturb.options import SEGMENT_MEAN, Segments
-from pellucid.metrics.rewriting import REWRITINGS, rewrite
+from pellucid.metrics.rewriting import Rewriting, duplicate, rewrite
 from pellucid.model import Model
 from pellucid.probe import Probe
 from pellucid.segments import segment
@@ -155,16 +155,23 @@ class Question:
         scores = self.scores(torch.cat([self.inputs, hidden]))
         return places[int((scores[1:] - scores[0]).abs().argmax())]
 
-    @cached_property
-    def rewritten(self) -> dict[str, "Question | PellucidError"]:
-        """The question to the same network written in other ways, or why it cannot be written so."""
-        found: dict[str, Question | PellucidError] = {}
-        for name, rewriting in REWRITINGS.items():
-            try:
-                found[name] = replace(self, model=rewrite(self.model, self.inputs, rewriting))
-            except PellucidError as error:
-                found[name] = error
-        return found
+    def rewritten(self, rewriting: Rewriting) -> "Question":
+        """The same question to the same network written another way.
+
+        Raises:
+            ModelError: it cannot be written so.
+        """
+        return replace(self, model=rewrite(self.model, self.inputs, rewriting))
+
+    def in_float64(self) -> "Question":
+        """The same question to a copy of the model in double precision.
+
+        Raises:
+            ModelError: the model cannot be copied.
+        """
+        model = duplicate(self.model)
+        model.module = model.network.double()
+        return replace(self, model=model, batch=model.read(self.inputs.double()))
 
 
 def changed(request: Request, **options: Any) -> Request:

@@ -20,7 +20,7 @@ from pellucid.target import OneTarget, Output
 
 MOST = 100
 """Passes beyond which a method that nobody asked for by name is run with `FEW`."""
-FEW = {"samples": 64, "segments": "grid:3", "steps": 50, "window": 64, "stride": 32}
+FEW = {"samples": 64, "segments": "grid:3", "window": 64, "stride": 32}
 
 
 def axioms(
@@ -49,7 +49,7 @@ def axioms(
     completeness, a share of the difference of scores. An axiom holds up to 1%, and of a map with standard
     errors up to two of them; where these are half of the map nothing is said. Sensitivity asks for any
     evidence that is not rounding. Methods of segments get the place that is asked about as a segment of its
-    own, or segments that are mirrored.
+    own, or segments that are mirrored. Where the way of writing changes a float32 map, float64 is asked.
 
     Args:
         model: as for `explain`; it stays as it is, rewritings are made in copies.

@@ -52,11 +52,7 @@ def rewrite(model: Model, inputs: Float[Tensor, "N C H W"], rewriting: Rewriting
     """
     with Engine(model).session(0):
         before = _outputs(model, inputs)
-    other = copy(model)
-    try:
-        other.module = deepcopy(model.network)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise ModelError(f"{model.name} cannot be copied, and so not be re-written: {error}") from error
+    other = duplicate(model)
     with Engine(other).session(0), torch.no_grad():
         if not rewriting(other.network, trace(Engine(other), inputs)):
             raise ModelError("Nothing to re-write.")
@@ -65,6 +61,20 @@ def rewrite(model: Model, inputs: Float[Tensor, "N C H W"], rewriting: Rewriting
         tolerance = 50 * torch.finfo(a.dtype).eps ** 0.75 * a.abs().max()
         if not (a - b).abs().max() <= tolerance:
             raise ModelError("The re-written network gives other outputs, so it is not the same.")
+    return other
+
+
+def duplicate(model: Model) -> Model:
+    """The model with a copy of its module.
+
+    Raises:
+        ModelError: there is no module, or it cannot be copied.
+    """
+    other, network = copy(model), model.network
+    try:
+        other.module = deepcopy(network)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ModelError(f"{model.name} cannot be copied, and so not be re-written: {error}") from error
     return other
 
 
