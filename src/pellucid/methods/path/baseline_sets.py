@@ -7,15 +7,28 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from pellucid.methods.path.neighbours import distances
+
+MOST = 100
+"""Rounds of k-means, which hardly ever takes so many until nothing moves."""
+
 
 def centres(codes: Float[Tensor, "R *code"], count: int, generator: Generator) -> Float[Tensor, "B *code"]:
-    """The centres of `count` clusters: k-means from references drawn; fewer where a cluster ends up empty."""
-    from scipy.cluster.vq import kmeans
+    """The centres of `count` clusters by k-means++; fewer where fewer references differ, or a cluster empties.
 
-    rows = codes.flatten(1).double().cpu().numpy()
-    distinct = np.unique(rows, axis=0)
-    found, _ = kmeans(rows, distinct[torch.randperm(len(distinct), generator=generator)[:count].numpy()])
-    return torch.as_tensor(found).to(codes).view(-1, *codes.shape[1:])
+    It begins at references drawn in proportion to the squared distance from those before.
+    """
+    rows = codes.flatten(1).double()
+    found = drawn(rows, 1, generator)
+    while len(found) < count and (apart := distances(rows, found).amin(1)).any():
+        found = torch.cat([found, rows[torch.multinomial(apart.cpu() ** 2, 1, generator=generator)]])
+    for _ in range(MOST):
+        owner = distances(rows, found).argmin(1)
+        means = torch.stack([rows[owner == k].mean(0) for k in owner.unique()])
+        if torch.equal(means, found):
+            break
+        found = means
+    return found.to(codes).view(-1, *codes.shape[1:])
 
 
 def central(codes: Float[Tensor, "R *code"], count: int, generator: Generator) -> Float[Tensor, "B *code"]:
