@@ -25,7 +25,7 @@ from pellucid.methods.mask import (
     i_gos_plus_plus,
     meaningful_perturbation,
 )
-from pellucid.methods.path import blur_ig, guided_ig, integrated_gradients, xrai
+from pellucid.methods.path import blur_ig, enhanced_ig, guided_ig, integrated_gradients, xrai
 from pellucid.methods.perturb import kernel_shap, lime, occlusion, partition_shap, rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
 
@@ -37,6 +37,7 @@ __all__ = [
     "blur_ig",
     "cam",
     "eigen_cam",
+    "enhanced_ig",
     "extremal_perturbation",
     "get_method",
     "grad_cam",

@@ -14,7 +14,7 @@ MOST = 100
 
 
 def centres(codes: Float[Tensor, "R *code"], count: int, generator: Generator) -> Float[Tensor, "B *code"]:
-    """The centres of `count` clusters by k-means++; fewer where fewer references differ, or a cluster empties.
+    """The centres of `count` clusters by k-means++; fewer if fewer references differ, or a cluster empties.
 
     It begins at references drawn in proportion to the squared distance from those before.
     """
