@@ -36,6 +36,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "is-cam": {"steps": 2, "signed": True},
     "opti-cam": {"steps": 3, "signed": True},
     "integrated-grad-cam": {"steps": 3},
+    "enhanced-ig": {"steps": 3},
     "guided-ig": {"steps": 3},
     "blur-ig": {"steps": 3, "sigma": 5},
     "xrai": {"steps": 3, "segments": "grid:4"},
