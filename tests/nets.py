@@ -41,7 +41,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "blur-ig": {"steps": 3, "sigma": 5},
     "xrai": {"steps": 3, "segments": "grid:4"},
     "extremal-perturbation": {"steps": 3, "areas": (0.1, 0.3)},
-    "i-gos": {"steps": 2, "points": 2, "resolution": 6, "l1": 0.01},
+    "i-gos": {"steps": 2, "points": 2, "resolution": 6, "l1": 0.01, "search": "nesterov"},  # of fixed cost
     "i-gos++": {"steps": 2, "points": 2, "resolution": 6, "l1": 0.01},
 }
 """Options by which methods that take many passes take few."""
