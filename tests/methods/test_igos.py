@@ -61,10 +61,6 @@ def tv(mask: Tensor) -> Tensor:
     return (m[1:] - m[:-1]).pow(2).mean() + (m[:, 1:] - m[:, :-1]).pow(2).mean()
 
 
-def rows(trace: Tensor | list[Tensor], image: int) -> Tensor:
-    return trace[image]
-
-
 def close(ours: Tensor, twin: Tensor, tolerance: float = 1e-5) -> None:
     torch.testing.assert_close(ours.double(), twin.double(), atol=tolerance, rtol=0)
 
@@ -150,7 +146,7 @@ def test_the_official_search_is_the_authors_loop(net: nn.Module, x: Tensor, l1: 
     e = explained(net, x, search="official", l1=l1, tv=0.5, noise=noise, steps=5)
     for i, target in enumerate(CLASSES):
         masks = official(Twin(net, x[i : i + 1], target, noise=noise), 5, l1, 0.5)
-        close(rows(e.trace["mask"], i), torch.cat(masks)[:, 0])
+        close(e.trace["mask"][i], torch.cat(masks)[:, 0])
 
 
 def spectral(twin: Twin, steps: int, l1: float, weight: float) -> tuple[list[Tensor], list[float]]:
@@ -184,8 +180,8 @@ def test_the_search_is_spectral_projected_gradient_on_the_integral(
     for i, target in enumerate(CLASSES):
         twin = Twin(net, x[i : i + 1], target, noise=noise)
         masks, losses = spectral(twin, 3, 0.1, 0.2)
-        close(rows(e.trace["mask"], i), torch.cat(masks)[:, 0])
-        close(rows(e.trace["loss"], i), torch.tensor(losses))
+        close(e.trace["mask"][i], torch.cat(masks)[:, 0])
+        close(e.trace["loss"][i], torch.tensor(losses))
         assert losses[-1] < losses[0]
 
 
@@ -203,7 +199,7 @@ def test_nesterov_is_the_authors_recursion_with_a_step_of_each_images_own(net: n
             new = M - rate * gradient(loss, M)
             M, z = (new + k / (k + 3) * (new - z)).clamp(0, 1), new
             masks.append(M)
-        close(rows(e.trace["mask"], i), torch.cat(masks)[:, 0])
+        close(e.trace["mask"][i], torch.cat(masks)[:, 0])
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
@@ -227,8 +223,8 @@ def test_i_gos_plus_plus_descends_the_slope_of_its_four_terms(
         while loss(m + length * way) > loss(m) + 1e-4 * length * (slope * way).sum():
             length *= 0.2
         both = (m + length * way).prod(1)
-        close(rows(e.trace["mask"], i)[-1:], both)
-        close(rows(e.trace["loss"], i)[-1], loss(m + length * way))
+        close(e.trace["mask"][i][-1:], both)
+        close(e.trace["loss"][i][-1], loss(m + length * way))
         close(e.raw[i : i + 1], 1 - both)
 
 
@@ -253,7 +249,7 @@ def test_on_a_linear_model_a_mask_removes_what_adds_more_than_it_costs() -> None
     assert clear.sum() > 20
     close(e.raw[clear], (gain > cost).double()[clear])
     for i in range(2):
-        losses = rows(e.trace["loss"], i)
+        losses = e.trace["loss"][i]
         close((losses[0] - losses[-1]) / best[i].sum(), torch.tensor(1.0), 0.03)
 
 
@@ -302,12 +298,12 @@ def test_bilateral_total_variation_treats_both_axes_alike_and_spares_the_images_
 def test_the_trace_tells_what_the_model_says_of_each_mask(net: nn.Module, x: Tensor, method: str) -> None:
     e = explained(net, x, method, l1=0.1, noise=0.1)
     for i, target in enumerate(CLASSES):
-        masks, some, hidden = rows(e.trace["mask"], i), x[i : i + 1], blurred(x[i : i + 1])
+        masks, some, hidden = e.trace["mask"][i], x[i : i + 1], blurred(x[i : i + 1])
         M = up(masks[:, None].double())
         with torch.no_grad():
             for name, kept in (("deletion", M), ("insertion", 1 - M)):
                 said = net(some * kept + hidden * (1 - kept)).softmax(1)[:, target]
-                close(rows(e.trace[name], i), said, 1e-6)
+                close(e.trace[name][i], said, 1e-6)
         assert (masks[0] == 1).all()
         close(e.raw[i], 1 - masks[-1], 1e-7)
         assert masks.min() >= 0
@@ -347,7 +343,7 @@ def test_neither_batch_nor_chunks_make_a_difference(
     for i, target in enumerate(CLASSES):
         alone = explained(net, x[i : i + 1], method, **{**options, "target": target})
         close(alone.raw[0], together.raw[i], 1e-9)
-        close(rows(alone.trace["loss"], 0), rows(together.trace["loss"], i), 1e-9)
+        close(alone.trace["loss"][0], together.trace["loss"][i], 1e-9)
 
 
 def test_an_image_whose_search_has_ended_costs_nothing_more(net: nn.Module, x: Tensor) -> None:
@@ -403,7 +399,7 @@ def test_a_search_that_meets_nan_keeps_the_best_mask_and_warns(search: str) -> N
     options = {"target": 0, "output": "logit", "baseline": "zero", "search": search, "points": 1, "tv": 0}
     e = pellucid.explain(Fragile(), x, "i-gos", resolution=10, l1=0.1, progress=False, **options)
     assert e.raw.isfinite().all()
-    assert all(rows(e.trace[name], 0).isfinite().all() for name in ("mask", "deletion", "loss"))
+    assert all(e.trace[name][0].isfinite().all() for name in ("mask", "deletion", "loss"))
     assert "not finite" in e.notes[0][0]
 
 
@@ -446,7 +442,7 @@ def test_a_model_without_gradients_is_refused(net: nn.Module, x: Tensor, method:
 def test_of_a_search_that_diverges_the_best_mask_counts(net: nn.Module, x: Tensor) -> None:
     e = explained(net, x, search="nesterov", tv=50.0, l1=0.01, steps=3)
     for i in range(2):
-        losses, masks = rows(e.trace["loss"], i), rows(e.trace["mask"], i)
+        losses, masks = e.trace["loss"][i], e.trace["mask"][i]
         assert losses[-1] > losses[0]  # it did diverge
         close(e.raw[i], 1 - masks[losses.argmin()], 1e-9)
         assert "worse one than it began with" in e.notes[i][0]

@@ -80,9 +80,9 @@ def i_gos(
         search="official" with tv=20, noise=0.2 (at 112 cells l1=3, tv=60) is theirs, but for the corners of
         enlarged masks. It barely moves a mask of EfficientNet-Lite0, none below 0.93: their Armijo condition
         is put to the score of the masked image, whose slope at M = 1 has a cosine of only 0.05 to 0.24 with
-        the noisy integrated gradient that is followed, and the weight of the roughness makes every step cost
-        more than the score it could take away. So here the condition is put to the integral that is
-        descended, noise is off and roughness cheaper.
+        the noisy integrated gradient that is followed, and the weight of the roughness makes every step that
+        is long enough cost more than the score it takes away. So here the condition is put to the integral
+        that is descended, noise is off and roughness cheaper.
     """
     least = {"steps": (steps, 1), "points": (points, 1), "resolution": (resolution, 1)}
     check(least | {"l1": (l1, 0), "tv": (tv, 0), "noise": (noise, 0)}, {})
