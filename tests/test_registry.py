@@ -18,10 +18,13 @@ from pellucid.methods.registry import WRAPPERS, LayerOption, Option, method
 from zoo import seeded
 
 EXPECTED = [
-    "ablation-cam", "baylime", "cam", "eigen-cam", "eigen-grad-cam", "grad-cam", "grad-cam++",
-    "grad-cam-elementwise", "group-cam", "hirescam", "input-x-gradient", "is-cam", "kernel-shap",
-    "layer-cam", "lime", "occlusion", "opti-cam", "partition-shap", "random-cam", "rise", "saliency",
-    "score-cam", "smooth-grad", "smooth-grad-squared", "ss-cam", "var-grad", "xgrad-cam",
+    "ablation-cam", "agi", "baylime", "blur-ig", "cam", "eigen-cam", "eigen-grad-cam", "enhanced-ig",
+    "expected-gradients", "extremal-perturbation", "grad-cam", "grad-cam++", "grad-cam-elementwise",
+    "gradient-shap", "group-cam", "guided-ig", "hirescam", "i-gos", "i-gos++", "input-x-gradient",
+    "integrated-grad-cam", "integrated-gradients", "is-cam", "kernel-shap", "layer-cam", "lime",
+    "meaningful-perturbation", "occlusion", "opti-cam", "partition-shap", "random-baseline-ig", "random-cam",
+    "rise", "saliency", "score-cam", "smooth-grad", "smooth-grad-squared", "ss-cam", "var-grad", "xgrad-cam",
+    "xrai",
 ]  # fmt: skip
 every = pytest.mark.parametrize("entry", pellucid.methods(), ids=lambda m: m.name)
 
@@ -44,7 +47,7 @@ def test_public_names_are_those_announced():
 def test_a_method_says_what_it_is(entry):
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*(\+\+)?", entry.name)
     assert entry.paper
-    assert entry.family in ("cam", "gradient", "perturb")
+    assert entry.family in ("cam", "gradient", "path", "perturb", "mask")
     assert entry.reads in ("layers", "input gradient", "altered copies")
     assert 20 < len(entry.summary) <= 110
     assert "Cost:" in entry.doc
@@ -57,7 +60,7 @@ def test_every_option_has_a_name_a_type_and_a_default_of_that_type(entry):
     names = [option.name for option in (*entry.options, *WRAPPERS)]
     assert len(names) == len(set(names))
     for option in entry.options:
-        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", option.name)
+        assert re.fullmatch(r"[a-z]+\d?(_[a-z]+)*", option.name)
         assert option.default is not inspect.Parameter.empty
         assert option.check(option.default) == option.default
         assert "inspect" not in option.kind
@@ -70,7 +73,10 @@ def test_every_option_has_a_name_a_type_and_a_default_of_that_type(entry):
 def test_defaults_are_settled_and_options_given_as_text_too(entry):
     settled = entry.settle({})
     assert settled == {option.name: option.default for option in (*entry.options, *WRAPPERS)}
-    written = {name: str(value) for name, value in settled.items()}
+    written = {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in settled.items()
+    }
     assert entry.settle(written) == settled
 
 

@@ -89,6 +89,7 @@ def integrated_gradients(
     """
     start = probe.baseline(baseline)
     line = straight(probe, start, steps=steps, quadrature=quadrature, tolerance=tolerance)
+    tell(probe, line.delta, line.change, "Take more steps, or steps='auto'.")
     return Finding(line.map, delta=line.delta, details={"steps": line.steps})
 
 
@@ -122,7 +123,6 @@ def straight(
     change = probe.value - probe.altered(start).value
     total = (x - start) * mean
     delta = total.sum((1, 2, 3)) - change
-    tell(probe, delta, change)
     return Line(total, delta, change, torch.full((len(x),), steps))
 
 
@@ -155,12 +155,14 @@ def _settled(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) ->
     return Line(total, delta, change, torch.tensor([found.steps]))
 
 
-def tell(probe: Probe, delta: Float[Tensor, " N"], change: Float[Tensor, " N"]) -> None:
+def tell(
+    probe: Probe, delta: Float[Tensor, " N"], change: Float[Tensor, " N"], advice: str = "Take more steps."
+) -> None:
     """Notes a completeness error above 5 % of the score's change."""
     for image, (missed, whole) in enumerate(zip(delta.tolist(), change.tolist(), strict=True)):
         if abs(missed) > TOLERATED * abs(whole):
             probe.note(
                 f"The map is not complete: it sums to {whole + missed:.3g}, where the score changes by "
-                f"{whole:.3g} from the baseline to the image. Take more steps, or steps='auto'.",
+                f"{whole:.3g} from the baseline to the image. {advice}",
                 torch.arange(len(delta)) == image,
             )
