@@ -1,0 +1,61 @@
+"""GradientSHAP: expected gradients of independent draws, from copies of the image with some noise."""
+
+import torch
+from torch import Tensor
+
+from pellucid.methods.finding import Finding
+from pellucid.methods.path.expected_gradients import PROMISES, mean_gradient, passes
+from pellucid.methods.path.references import References
+from pellucid.methods.registry import Samples, method
+from pellucid.probe import Probe
+
+
+@method(
+    "gradient-shap",
+    paper="Lundberg & Lee 2017, arXiv:1705.07874",
+    passes=passes,
+    reads="altered copies",
+    promises=PROMISES,
+)
+def gradient_shap(
+    probe: Probe,
+    *,
+    references: References = None,
+    samples: Samples = 50,
+    noise: float = 0.0,
+    tolerance: float = 0.1,
+) -> Finding:
+    """E[(x + e - r) * dS/dx(r + a (x + e - r))] over references r, a ~ U(0, 1) and noise e.
+
+    Args:
+        probe: the evidence.
+        references: where there is no evidence, on average: pictures, a folder of them, a tensor
+            (R, C, H, W), or names of baselines.
+        samples: draws; an odd number is made even; "auto" for as many as settle the map, up to 1000.
+        noise: standard deviation of e, as a share of each image's range.
+        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
+            correlation of the samples' halves may be.
+
+    Returns:
+        (N, C, H, W), signed, with its standard error. `delta` compares its sum with S(x) minus the mean
+        score of the references drawn; `details` tells its standard error, `delta_stderr`, and the `samples`.
+
+    Raises:
+        InvalidValue: no references, or of another size; fewer than one sample; noise below zero; a tolerance
+            outside (0, 1).
+
+    Cost:
+        samples forward and backward, 1 forward of the image itself and of each reference drawn.
+
+    Source:
+        the estimator that SHAP and captum call so: expected-gradients with independent draws of r and a, and
+        with noise. Without noise prefer expected-gradients, whose draws are stratified. captum's `stdevs` is
+        in the input's units, and its default is 5 samples.
+    """
+    return mean_gradient(probe, references, independent, samples=samples, tolerance=tolerance, noise=noise)
+
+
+def independent(references: int, samples: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Any reference with any part of the line."""
+    which = torch.randint(references, (samples,), generator=source)
+    return which, torch.rand(samples, generator=source)
