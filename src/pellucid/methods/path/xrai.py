@@ -51,9 +51,9 @@ def xrai(
 
     Args:
         probe: the evidence.
-        steps: gradients along the line from each baseline, as integrated-gradients takes them: "auto", as many
-            as bring the completeness error below a hundredth, are fewer on photographs than the 100 of the
-            authors' code, which weighs a line's ends like any other point and misses that by far.
+        steps: gradients along the line from each baseline, as integrated-gradients takes them: "auto", as
+            many as bring the completeness error below a hundredth, are fewer on photographs than the 100 of
+            the authors' code, which weighs a line's ends like any other point and misses that by far.
         algorithm: "full" chooses segments by their new pixels, "fast" by their mean attribution as wholes.
         baselines: "extremes", each image's smallest and largest input value in every channel, as in the
             authors' code, which any model can be given; "black-and-white", the paper's, for models that
