@@ -92,9 +92,7 @@ def test_every_method_gives_a_finite_signed_map_at_input_resolution(name):
         assert e.raw.isfinite().all(), title
         assert e.attribution.isfinite().all(), title
         for map, notes in zip(e.raw, e.notes, strict=True):  # so that what follows says something
-            assert map.any() or any(
-                "the map is empty" in note or "the map is zero" in note for note in notes
-            ), title
+            assert map.any() or any("map is empty" in note or "map is zero" in note for note in notes), title
         if e.stderr is not None:
             assert e.stderr.shape == e.attribution.shape, title
             assert (e.stderr >= 0).all(), title
