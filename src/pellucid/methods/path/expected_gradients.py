@@ -136,7 +136,7 @@ def mean_gradient(
             points = torch.lerp(r, ends, mixed[start:stop, None, None, None].to(x))
             gradients = some.altered(points.flatten(0, 1)).input_gradient().view_as(points)
             maps = (ends - r) * gradients
-            change = some.value[:, None] - known[images][:, chosen]
+            change = probe.value[images, None] - known[images][:, chosen]
             return maps, maps.sum((2, 3, 4)) - change
 
         return draw_pairs(last - first, at_once, evaluate)
