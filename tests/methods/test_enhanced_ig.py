@@ -158,8 +158,13 @@ def test_random_baselines_are_references_without_repetition_and_the_same_for_all
 def test_all_references_drawn_are_all_references():
     codes = torch.arange(6.0)[:, None]
     assert sorted(drawn(codes, 9, torch.Generator()).flatten().tolist()) == list(range(6))
-    assert nearest(codes, torch.tensor([4.2]), 3).flatten().tolist() == [4, 5, 3]
-    assert central(codes, 2, torch.Generator()).flatten().tolist() == [2, 3]
+
+
+def test_near_is_meant_in_l1_and_the_middle_is_the_median():
+    few, many = torch.tensor([3.0, 0.0]), torch.tensor([2.0, 2.0])
+    assert torch.equal(nearest(torch.stack([many, few]), torch.zeros(2), 1), few[None])
+    codes = torch.tensor([0.0, 1, 2, 3, 100])[:, None]
+    assert central(codes, 2, torch.Generator()).flatten().tolist() == [2, 1]
 
 
 @pytest.mark.parametrize("baselines", SETS)
@@ -363,7 +368,11 @@ def test_coders_are_left_as_they_were(net):
     assert encoder[1].matrix.grad is None
     assert decoder.matrix.grad is None
     assert all(map(torch.equal, before, [x, encoder[1].matrix, decoder.matrix]))
-    assert torch.equal(explained(net, x, encoder=encoder, decoder=decoder).raw, first.raw)
+    alike = nn.Sequential(nn.ReLU(), encoder[1])
+    again = explained(net, x, encoder=alike, decoder=decoder)
+    assert torch.equal(again.raw, first.raw)
+    for name, told in again.details.items():
+        assert torch.equal(told, first.details[name]), name
 
 
 # --- what all methods must be -------------------------------------------------------------------------------
