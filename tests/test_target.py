@@ -81,6 +81,18 @@ def test_repeated_copies_of_a_sample_are_adjacent():
     assert score(OUTPUTS.repeat_interleave(2, 0)).tolist() == [-2.0, -2.0, 2.5, 2.5]
 
 
+def test_picked_samples_come_in_the_order_and_as_often_as_they_are_named():
+    score = resolve([2, Contrast(0, 1)], OUTPUTS, NAMED).pick([1, 0, 1])
+    assert score.names == ("cat - dog", "owl", "cat - dog")
+    assert score(OUTPUTS[[1, 0, 1]]).tolist() == [2.5, -2.0, 2.5]
+
+
+def test_a_callable_is_one_question_however_its_samples_are_picked_or_repeated():
+    score = resolve(lambda raw: raw[:, 1], OUTPUTS, NAMED).repeat(3).pick([5, 0])
+    assert score.names == ("<lambda>", "<lambda>")
+    assert score(OUTPUTS).tolist() == OUTPUTS[:, 1].tolist()
+
+
 @pytest.mark.parametrize("target", [[0, 2, 1], torch.tensor([0, 2, 1]), ("cat", "owl", "dog")])
 def test_targets_per_image_are_met_whatever_the_chunks(target):
     module, x = Model(seeded(TinyCNN, classes=3), labels=NAMED.labels), torch.rand(3, 3, 9, 9)

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pellucid.baselines import baseline
@@ -64,7 +64,7 @@ class At:
         image's activations, (B, K, h, w), and changes them in place.
         """
         probe = self.probe
-        score, value = probe.score.only(image), probe.value[image]
+        score, value = probe.score.pick([image]), probe.value[image]
         scores = resume(probe.engine, probe.inputs, self.tap, image, alter, total, score, value)
         if not probe.engine.resumable[self.name, tuple(probe.inputs.shape[1:])]:
             probe.note(
@@ -128,15 +128,21 @@ class Probe:
     def one(self, image: int) -> "Probe":
         """The same question about one image of the batch; what is noted of it is noted of that image."""
         some = self.inputs[image : image + 1]
-        alone = self._like(some, self.score.only(image), self.output, self.numbers[image : image + 1])
+        alone = self._like(some, self.score.pick([image]), self.output, self.numbers[image : image + 1])
         alone._parent = self, image
         return alone
 
-    def altered(self, copies: Float[Tensor, "NB C H W"]) -> "Probe":
-        """The same question about altered copies, those of one sample adjacent."""
-        times = len(copies) // len(self.inputs)
-        numbers = [number for number in self.numbers for _ in range(times)]
-        return self._like(copies, self.score.repeat(times), self.output, numbers)
+    def altered(self, copies: Float[Tensor, "B C H W"], images: Int[Tensor, " B"] | None = None) -> "Probe":
+        """The same question about altered copies, by default as many of each image, adjacent.
+
+        `images` are the numbers, within the batch, of the images that these are copies of.
+        """
+        if images is None:
+            times = len(copies) // len(self.inputs)
+            images = torch.arange(len(self.inputs)).repeat_interleave(times)
+        whose = images.tolist()
+        numbers = [self.numbers[image] for image in whose]
+        return self._like(copies, self.score.pick(whose), self.output, numbers)
 
     def _like(
         self,

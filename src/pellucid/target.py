@@ -54,21 +54,15 @@ class Score:
 
     def repeat(self, times: int) -> "Score":
         """The same question about `times` altered copies of each sample, copies of one sample adjacent."""
-        if self.classes is None or self.against is None:
-            return self
-        return replace(
-            self,
-            classes=self.classes.repeat_interleave(times),
-            against=self.against.repeat_interleave(times),
-            names=tuple(name for name in self.names for _ in range(times)),
-        )
+        return self.pick([sample for sample in range(len(self.names)) for _ in range(times)])
 
-    def only(self, image: int) -> "Score":
-        """The question about one of the samples."""
+    def pick(self, samples: Sequence[int]) -> "Score":
+        """The question about the samples so numbered, in this order, each as often as it is named."""
+        names = tuple(self.names[sample] for sample in samples)
         if self.classes is None or self.against is None:
-            return replace(self, names=self.names[image : image + 1])
-        some = slice(image, image + 1)
-        return replace(self, classes=self.classes[some], against=self.against[some], names=self.names[some])
+            return replace(self, names=names)
+        numbers = torch.as_tensor(samples, dtype=torch.long, device=self.classes.device)
+        return replace(self, classes=self.classes[numbers], against=self.against[numbers], names=names)
 
     def __call__(self, raw: Any) -> Float[Tensor, " N"]:
         """The score of each sample, from the model's raw output."""
