@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 import pellucid
 from nets import TinyCNN, watched
 from pellucid.errors import InvalidType, InvalidValue
+from pellucid.methods.mask.searching import LOST
 from zoo import GapNet, images, seeded
 
 module = importlib.import_module("pellucid.methods.mask.extremal_perturbation")
@@ -307,7 +308,7 @@ def test_a_search_that_meets_what_is_not_finite_keeps_its_last_mask_and_harms_no
     x[1] += 9
     options = {"target": CLASSES, "steps": 6, "areas": 0.4, **SMALL}
     sound, e = explained(clear(), x, **options), explained(Fails(how), x, **options)
-    assert e.notes == [[], [module.LOST]]
+    assert e.notes == [[], [LOST]]
     torch.testing.assert_close(e.raw[0], sound.raw[0], rtol=1e-9, atol=1e-12)
     assert all(values.isfinite().all() for values in (e.raw, *e.trace.values(), *e.details.values()))
     met = sound.trace["mask"][1]

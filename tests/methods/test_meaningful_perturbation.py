@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import pellucid
 from nets import TinyCNN, watched
 from pellucid.errors import InvalidValue
+from pellucid.methods.mask.searching import LOST, NOTHING_HIDDEN
 from zoo import GapNet, images, seeded
 
 module = importlib.import_module("pellucid.methods.mask.meaningful_perturbation")
@@ -242,14 +243,14 @@ def test_a_baseline_that_is_the_image_gives_a_zero_map_and_a_warning():
     e = explained(clear(), x, target=CLASSES, baseline=hidden, steps=4, **SMALL)
     assert not e.raw[0].any()
     assert e.raw[1].any()
-    assert e.notes[0] == [module.NOTHING_HIDDEN]
-    assert module.NOTHING_HIDDEN not in e.notes[1]
+    assert e.notes[0] == [NOTHING_HIDDEN]
+    assert NOTHING_HIDDEN not in e.notes[1]
     for off in (1 - 1e-15, 1 + 1e-15):
         near = explained(clear(), x, target=CLASSES, baseline=x * off, steps=4, **{**SMALL, "l1": 0.0})
         assert not near.raw.any()
     flat = explained(clear(), 0.1 * torch.ones_like(x), baseline="blur", steps=4, **SMALL)
     assert not flat.raw.any()
-    assert module.NOTHING_HIDDEN in flat.warnings
+    assert NOTHING_HIDDEN in flat.warnings
 
 
 class Fails(nn.Module):
@@ -279,7 +280,7 @@ def test_a_search_that_meets_what_is_not_finite_keeps_its_best_mask_and_harms_no
     options = {"target": [3, 2], "baseline": baseline, "steps": 9, **SMALL}
     sound = explained(clear(), x, **options)
     e = explained(Fails(how), x, **options)
-    assert [module.LOST in notes for notes in e.notes] == [False, True]
+    assert [LOST in notes for notes in e.notes] == [False, True]
     torch.testing.assert_close(e.raw[0], sound.raw[0], rtol=1e-9, atol=1e-12)
     assert all(values.isfinite().all() for values in (e.raw, *e.trace.values(), *e.details.values()))
     still = e.trace["mask"][1, 5:]

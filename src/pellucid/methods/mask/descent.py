@@ -1,7 +1,7 @@
 """What I-GOS and I-GOS++ share: scores along paths through a mask, and what a search found."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,10 +9,9 @@ from torch import Tensor
 
 from pellucid.engine.optimise import Course, Lighten
 from pellucid.engine.run import in_chunks
-from pellucid.errors import InvalidValue, ModelError
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import enlarged, smoothed
-from pellucid.methods.mask.meaningful_perturbation import LOST, NOTHING_HIDDEN, alike
+from pellucid.methods.mask.searching import LOST, backdrop, judged
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 
@@ -53,11 +52,8 @@ class Scene:
     def of(probe: Probe, baseline: object) -> "Scene":
         """The scene of a probe's images; one whose baseline is the image itself is noted."""
         spent = probe.engine.spent.forward
-        x, hidden = probe.inputs, probe.baseline(baseline)
-        nothing = alike(x, hidden)
-        probe.note(NOTHING_HIDDEN, nothing)
-        hidden = x.where(nothing[:, None, None, None], hidden)
-        return Scene(probe, x, hidden, probe.value, probe.altered(hidden).value, spent)
+        hidden, _ = backdrop(probe, baseline)
+        return Scene(probe, probe.inputs, hidden, probe.value, probe.altered(hidden).value, spent)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -76,33 +72,6 @@ class Scene:
         dtype = torch.promote_types(self.x.dtype, torch.float32)
         return torch.ones(len(self.x), count, resolution, resolution, dtype=dtype, device=self.x.device)
 
-    def judged(
-        self, copies: Float[Tensor, "B C H W"], images: Int[Tensor, " B"], slopes: bool
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B C H W"] | None]:
-        """The scores of altered copies of the images so numbered, and their gradients if asked for.
-
-        A copy whose score is not finite has NaN.
-        """
-        score = self.probe.score
-        if score.classes is not None and score.against is not None:
-            names = tuple(score.names[image] for image in images.tolist())
-            score = replace(score, classes=score.classes[images], against=score.against[images], names=names)
-        numbers = [self.probe.numbers[image] for image in images.tolist()]
-        seen = Probe(self.probe.engine, copies, score, self.probe.output, numbers=numbers)
-        try:
-            slope = seen.input_gradient() if slopes else None  # first: its pass gives the scores too
-            return seen.value, slope
-        except ModelError:
-            raise
-        except InvalidValue:
-            if len(copies) == 1:
-                return copies.new_full((1,), torch.nan), torch.full_like(
-                    copies, torch.nan
-                ) if slopes else None
-        alone = [self.judged(copies[i : i + 1], images[i : i + 1], slopes) for i in range(len(copies))]
-        given = [slope for _, slope in alone if slope is not None]
-        return torch.cat([value for value, _ in alone]), torch.cat(given) if slopes else None
-
     def scores(
         self, images: Int[Tensor, " B"], copies: Callable[[int, int], Float[Tensor, "b C H W"]]
     ) -> Float[Tensor, " B"]:
@@ -110,7 +79,8 @@ class Scene:
         values = [self.start[:0]]
 
         def step(start: int, stop: int) -> None:
-            values.append(self.judged(copies(start, stop), images[start:stop], False)[0])
+            seen = self.probe.altered(copies(start, stop), images[start:stop])
+            values.append(judged(seen, slopes=False)[0])
 
         in_chunks(len(images), self.probe.limit, step)
         return torch.cat(values)
@@ -145,9 +115,9 @@ class Scene:
             copies = near[image] + s * M.detach()[row].to(self.x) * away
             if noise is not None:
                 copies = copies + torch.stack([noise(k) for k in point.tolist()])
-            value, slope = self.judged(copies, image, slopes)
+            value, slope = judged(self.probe.altered(copies, image), slopes)
             values[start:stop] = value.to(values)
-            if slope is not None:
+            if slopes:
                 pull.index_add_(0, row, (s * (slope * away).sum(1, keepdim=True)).to(pull))
 
         in_chunks(len(values), self.probe.limit, step)
@@ -221,7 +191,8 @@ def lightening(l1: Float[Tensor, " N"], steps: int) -> Lighten:
 def found(scene: Scene, course: Course, passes: Passes) -> Finding:
     """The best masks as a map, how little of each image suffices, and the course of the search.
 
-    Several masks of an image count as their product. `passes` are those that had been announced.
+    Several masks of an image count as their product. `passes` are those that had been announced besides the
+    image's own.
     """
     best = course.best.prod(1, keepdim=True)
     frames = [torch.stack(frames["masks"]).prod(1, keepdim=True) for frames in course.frames]
@@ -234,7 +205,8 @@ def found(scene: Scene, course: Course, passes: Passes) -> Finding:
     kept, deleted = scene.shares(best)
     scene.tell(course)
     engine = scene.probe.engine
-    engine.progress.expect(engine.spent.forward - scene.spent - len(best) * passes.forward)
+    run, announced = engine.spent.forward - scene.spent, len(best) * (1 + passes.forward)
+    engine.progress.expect(run - announced)
     return Finding(
         (1 - best[:, 0]).to(scene.x),
         details={"kept_share": kept, "deleted_share": deleted},

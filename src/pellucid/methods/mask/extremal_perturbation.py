@@ -14,7 +14,7 @@ from pellucid.engine.run import in_chunks
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import smoothed
-from pellucid.methods.mask.meaningful_perturbation import LOST, alike, check, judged
+from pellucid.methods.mask.searching import LOST, alike, check, judged
 from pellucid.methods.registry import Kind, Option, Passes, method
 from pellucid.probe import Probe
 
@@ -120,7 +120,7 @@ def extremal_perturbation(
             off = off_area(whole.flatten(2), kept[start:stop])
             copies = seen_through(m, pyramid)
             copies = copies.flip(-1) if mirror and step % 2 == 0 else copies
-            score, slope = judged(probe, copies.detach(), slopes=step < steps)
+            score, slope = judged(probe.altered(copies.detach()), slopes=step < steps)
             score = score.unflatten(0, (n, -1))
             (slope,) = torch.autograd.grad((copies, off.sum()), p, (-slope, weight))
             parts.append((m.detach(), score, weight * off.detach() - score, slope))

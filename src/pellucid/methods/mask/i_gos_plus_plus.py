@@ -11,7 +11,7 @@ from pellucid.engine.optimise import Course, Look, nesterov, spectral
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.descent import HALVINGS, Scene, found, lightening
 from pellucid.methods.mask.masking import bilateral_total_variation
-from pellucid.methods.mask.meaningful_perturbation import check
+from pellucid.methods.mask.searching import check
 from pellucid.methods.perturb.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe

@@ -1,16 +1,15 @@
 """Meaningful perturbation: the least of an image that must be hidden for its score to fall."""
 
 import math
-from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.engine.run import in_chunks
-from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import blend, smoothed, total_variation
+from pellucid.methods.mask.searching import LOST, backdrop, check, judged
 from pellucid.methods.perturb.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
@@ -19,10 +18,8 @@ CIRCLES = 32
 """Circles tried as the first mask; the last hides the whole image."""
 SUPPRESSED = 0.99
 """The share of what hiding all of the image takes from its score that the first mask must take."""
-LOST = "The search for a mask met a score or a gradient that is not finite and ended there."
 WORSE = "The search ended with a worse mask than it began with: lower its learning_rate, or allow more steps."
 NOTHING_FOUND = "Hiding no part of the image lowers its score by more than it costs: the map is zero."
-NOTHING_HIDDEN = "The baseline is the image itself: nothing can be hidden, and the map is zero."
 
 
 @perturbation(
@@ -86,10 +83,8 @@ def meaningful_perturbation(
     least = {"steps": (steps, 1), "resolution": (resolution, 1), "beta": (beta, 1)}
     least |= {"l1": (l1, 0), "tv": (tv, 0), "jitter": (jitter, 0), "noise": (noise, 0)}
     check(least, {"learning_rate": learning_rate, "mask_blur": mask_blur})
-    x, hidden = probe.inputs, probe.baseline(baseline)
-    nothing = alike(x, hidden)
-    probe.note(NOTHING_HIDDEN, nothing)
-    hidden = x.where(nothing[:, None, None, None], hidden)
+    x = probe.inputs
+    hidden, nothing = backdrop(probe, baseline)
     size = (x.shape[-2], x.shape[-1])
 
     def shown(m: Tensor, step: int) -> Tensor:
@@ -107,7 +102,7 @@ def meaningful_perturbation(
     course: dict[str, list[Tensor]] = {"mask": [], "deletion": [], "loss": []}
     for step in range(steps + 1):
         copies = shown(m, step)
-        seen, slope = judged(probe, copies.detach(), slopes=step < steps)
+        seen, slope = judged(probe.altered(copies.detach()), slopes=step < steps)
         lost = searching & ~(seen.isfinite() & slope.isfinite().flatten(1).all(1))
         probe.note(LOST, lost)
         searching &= ~lost
@@ -160,30 +155,6 @@ def smallest_circle(
     return masks[number], row.gather(1, number[:, None])[:, 0]
 
 
-def judged(
-    probe: Probe, copies: Float[Tensor, "NB C H W"], slopes: bool = True
-) -> tuple[Float[Tensor, " NB"], Float[Tensor, "NB C H W"]]:
-    """The scores of altered copies, and their gradients if asked for, else zeros: of one pass.
-
-    An image with a score that is not finite has scores and gradients of NaN; the others keep theirs.
-    """
-    seen, n = probe.altered(copies), len(probe.inputs)
-    try:
-        slope = seen.input_gradient() if slopes else torch.zeros_like(copies)
-        return seen.value, slope
-    except InvalidValue:
-        if n == 1:
-            return copies.new_full((len(copies),), torch.nan), torch.full_like(copies, torch.nan)
-    alone = [judged(probe.one(i), some, slopes) for i, some in enumerate(copies.chunk(n))]
-    return torch.cat([value for value, _ in alone]), torch.cat([slope for _, slope in alone])
-
-
-def alike(x: Float[Tensor, "N C H W"], baseline: Float[Tensor, "N C H W"]) -> Bool[Tensor, " N"]:
-    """Which images equal their baselines, but for rounding."""
-    off, top = ((t.flatten(1).abs().amax(1)) for t in (x - baseline, x))
-    return off <= 100 * torch.finfo(x.dtype).eps * top
-
-
 def moved(x: Float[Tensor, "N C H W"], down: int, right: int) -> Float[Tensor, "N C H W"]:
     """The image moved by so many pixels; what is moved in repeats the edge."""
     rows, columns = (
@@ -191,13 +162,3 @@ def moved(x: Float[Tensor, "N C H W"], down: int, right: int) -> Float[Tensor, "
         for side, by in zip(x.shape[-2:], (down, right), strict=True)
     )
     return x[:, :, rows[:, None], columns]
-
-
-def check(least: Mapping[str, tuple[int | float, int]], positive: Mapping[str, float]) -> None:
-    """Refuses options below their least value, and those that must be above 0."""
-    for name, (value, bound) in least.items():
-        if value < bound:
-            raise InvalidValue(f"{name} must be at least {bound}; got {value}.")
-    for name, value in positive.items():
-        if value <= 0:
-            raise InvalidValue(f"{name} must be above 0; got {value}.")

@@ -1,0 +1,62 @@
+"""What all searches for a mask share: what they refuse, what they note, and how they judge altered copies."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pellucid.errors import InvalidValue, ModelError
+from pellucid.probe import Probe
+
+LOST = "The search for a mask met a score or a gradient that is not finite and ended there."
+NOTHING_HIDDEN = "The baseline is the image itself: nothing can be hidden, and the map is zero."
+
+
+def check(least: Mapping[str, tuple[int | float, int]], positive: Mapping[str, float]) -> None:
+    """Refuses options below their least value, and those that must be above 0.
+
+    Raises:
+        InvalidValue: naming the option.
+    """
+    for name, (value, bound) in least.items():
+        if value < bound:
+            raise InvalidValue(f"{name} must be at least {bound}; got {value}.")
+    for name, value in positive.items():
+        if value <= 0:
+            raise InvalidValue(f"{name} must be above 0; got {value}.")
+
+
+def alike(x: Float[Tensor, "N C H W"], baseline: Float[Tensor, "N C H W"]) -> Bool[Tensor, " N"]:
+    """Which images equal their baselines, but for rounding."""
+    off, top = ((t.flatten(1).abs().amax(1)) for t in (x - baseline, x))
+    return off <= 100 * torch.finfo(x.dtype).eps * top
+
+
+def backdrop(probe: Probe, spec: Any) -> tuple[Float[Tensor, "N C H W"], Bool[Tensor, " N"]]:
+    """The images' baselines, and which of them are the image itself: exactly so then, and noted."""
+    x, hidden = probe.inputs, probe.baseline(spec)
+    nothing = alike(x, hidden)
+    probe.note(NOTHING_HIDDEN, nothing)
+    return x.where(nothing[:, None, None, None], hidden), nothing
+
+
+def judged(seen: Probe, slopes: bool = True) -> tuple[Float[Tensor, " B"], Float[Tensor, "B C H W"]]:
+    """The scores of altered copies, and their gradients if asked for, else zeros: of one pass.
+
+    A copy whose score is not finite has a score and a gradient of NaN; the others keep theirs.
+
+    Raises:
+        ModelError: the model cannot be run on them, or has no gradients.
+    """
+    try:
+        slope = seen.input_gradient() if slopes else torch.zeros_like(seen.inputs)
+        return seen.value, slope
+    except ModelError:
+        raise
+    except InvalidValue:
+        if len(seen.inputs) == 1:
+            return seen.inputs.new_full((1,), torch.nan), torch.full_like(seen.inputs, torch.nan)
+    scores, gradients = zip(*(judged(seen.one(i), slopes) for i in range(len(seen.inputs))), strict=True)
+    return torch.cat(scores), torch.cat(gradients)
