@@ -57,7 +57,8 @@ def everything(
     with nullcontext() if checked else unchecked():  # annotations are checked once, which is slow
         comparison = pellucid.compare(module, x, requests, progress=False, **options)
     refused = {refusal.title.split(":")[0] for refusal in comparison.refusals}
-    blind = {m.name for m in pellucid.methods() if m.family == "gradient" or m.name == "opti-cam"} & {
+    reading = ("gradient", "path", "mask")  # the input's gradient
+    blind = {m.name for m in pellucid.methods() if m.family in reading or m.name == "opti-cam"} & {
         request[0] for request in requests
     }
     assert refused - {"cam"} == (blind if isinstance(module, NoGradStem) else set())
