@@ -1,10 +1,9 @@
 """AGI: gradients along the ways on which the image becomes one of several false classes."""
 
-from dataclasses import replace
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from pellucid.engine.run import in_chunks
@@ -81,10 +80,11 @@ def agi(
     def look(start: int, stop: int, walking: bool) -> None:
         rows = going[start:stop]
         whose = image[rows]
-        seen = _seen(probe, points[rows], whose, walking)
+        seen = probe.altered(points[rows], whose)
+        if walking:
+            upwards = seen.about(goal[rows], "probability").input_gradient().sign()
         there = as_classes(seen.outputs).argmax(1) == goal[rows]
         if walking and not there.all():
-            upwards = seen.about(goal[rows], "probability").input_gradient().sign()
             upwards[there] = 0
             origin = x[whose] if official else points[rows]
             moved = (origin + size[whose] * upwards).clamp(low[whose], high[whose])
@@ -114,18 +114,3 @@ def rivals(classes: Int[Tensor, " N"], among: int, most: int) -> Int[Tensor, "N 
     count = min(most, among - 1)
     others = torch.arange(count, device=classes.device) * (among - 1) // count
     return others + (others >= classes[:, None])
-
-
-def _seen(
-    probe: Probe, points: Float[Tensor, "B C H W"], whose: Int[Tensor, " B"], with_gradient: bool
-) -> Probe:
-    """The same question about points on the ways of some images, in one forward pass."""
-    score, rows = probe.score, whose.tolist()
-    if score.classes is not None and score.against is not None:
-        names = tuple(score.names[i] for i in rows)
-        score = replace(score, classes=score.classes[whose], against=score.against[whose], names=names)
-    numbers = [probe.numbers[i] for i in rows]
-    return Probe(
-        probe.engine, points, score, probe.output, with_input=with_gradient, seed=probe.seed,
-        limit=probe.limit, numbers=numbers,
-    )  # fmt: skip

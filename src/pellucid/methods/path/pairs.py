@@ -75,11 +75,14 @@ class Drawn:
 
 
 def draw_pairs(count: int, at_once: int, evaluate: Evaluate) -> Drawn:
-    """What draws give; `evaluate(start, stop)` makes about `at_once` of them, but always whole pairs."""
+    """What `count` draws give, at most `at_once` of them at a time; `evaluate(start, stop)` makes some."""
+    at_once = max(1, at_once)
     found: list[Drawn] = []
 
     def step(start: int, stop: int) -> None:
-        maps, missed = evaluate(2 * start, 2 * stop)
+        starts = range(2 * start, 2 * stop, at_once)
+        parts = [evaluate(first, min(first + at_once, 2 * stop)) for first in starts]
+        maps, missed = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         more = Drawn(Paired.of(maps), Paired.of(missed))
         found[:] = [found[0] + more if found else more]
 
