@@ -15,7 +15,9 @@ from pellucid.methods.registry import Kind
 
 
 def _callable(name: str, value: Any) -> Any:
-    if value is not None and not callable(value):
+    if value is None or (isinstance(value, str) and value == "None"):
+        return None
+    if not callable(value):
         raise InvalidType(f"{name} must be a module or callable on tensors; got {type(value).__name__}.")
     return value
 

@@ -20,10 +20,12 @@ from pellucid.probe import Probe
 
 def _read(name: str, value: Any) -> Tensor | list[Any] | None:
     """A tensor (R, C, H, W) as it is; or a list of what `probe.baseline` takes, the pictures of folders."""
+    if value is None or (isinstance(value, str) and value == "None"):
+        return None
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         value = torch.as_tensor(value)
-    if value is None or isinstance(value, Tensor):
-        return None if value is None else _checked(name, value)
+    if isinstance(value, Tensor):
+        return _checked(name, value)
     if isinstance(value, np.ndarray) and value.ndim == 4:
         value = list(value)
     elif isinstance(value, str) and not os.path.exists(value):
