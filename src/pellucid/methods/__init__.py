@@ -25,7 +25,17 @@ from pellucid.methods.mask import (
     i_gos_plus_plus,
     meaningful_perturbation,
 )
-from pellucid.methods.path import blur_ig, enhanced_ig, guided_ig, integrated_gradients, xrai
+from pellucid.methods.path import (
+    agi,
+    blur_ig,
+    enhanced_ig,
+    expected_gradients,
+    gradient_shap,
+    guided_ig,
+    integrated_gradients,
+    random_baseline_ig,
+    xrai,
+)
 from pellucid.methods.perturb import kernel_shap, lime, occlusion, partition_shap, rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
 
@@ -34,15 +44,18 @@ __all__ = [
     "Method",
     "Option",
     "ablation_cam",
+    "agi",
     "blur_ig",
     "cam",
     "eigen_cam",
     "enhanced_ig",
+    "expected_gradients",
     "extremal_perturbation",
     "get_method",
     "grad_cam",
     "grad_cam_elementwise",
     "grad_cam_plus_plus",
+    "gradient_shap",
     "group_cam",
     "guided_ig",
     "hirescam",
@@ -60,6 +73,7 @@ __all__ = [
     "opti_cam",
     "parse",
     "partition_shap",
+    "random_baseline_ig",
     "random_cam",
     "rise",
     "saliency",
