@@ -24,6 +24,9 @@ SAMPLED: dict[str, dict[str, Any]] = {
     "lime": {"samples": 10, **_FOUR},
     "baylime": {"samples": 10, **_FOUR},
     "kernel-shap": {"samples": 14, **_FOUR},  # not all 16 coalitions: chance has a say
+    "expected-gradients": {"samples": 4, "references": "zero,mean,blur"},
+    "gradient-shap": {"samples": 6, "references": "zero,mean", "noise": 0.1},
+    "random-baseline-ig": {"samples": 2, "steps": 3},
     "meaningful-perturbation": {"steps": 3, "resolution": 6, "baseline": "noise"},
 }
 """The methods that draw random copies, with options by which they are cheap."""
@@ -37,6 +40,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "opti-cam": {"steps": 3, "signed": True},
     "integrated-grad-cam": {"steps": 3},
     "enhanced-ig": {"steps": 3},
+    "agi": {"classes": 2, "steps": 2, "epsilon": 0.001},  # no other class is reached so soon
     "guided-ig": {"steps": 3},
     "blur-ig": {"steps": 3, "sigma": 5},
     "xrai": {"steps": 3, "segments": "grid:4"},
