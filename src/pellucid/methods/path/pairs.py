@@ -103,6 +103,7 @@ def mean_of_draws(
     tolerance: float,
     first: int,
     most: int,
+    passes: int = 1,
 ) -> Finding:
     """The mean of as many draws as are asked for, or, for "auto", as settle each image's map.
 
@@ -113,6 +114,7 @@ def mean_of_draws(
         tolerance: of "auto", see `until_settled`.
         first: the draws after which "auto" asks for the first time whether a map is settled.
         most: where it gives up, with a note.
+        passes: forward, of each draw.
 
     Raises:
         InvalidValue: fewer than one sample, a tolerance outside (0, 1).
@@ -132,7 +134,8 @@ def mean_of_draws(
                 drawn = drawn + draw(one, images, drawn.maps.count, count)
             return drawn.estimate
 
-        until_settled(one, upto, first=first, most=most, tolerance=tolerance)
+        _, count = until_settled(one, upto, first=first, most=most, tolerance=tolerance)
+        one.engine.progress.expect((passes - 1) * (count - most))
         return drawn.finding(dtype)
 
     return each(probe, settled)

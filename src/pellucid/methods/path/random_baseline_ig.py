@@ -21,8 +21,14 @@ FIRST, MOST = 10, 100
 
 def _passes(options: Mapping[str, Any]) -> Passes:
     baselines = MOST if options["samples"] == "auto" else even(options["samples"])
+    forward, backward, *_ = _line(options)
+    return Passes(baselines * forward, baselines * backward)
+
+
+def _line(options: Mapping[str, Any]) -> Passes:
+    """Those of one baseline, to which the score of the image is asked for anew."""
     forward, backward, *_ = passes(options)
-    return Passes(baselines * (forward + 1), baselines * backward)
+    return Passes(forward + 1, backward)
 
 
 @method(
@@ -86,7 +92,10 @@ def random_baseline_ig(
         gradients = steps if isinstance(steps, int) else some.limit
         return draw_pairs(last - first, some.limit // (gradients * len(x)), evaluate)
 
-    found = mean_of_draws(probe, draw, samples=samples, tolerance=tolerance, first=FIRST, most=MOST)
+    found = mean_of_draws(
+        probe, draw, samples=samples, tolerance=tolerance, first=FIRST, most=MOST,
+        passes=_line({"steps": steps}).forward,
+    )  # fmt: skip
     if found.delta is not None:
         tell(probe, found.delta, found.map.sum((1, 2, 3)) - found.delta)
     return found
