@@ -42,7 +42,7 @@ def random_baseline_ig(
     probe: Probe,
     *,
     samples: Samples = 10,
-    steps: Steps = 50,
+    steps: Steps = "auto",
     quadrature: Quadrature = "gauss-legendre",
     tolerance: float = 0.1,
 ) -> Finding:
@@ -69,11 +69,12 @@ def random_baseline_ig(
         InvalidValue: fewer than one sample, too few steps, a tolerance outside (0, 1).
 
     Cost:
-        samples * steps forward and backward, 2 samples + 1 forward.
+        samples * steps forward and backward, 2 samples + 1 forward; of "auto" some 60 steps on photographs.
 
     Source:
-        section "Averaging Over Multiple Baselines", "uniform". 10 baselines of 50 steps are those of the
-        widespread PyTorch implementation by TianhongDai, which takes left sums of probabilities.
+        section "Averaging Over Multiple Baselines", "uniform". 10 baselines are those of the widespread
+        PyTorch implementation by TianhongDai, which takes left sums of 50 probabilities' gradients. They do
+        not settle much: on a photograph of a cat the standard error was as large as the map.
     """
     low, high = (values[:, None] for values in value_range(probe))
 
