@@ -164,12 +164,14 @@ def test_a_seed_gives_the_same_map_and_another_one_another(net, method):
     assert not torch.allclose(one.raw, other.raw)
 
 
-@pytest.mark.parametrize("spec", ["zero,mean,noise,blur", "tensor"])
-@pytest.mark.parametrize("options", [{"samples": 10}, {"samples": "auto", "tolerance": 0.1}])
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [("zero,mean,noise,blur", {"samples": 10}), ("tensor", {"samples": "auto", "tolerance": 0.1})],
+)
 @BOTH
 def test_neither_the_batch_nor_its_size_matters(method, spec, options):
-    x, module = pictures("residual"), small("residual")
-    given = {"references": pictures("residual", 5, seed=9) if spec == "tensor" else spec, **options}
+    x, module = pictures("in-place"), small("in-place")
+    given = {"references": pictures("in-place", 5, seed=9) if spec == "tensor" else spec, **options}
     together = explain(module, x, method, **given)
     for size in (1, 5):
         other = explain(module, x, method, batch_size=size, **given)
@@ -239,6 +241,15 @@ def test_references_may_be_given_in_many_ways(camera, folder):
     named = explain(camera, x, references=["black", "white"], samples=4)
     ends = torch.cat([explain(camera, x, "integrated-gradients", baseline=b).raw for b in ("black", "white")])
     assert torch.allclose(named.raw[0], ends.mean(0), atol=1e-5)
+
+
+@BOTH
+def test_references_that_are_the_image_give_zero_and_a_word(net, method):
+    x = images(2)
+    e = explain(net, x, method, references=x[:1], samples=2)
+    assert not e.raw[0].any()
+    assert e.raw[1].any()
+    assert [any("there is no path between them" in note for note in notes) for notes in e.notes] == [1, 0]
 
 
 def test_the_references_stay_as_they_are(net):

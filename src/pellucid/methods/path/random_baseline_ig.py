@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.engine.paths import Quadrature
 from pellucid.errors import ModelError
 from pellucid.methods.finding import Finding
-from pellucid.methods.path.integrated_gradients import passes, straight, tell
+from pellucid.methods.path.integrated_gradients import NOWHERE, passes, straight, tell
 from pellucid.methods.path.pairs import Drawn, draw_pairs, even, mean_of_draws
 from pellucid.methods.registry import Passes, Samples, Steps, method
 from pellucid.probe import Probe
@@ -72,11 +72,13 @@ def random_baseline_ig(
         samples * steps forward and backward, 2 samples + 1 forward; of "auto" some 60 steps on photographs.
 
     Source:
-        section "Averaging Over Multiple Baselines", "uniform". 10 baselines are those of the widespread
-        PyTorch implementation by TianhongDai, which takes left sums of 50 probabilities' gradients. They do
-        not settle much: on a photograph of a cat the standard error was as large as the map.
+        the article's uniform baseline, averaged over several draws. 10 draws are those of the widespread
+        PyTorch implementation by TianhongDai, which takes left sums of 50 gradients of probabilities. They
+        do not settle the map: on a photograph of a cat its standard error was about as large.
     """
-    low, high = (values[:, None] for values in value_range(probe))
+    black, white = value_range(probe)
+    probe.note(NOWHERE, (black == white).flatten(1).all(1))
+    low, high = black[:, None], white[:, None]
 
     def draw(some: Probe, images: slice, first: int, last: int) -> Drawn:
         x = some.inputs[:, None]
