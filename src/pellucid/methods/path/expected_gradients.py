@@ -108,14 +108,12 @@ def mean_gradient(
     references = references.expand(len(x), *references.shape[1:])
     probe.note(NOWHERE, torch.stack([(x == r).flatten(1).all(1) for r in references.unbind(1)]).all(0))
     sigma = noise * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
-    known = torch.full(references.shape[:2], torch.nan).to(
-        x
-    )  # the references' scores, once they are asked for
+    known = x.new_full(references.shape[:2], torch.nan)  # the references' scores, of those drawn so far
 
     def draw(some: Probe, images: slice, first: int, last: int) -> Drawn:
         which, mixed = plan(references.shape[1], last - first, some.generator(_PLAN + first))
         wanted = which.unique()
-        wanted = wanted[known[images][:, wanted].isnan().any(0)]
+        wanted = wanted[known[images][:, wanted].isnan().any(0).cpu()]
         at_once = some.limit // len(some.inputs)
 
         def score(start: int, stop: int) -> None:
