@@ -11,7 +11,7 @@ from torch import nn
 from pellucid import Model, Preprocess
 from pellucid.baselines import NAMES, baseline
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, ModelError
-from pellucid.methods.perturb.options import Baseline, SegmentBaseline
+from pellucid.methods.options import Baseline, SegmentBaseline
 from pellucid.methods.registry import Option
 
 PREPROCESS = Preprocess((12, 10), scale_to=None, fit="squash")

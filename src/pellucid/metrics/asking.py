@@ -17,7 +17,7 @@ from pellucid.explain import Request, investigate
 from pellucid.explanation import Explanation
 from pellucid.images import Batch
 from pellucid.layers import layer_names
-from pellucid.methods.perturb.options import SEGMENT_MEAN, Segments
+from pellucid.methods.options import SEGMENT_MEAN, Segments
 from pellucid.metrics.rewriting import Rewriting, duplicate, rewrite
 from pellucid.model import Model
 from pellucid.probe import Probe

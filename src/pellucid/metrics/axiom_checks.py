@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pellucid.errors import InvalidValue, PellucidError
 from pellucid.explain import Request
 from pellucid.explanation import Explanation
-from pellucid.methods.perturb.options import SEGMENT_MEAN
+from pellucid.methods.options import SEGMENT_MEAN
 from pellucid.methods.registry import Axiom
 from pellucid.metrics.asking import Question, by_name, changed
 from pellucid.metrics.rewriting import REWRITINGS

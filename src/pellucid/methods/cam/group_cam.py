@@ -11,7 +11,7 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import enlarged
 from pellucid.methods.finding import Finding
-from pellucid.methods.perturb.options import Baseline
+from pellucid.methods.options import Baseline
 from pellucid.methods.registry import Passes
 from pellucid.probe import At, Probe
 

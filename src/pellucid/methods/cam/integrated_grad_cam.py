@@ -7,8 +7,8 @@ from torch import Tensor
 from pellucid.engine.paths import Quadrature, rule
 from pellucid.engine.run import in_chunks
 from pellucid.methods.cam.form import cam
+from pellucid.methods.options import Baseline
 from pellucid.methods.path.integrated_gradients import NOWHERE
-from pellucid.methods.perturb.options import Baseline
 from pellucid.methods.registry import Passes
 from pellucid.probe import At
 

@@ -12,7 +12,7 @@ from pellucid.methods.finding import Finding
 from pellucid.methods.mask.descent import HALVINGS, Scene, found, lightening
 from pellucid.methods.mask.masking import total_variation
 from pellucid.methods.mask.searching import check
-from pellucid.methods.perturb.options import Baseline, perturbation
+from pellucid.methods.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 

@@ -10,7 +10,7 @@ from pellucid.engine.run import in_chunks
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import blend, smoothed, total_variation
 from pellucid.methods.mask.searching import LOST, backdrop, check, judged
-from pellucid.methods.perturb.options import Baseline, perturbation
+from pellucid.methods.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
+from pellucid.methods.options import Baseline
 from pellucid.methods.path.integrated_gradients import NOWHERE, tell
-from pellucid.methods.perturb.options import Baseline
 from pellucid.methods.registry import Passes, method
 from pellucid.probe import Probe
 

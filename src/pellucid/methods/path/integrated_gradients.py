@@ -12,7 +12,7 @@ from pellucid.engine.paths import Node, Quadrature, refine, rule
 from pellucid.engine.run import in_chunks
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
-from pellucid.methods.perturb.options import Baseline
+from pellucid.methods.options import Baseline
 from pellucid.methods.registry import Passes, Steps, method
 from pellucid.probe import Probe
 

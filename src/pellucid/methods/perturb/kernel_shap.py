@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.options import SegmentBaseline, Segments, at_most, perturbation, same
+from pellucid.methods.options import SegmentBaseline, Segments, at_most, perturbation, same
 from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.perturb.superpixels import Superpixels
 from pellucid.methods.perturb.surrogate import Fit, shapley_fit

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.options import (
+from pellucid.methods.options import (
     SEGMENT_MEAN,
     SegmentBaseline,
     Segments,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.options import Baseline, perturbation, same
+from pellucid.methods.options import Baseline, perturbation, same
 from pellucid.methods.perturb.screening import Use, screened
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.options import SegmentBaseline, Segments, perturbation
+from pellucid.methods.options import SegmentBaseline, Segments, perturbation
 from pellucid.methods.perturb.superpixels import Superpixels
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe

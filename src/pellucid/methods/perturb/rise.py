@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.options import Baseline, at_most, perturbation, same
+from pellucid.methods.options import Baseline, at_most, perturbation, same
 from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.registry import Samples
 from pellucid.methods.settling import Estimate

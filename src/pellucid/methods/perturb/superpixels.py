@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pellucid.engine.perturb import Copies
-from pellucid.methods.perturb.options import SEGMENT_MEAN
+from pellucid.methods.options import SEGMENT_MEAN
 from pellucid.probe import Probe
 from pellucid.segments import mean_colours, segment
 

@@ -1,4 +1,4 @@
-"""Options that perturbation methods share: how a picture is cut, and what stands for a missing part."""
+"""Options that families share: how a picture is cut, and what stands for a missing part."""
 
 from collections.abc import Hashable
 from functools import partial

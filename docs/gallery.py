@@ -1,0 +1,52 @@
+"""Draws the pictures of docs/gallery.md: `python docs/gallery.py`, some minutes on a CPU."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+import pellucid
+from pellucid.render.video import Film
+
+IMAGES = Path(__file__).with_name("images")
+PICTURES = [f"sample:{name}" for name in ("cat", "coffee", "rocket", "astronaut")]
+PATHS = (
+    "integrated-gradients",
+    "blur-ig",
+    "guided-ig",
+    "xrai",
+    "agi",
+    "integrated-grad-cam",
+)
+
+
+def small(path: Path, picture: Image.Image) -> None:
+    """Saved with a palette, as drawings and small pictures need no more."""
+    picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+
+
+def main() -> None:
+    """Paths compared on one picture, and the courses of I-GOS on four."""
+    model = pellucid.load()
+    grid = IMAGES / "paths.png"
+    pellucid.compare(model, "sample:cat", PATHS).save(grid)
+    small(grid, Image.open(grid))
+    found = pellucid.explain(model, PICTURES, "i-gos")
+    films = [Film(one) for one in found]
+    ends = [film.frame(film.last) for film in films]
+    sheet = Image.new("RGB", (ends[0].width, sum(end.height for end in ends)), "white")
+    top = 0
+    for end in ends:
+        sheet.paste(end, (0, top))
+        top += end.height
+    small(IMAGES / "i-gos.png", sheet)
+    for one in found:
+        shares = [float(one.details[name]) for name in ("kept_share", "deleted_share")]
+        course = [float(one.trace["deletion"][0][step]) for step in (0, -1)]
+        print(one.labels[0], "kept, deleted share: {:.3f}, {:.3f}".format(*shares),
+              "deletion: {:.3f} to {:.3f}".format(*course))  # fmt: skip
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    main()
