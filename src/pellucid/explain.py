@@ -50,7 +50,7 @@ class Request:
     @property
     def title(self) -> str:
         """The method and the options it was given, as on the command line."""
-        shown = ",".join(f"{name}={_plain(value)}" for name, value in self.given.items())
+        shown = ",".join(f"{name}={_written(value)}" for name, value in self.given.items())
         return self.method.name + (f":{shown}" if shown else "")
 
 
@@ -378,6 +378,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
+
+
+def _written(value: Any) -> str:
+    """An option as it is written on the command line."""
+    plain = _plain(value)
+    return ",".join(map(str, plain)) if isinstance(plain, list) else str(plain)
 
 
 @cache

@@ -114,6 +114,7 @@ class Probe:
         self._family: WeakSet[Probe] = WeakSet([self])
         self._scored: dict[Hashable, tuple[WeakKeyDictionary[Probe, Tensor], tuple[Charge, ...]]] = {}
         self._parent: tuple[Probe, int] | None = None
+        self._channels_last = False
         self.notes: dict[str, list[int]] = {}
         self.lowered = False  # whether some scores that count were had in bfloat16
 
@@ -142,7 +143,10 @@ class Probe:
             images = torch.arange(len(self.inputs)).repeat_interleave(times)
         whose = images.tolist()
         numbers = [self.numbers[image] for image in whose]
-        return self._like(copies, self.score.pick(whose), self.output, numbers)
+        other = self._like(copies, self.score.pick(whose), self.output, numbers)
+        # The images' own maps keep the numerics of a plain pass; of many copies speed counts.
+        other._channels_last = copies.device.type == "cpu"
+        return other
 
     def _like(
         self,
@@ -250,7 +254,7 @@ class Probe:
             if not score.requires_grad and taken.leaf is None:
                 # The model switches gradients off inside: build the graph from the input on instead.
                 self._captures.remove(taken)
-                self._captures.append(capture(self.engine, self.inputs, tuple(taken.taps), True))
+                self._captures.append(self._run(tuple(taken.taps), True))
                 return self.gradients(layer)
             self._gradients[taken] = self._backward(taken, score)
         at_taps, at_input, charge = self._gradients[taken]
@@ -319,12 +323,15 @@ class Probe:
         planned, with_planned = self._planned
         if not self._captures and set(layers) <= set(planned) and with_input <= with_planned:
             try:
-                self._captures.append(capture(self.engine, self.inputs, planned, with_planned))
+                self._captures.append(self._run(planned, with_planned))
                 return self._captures[-1]
             except ModelError:  # a layer that others asked for: each asks for its own from here on
                 self._planned = ((), False)
-        self._captures.append(capture(self.engine, self.inputs, layers, with_input))
+        self._captures.append(self._run(layers, with_input))
         return self._captures[-1]
+
+    def _run(self, layers: Sequence[str], whole_graph: bool) -> Capture:
+        return capture(self.engine, self.inputs, layers, whole_graph, channels_last=self._channels_last)
 
     def _backward(
         self, taken: Capture, score: Float[Tensor, " N"]

@@ -74,21 +74,31 @@ class Capture:
 
 
 def capture(
-    engine: Engine, inputs: Float[Tensor, "N C H W"], layers: Sequence[str] = (), whole_graph: bool = False
+    engine: Engine,
+    inputs: Float[Tensor, "N C H W"],
+    layers: Sequence[str] = (),
+    whole_graph: bool = False,
+    *,
+    channels_last: bool = False,
 ) -> Capture:
     """Runs the model once and keeps the outputs of `layers`, by name, "auto" among them.
 
-    `whole_graph` builds the graph from the input on, so that the input's gradient can be had too.
+    `whole_graph` builds the graph from the input on, so that the input's gradient can be had too;
+    `channels_last` lets the channels lie last in memory, where the model takes that.
 
     Raises:
         ModelError: a layer that was not reached or holds no grid; no layer found for "auto"; a model
             that is no nn.Module.
     """
-    return engine.either_way(lambda: _captured(engine, inputs, layers, whole_graph))
+    return engine.either_way(lambda: _captured(engine, inputs, layers, whole_graph, channels_last))
 
 
 def _captured(
-    engine: Engine, inputs: Float[Tensor, "N C H W"], layers: Sequence[str], whole_graph: bool
+    engine: Engine,
+    inputs: Float[Tensor, "N C H W"],
+    layers: Sequence[str],
+    whole_graph: bool,
+    channels_last: bool,
 ) -> Capture:
     keeper = Keeper(inputs, layers, engine.auto_layers.get(inputs.shape[1:]), whole_graph)
     leaf = inputs.detach().requires_grad_() if whole_graph else inputs.detach()
@@ -99,7 +109,7 @@ def _captured(
         torch.set_grad_enabled(whole_graph or keeper.finding),
     ):
         own = leaf.clone()  # the model may normalise its input in place
-        raw = engine.forward(engine.laid(own, channels_last=leaf.device.type == "cpu"))
+        raw = engine.forward(engine.laid(own, channels_last))
     taps = keeper.taken(layers)
     if "auto" in taps:
         engine.auto_layers[inputs.shape[1:]] = taps["auto"].name

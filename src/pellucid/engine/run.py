@@ -17,6 +17,8 @@ from pellucid.errors import InvalidValue, ModelError
 from pellucid.model import Model
 
 T = TypeVar("T")
+_VIEW = "view size is not compatible"
+"""What PyTorch says where `view` meets activations that are not contiguous."""
 Precision = Literal["auto", "float32", "bfloat16"]
 
 _TURN = threading.RLock()
@@ -81,15 +83,11 @@ class Engine:
         """
         try:
             return run()
-        except ModelError:
-            if not self.channels_last:
+        except ModelError as error:
+            if not self.channels_last or _VIEW not in str(error):
                 raise
         self.channels_last = False
-        try:
-            return run()
-        except ModelError:  # it failed for another reason
-            self.channels_last = True
-            raise
+        return run()
 
     def forward(self, inputs: Float[Tensor, "N C H W"]) -> Any:
         """The model's raw output.

@@ -20,7 +20,13 @@ from pellucid.target import OneTarget, Output
 
 MOST = 100
 """Passes beyond which a method that nobody asked for by name is run with `FEW`."""
-FEW = {"samples": 64, "segments": "grid:3", "window": 64, "stride": 32}
+FEW: dict[str, Any] = {
+    "samples": 64,
+    "segments": "grid:3",
+    "window": 64,
+    "stride": 32,
+    "references": "zero,mean",
+}
 
 
 def axioms(
@@ -110,9 +116,9 @@ def promising() -> list[tuple[str, dict[str, Any]]]:
 
 
 def _few(method: Method) -> dict[str, Any]:
-    if method.cost(method.settle({})).forward <= MOST:
-        return {}
-    return {o.name: FEW[o.name] for o in method.options if o.name in FEW and o.default != "auto"}
+    many = method.cost(method.settle({})).forward > MOST
+    taken = [o for o in method.options if o.name in FEW and (many or o.default is None)]
+    return {o.name: FEW[o.name] for o in taken if not isinstance(o.default, int) or o.default > FEW[o.name]}
 
 
 def _checked(question: Question, request: Request) -> Iterator[tuple[Axiom, Found]]:

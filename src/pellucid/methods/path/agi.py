@@ -87,10 +87,10 @@ def agi(
         if walking and not there.all():
             upwards[there] = 0
             origin = x[whose] if official else points[rows]
-            moved = (origin + size[whose] * upwards).clamp(low[whose], high[whose])
+            moved = (origin + size[whose] * upwards).clamp(low[whose], high[whose]).to(points)
             total.index_add_(0, whose, seen.input_gradient() * (origin - moved))
             points[rows] = moved
-        ends[rows], reached[rows] = seen.value, there
+        ends[rows], reached[rows] = seen.value.to(ends), there
 
     for step in range(steps + 1):
         in_chunks(len(going), probe.limit, partial(look, walking=step < steps))

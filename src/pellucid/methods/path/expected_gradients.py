@@ -119,7 +119,7 @@ def mean_gradient(
         def score(start: int, stop: int) -> None:
             numbers = wanted[start:stop]
             copies = references[images][:, numbers].flatten(0, 1)
-            known[images, numbers] = some.altered(copies).value.unflatten(0, (-1, len(numbers)))
+            known[images, numbers] = some.altered(copies).value.unflatten(0, (-1, len(numbers))).to(known)
 
         in_chunks(len(wanted), max(1, at_once), score)
 
