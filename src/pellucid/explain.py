@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from pellucid.engine.cost import Cost
 from pellucid.engine.progress import showing
-from pellucid.engine.run import Engine, Precision, batch_limit, in_chunks
+from pellucid.engine.run import Engine, Precision, batch_limit, copies_limit, in_chunks
 from pellucid.errors import InvalidType, InvalidValue, ModelError, PellucidError
 from pellucid.explanation import Explanation, Prediction
 from pellucid.images import Batch
@@ -162,7 +162,7 @@ def investigate(
     """
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise InvalidType(f"seed must be a whole number; got {seed!r}.")
-    limit = batch_limit(batch_size, model.device)
+    limit, most = batch_limit(batch_size, model.device), copies_limit(batch_size, model.device)
     for target in targets:
         if _is_list(target) and len(target) != len(batch.inputs):
             raise InvalidValue(
@@ -182,7 +182,7 @@ def investigate(
 
         def step(start: int, stop: int) -> None:
             numbers = range(start, stop)
-            base = Probe(engine, inputs[start:stop], seed=seed, limit=limit, numbers=numbers, **plan)
+            base = Probe(engine, inputs[start:stop], seed=seed, limit=most, numbers=numbers, **plan)
             probes: dict[tuple[int, str], Probe] = {}
             done: dict[int, Part] = {}
             for t, _, about in asked:  # all of them first: evidence is made for all targets that ask for it
