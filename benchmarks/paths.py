@@ -28,11 +28,13 @@ class Numbers:
     def __init__(self, net: nn.Module) -> None:
         self.net = net
 
-    def __call__(self, images: np.ndarray, *_: object) -> dict[str, np.ndarray]:
+    def __call__(self, images: np.ndarray, *_: object, **__: object) -> dict[str, np.ndarray]:
         """The gradients of pictures (N, H, W, C)."""
-        x = torch.tensor(np.moveaxis(images, -1, 1), dtype=torch.float32, requires_grad=True)
-        (gradient,) = torch.autograd.grad(self.net(x)[:, CLASS].sum(), x)
-        return {pair.INPUT_OUTPUT_GRADIENTS: np.moveaxis(gradient.numpy(), 1, -1)}
+        x = torch.tensor(np.moveaxis(np.asarray(images), -1, 1), dtype=torch.float32, requires_grad=True)
+        score = self.net(x)[:, CLASS]
+        (gradient,) = torch.autograd.grad(score.sum(), x)
+        return {pair.INPUT_OUTPUT_GRADIENTS: np.moveaxis(gradient.numpy(), 1, -1),
+                pair.OUTPUT_LAYER_VALUES: score.detach().numpy()}  # fmt: skip
 
 
 def as_pair_takes_it(x: Tensor) -> list[np.ndarray]:
