@@ -635,7 +635,7 @@ def test_cells_tell_samples_error_and_local_fit():
 
 def test_captions_tell_how_complete_a_map_is():
     e = explanation(torch.full((1, 3, 18, 18), 1 / 972 * 4), delta=torch.tensor([-1.0]))  # 4 instead of 5
-    assert views.known(e) == "complete to 20 %"
-    assert views.cell(e).caption.endswith(" · complete to 20 % · constant map: the same everywhere")
-    assert "constant map: the same everywhere · complete to 20 %" in e._repr_html_()
+    assert views.known(e) == "sum off by 20 %"
+    assert views.cell(e).caption.endswith(" · sum off by 20 % · constant map: the same everywhere")
+    assert "constant map: the same everywhere · sum off by 20 %" in e._repr_html_()
     assert views.typical(e)["relative_delta"] == pytest.approx(0.2)

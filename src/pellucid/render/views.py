@@ -68,8 +68,15 @@ def certainty(explanation: Explanation, index: int = 0) -> dict[str, Any]:
     }
 
 
+COMPLETE = 0.05
+"""A map whose sum misses more than this share of what it should be is not called complete."""
+
+
 def known(explanation: Explanation, index: int = 0) -> str:
-    """The same in words: `"1000 samples, ±4.2 %, R² 0.83"`, `"complete to 0.6 %"`; empty if unknown."""
+    """The same in words: `"1000 samples, ±4.2 %, R² 0.83"`, `"complete to 0.6 %"`; empty if unknown.
+
+    Of a map that is not complete it says `"sum off by 20 %"`.
+    """
     about = certainty(explanation, index)
     samples, error, r2, delta = (
         about[name] for name in ("samples", "relative_error", "r2", "relative_delta")
@@ -78,7 +85,7 @@ def known(explanation: Explanation, index: int = 0) -> str:
         None if samples is None else f"{samples} samples",
         None if error is None else f"±{percent(error)}",
         None if r2 is None else f"R² {r2:.2f}",
-        None if delta is None else f"complete to {percent(delta)}",
+        None if delta is None else f"{'complete to' if delta <= COMPLETE else 'sum off by'} {percent(delta)}",
     )
     return ", ".join(filter(None, words))
 
