@@ -270,10 +270,8 @@ def _verdicts(
             verdict = Verdict(name, False, str(answer), (), *passes, None)
         else:
             seconds = passes[0] * forward + passes[1] * (backward or 0.0)
-            as_it_is = name in answers and not _cheap(
-                METHODS[name], side
-            )  # few passes bring their own warnings
-            warnings = tuple(answer.warnings) if as_it_is else ()
+            shortened = _cheap(METHODS[name], side)  # few passes bring their own warnings
+            warnings = tuple(answer.warnings) if name in answers and not shortened else ()
             verdict = Verdict(name, True, "", warnings, *passes, seconds)
         verdicts.append(verdict)
     return tuple(verdicts)

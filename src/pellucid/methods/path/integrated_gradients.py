@@ -151,7 +151,6 @@ def _settled(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) ->
     delta = total.sum((1, 2, 3)) - change
     if found.error > tolerance:
         probe.note(f"After {found.steps} steps the map is not known to be complete to {tolerance:.1%}.")
-    tell(probe, delta, change)
     return Line(total, delta, change, torch.tensor([found.steps]))
 
 

@@ -109,5 +109,9 @@ def value_range(probe: Probe) -> tuple[Float[Tensor, "N C H W"], Float[Tensor, "
     try:
         return probe.baseline("black"), probe.baseline("white")
     except ModelError:
-        x = probe.inputs
-        return x.amin((1, 2, 3), keepdim=True).expand_as(x), x.amax((1, 2, 3), keepdim=True).expand_as(x)
+        return extremes(probe.inputs)
+
+
+def extremes(x: Float[Tensor, "N C H W"]) -> tuple[Float[Tensor, "N C H W"], Float[Tensor, "N C H W"]]:
+    """Each image's smallest and largest value, everywhere."""
+    return x.amin((1, 2, 3), keepdim=True).expand_as(x), x.amax((1, 2, 3), keepdim=True).expand_as(x)

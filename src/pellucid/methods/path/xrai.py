@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.methods.finding import Finding
 from pellucid.methods.path.integrated_gradients import passes, straight
+from pellucid.methods.path.random_baseline_ig import extremes
 from pellucid.methods.path.regions import MULTI_SCALE, Algorithm, RegionSegments, candidates, grow
 from pellucid.methods.registry import Axiom, Passes, Steps, method
 from pellucid.probe import Probe
@@ -94,9 +95,8 @@ def xrai(
     )
 
 
-def _starts(probe: Probe, baselines: Baselines) -> list[Float[Tensor, "N C H W"]]:
+def _starts(probe: Probe, baselines: Baselines) -> tuple[Float[Tensor, "N C H W"], Float[Tensor, "N C H W"]]:
     """The two baselines."""
     if baselines == "black-and-white":
-        return [probe.baseline(colour) for colour in ("black", "white")]
-    x = probe.inputs
-    return [extreme(x, (1, 2, 3), keepdim=True).expand_as(x) for extreme in (torch.amin, torch.amax)]
+        return probe.baseline("black"), probe.baseline("white")
+    return extremes(probe.inputs)
