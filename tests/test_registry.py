@@ -47,8 +47,8 @@ def test_public_names_are_those_announced():
 def test_a_method_says_what_it_is(entry):
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*(\+\+)?", entry.name)
     assert entry.paper
-    assert entry.family in ("cam", "gradient", "path", "perturb", "mask")
-    assert entry.reads in ("layers", "input gradient", "altered copies")
+    assert entry.family in ("cam", "gradient", "path", "perturb", "mask", "relevance", "attention")
+    assert entry.reads in ("layers", "input gradient", "altered copies", "replaced operations")
     assert 20 < len(entry.summary) <= 110
     assert "Cost:" in entry.doc
     assert "Source:" in entry.doc

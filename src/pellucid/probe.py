@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pellucid.baselines import baseline
 from pellucid.engine.capture import Capture, Tap, capture, first_nonfinite
+from pellucid.engine.operations import Operations
 from pellucid.engine.perturb import Copies, Scorer, score_copies
 from pellucid.engine.resume import Alter, resume
 from pellucid.engine.run import Charge, Engine, out_of_memory
@@ -75,6 +76,49 @@ class At:
         return scores
 
 
+@dataclass(frozen=True)
+class Under:
+    """One batch run with the model's operations replaced: what came out, and the way back through them."""
+
+    probe: "Probe"
+    taken: Capture
+
+    @property
+    def operations(self) -> Operations:
+        """What stood for the model's own, with what it kept of this run."""
+        if self.taken.operations is None:
+            raise AssertionError("a run under operations has them")
+        return self.taken.operations
+
+    @property
+    def score(self) -> Float[Tensor, " N"]:
+        """The explained number of each sample, in the graph of this run."""
+        return self.probe._checked(self.probe.score(self.taken.raw))
+
+    @property
+    def outputs(self) -> Float[Tensor, "N K"]:
+        """The model's outputs, in the graph of this run."""
+        return outputs_of(self.taken.raw)
+
+    def layer(self, layer: str) -> Tap:
+        """What one of the layers gave that were asked for."""
+        return self.taken.taps[layer]
+
+    def back(
+        self, outputs: Tensor, start: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "N C H W"]]:
+        """What comes back at each layer that was asked for, as feature maps, and at the input.
+
+        Args:
+            outputs: where the way back begins: the score, outputs, ...
+            start: what goes into it there, of the same shape; ones by default.
+        """
+        at_layers, at_input, _ = self.probe._back(self.taken, outputs, start)
+        if at_input is None:
+            raise ModelError(INDEPENDENT)
+        return at_layers, at_input
+
+
 class Probe:
     """One model, one batch, one target.
 
@@ -109,6 +153,7 @@ class Probe:
         self._planned = (tuple(layers), with_input)
         self._captures: list[Capture] = []
         self._gradients: dict[Capture, tuple[dict[str, Tensor], Tensor | None, Charge]] = {}
+        self._under: dict[Hashable, Capture] = {}
         self._made: dict[Hashable, tuple[Any, tuple[Charge, ...]]] = {}
         # Who asks about the same inputs, each for another target; held weakly, so that no cycle keeps a pass.
         self._family: WeakSet[Probe] = WeakSet([self])
@@ -121,7 +166,7 @@ class Probe:
     def about(self, target: Target | Score, output: Output) -> "Probe":
         """The same evidence for another target: forward passes are shared, backward passes are not."""
         other = self._like(self.inputs, target, output, self.numbers)
-        other._planned, other._captures = self._planned, self._captures
+        other._planned, other._captures, other._under = self._planned, self._captures, self._under
         other._scored, other._family = self._scored, self._family
         self._family.add(other)
         return other
@@ -256,10 +301,31 @@ class Probe:
                 self._captures.remove(taken)
                 self._captures.append(self._run(tuple(taken.taps), True))
                 return self.gradients(layer)
-            self._gradients[taken] = self._backward(taken, score)
+            self._gradients[taken] = self._back(taken, score)
         at_taps, at_input, charge = self._gradients[taken]
         self.engine.use(charge)
         return at_taps, at_input
+
+    def under(self, key: Hashable, make: Callable[[], Operations], *layers: str) -> Under:
+        """One pass with the model's operations replaced by what `make` gives, kept for all who give its key.
+
+        Args:
+            key: what tells these operations apart from others.
+            make: makes them, new each time.
+            layers: layers that are kept, by name or "auto".
+
+        Raises:
+            ModelError: an operation that cannot be replaced, a layer that is not run or holds no grid.
+        """
+        about = key, layers
+        if about not in self._under:
+            last = self._channels_last
+            taken = capture(self.engine, self.inputs, layers, True, channels_last=last, replaced=make)
+            self._under[about] = taken
+            if not self._captures and self._planned == ((), False):
+                self._captures.append(Capture(taken.raw, {}, None, taken.charge))  # what it says, once
+        self.engine.use(self._under[about].charge)
+        return Under(self, self._under[about])
 
     def generator(self, draw: int = 0) -> torch.Generator:
         """The source of the numbers of one draw: the same for every image, batch size and device."""
@@ -333,10 +399,10 @@ class Probe:
     def _run(self, layers: Sequence[str], whole_graph: bool) -> Capture:
         return capture(self.engine, self.inputs, layers, whole_graph, channels_last=self._channels_last)
 
-    def _backward(
-        self, taken: Capture, score: Float[Tensor, " N"]
+    def _back(
+        self, taken: Capture, outputs: Tensor, start: Tensor | None = None
     ) -> tuple[dict[str, Tensor], Tensor | None, Charge]:
-        if not score.requires_grad:
+        if not outputs.requires_grad:
             raise ModelError(INDEPENDENT)
         if quantised := quantised_layer(self.engine.model.module):
             raise ModelError(
@@ -345,7 +411,7 @@ class Probe:
             )
         try:
             with self.engine.making(backward=len(self.inputs)) as charge:
-                return *taken.gradients(score), charge
+                return *taken.gradients(outputs, start), charge
         except RuntimeError as error:
             if out_of_memory(error):
                 raise

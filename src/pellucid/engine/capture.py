@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pellucid.engine.lean import Lean
+from pellucid.engine.operations import Operations
 from pellucid.engine.run import Charge, Engine
 from pellucid.errors import ModelError
 from pellucid.layers import Layout, first_tensor, layout_of, no_grid, prefix_tokens, with_first_tensor
@@ -51,21 +52,27 @@ class Tap:
 class Capture:
     """One forward pass: its raw output, what was kept of it, and the input, if its gradient was wanted.
 
-    `taps` maps each name that was asked for ("auto" too) to what that layer gave.
+    `taps` maps each name that was asked for ("auto" too) to what that layer gave; `operations` is what stood
+    for the model's own, if anything did.
     """
 
     raw: Any
     taps: dict[str, Tap]
     leaf: Float[Tensor, "N C H W"] | None
     charge: Charge
+    operations: Operations | None = None
 
-    def gradients(self, score: Float[Tensor, " N"]) -> tuple[dict[str, Tensor], Tensor | None]:
-        """d(score)/d(each tap), as feature maps, and d(score)/d(input): one backward for all of them.
+    def gradients(
+        self, outputs: Tensor, start: Tensor | None = None, *, retain: bool = True
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """d(outputs)/d(each tap), as feature maps, and d(outputs)/d(input): one backward for all of them.
 
-        A layer on which the score does not depend has the gradient zero; such an input has None.
+        `start` is what goes into the way back at each output, ones by default. A layer on which the outputs
+        do not depend has the gradient zero; such an input has None.
         """
         leaves = [tap.value for tap in self.taps.values()] + ([] if self.leaf is None else [self.leaf])
-        grads = torch.autograd.grad(score.sum(), leaves, retain_graph=True, allow_unused=True)
+        start = torch.ones_like(outputs) if start is None else start
+        grads = torch.autograd.grad(outputs, leaves, start, retain_graph=retain, allow_unused=True)
         filled = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves, strict=True)]
         at_taps = {
             name: tap.layout.maps(grad) for (name, tap), grad in zip(self.taps.items(), filled, strict=False)
@@ -80,17 +87,24 @@ def capture(
     whole_graph: bool = False,
     *,
     channels_last: bool = False,
+    replaced: Callable[[], Operations] | None = None,
 ) -> Capture:
     """Runs the model once and keeps the outputs of `layers`, by name, "auto" among them.
 
     `whole_graph` builds the graph from the input on, so that the input's gradient can be had too;
-    `channels_last` lets the channels lie last in memory, where the model takes that.
+    `channels_last` lets the channels lie last in memory, where the model takes that; `replaced` makes what
+    stands for the model's operations, on the whole graph.
 
     Raises:
         ModelError: a layer that was not reached or holds no grid; no layer found for "auto"; a model
-            that is no nn.Module.
+            that is no nn.Module; an operation that cannot be replaced.
     """
-    return engine.either_way(lambda: _captured(engine, inputs, layers, whole_graph, channels_last))
+
+    def run() -> Capture:
+        operations = replaced() if replaced else None
+        return _captured(engine, inputs, layers, whole_graph, channels_last, operations)
+
+    return engine.either_way(run)
 
 
 def _captured(
@@ -99,21 +113,22 @@ def _captured(
     layers: Sequence[str],
     whole_graph: bool,
     channels_last: bool,
+    operations: Operations | None,
 ) -> Capture:
     keeper = Keeper(inputs, layers, engine.auto_layers.get(inputs.shape[1:]), whole_graph)
     leaf = inputs.detach().requires_grad_() if whole_graph else inputs.detach()
+    own = engine.laid(leaf.clone(), channels_last)  # the model may normalise its input in place
     with (
         engine.making(forward=len(inputs)) as charge,
         keeper.watching(engine.model),
-        Lean(),
+        Lean() if operations is None else operations.over(engine.model, own),
         torch.set_grad_enabled(whole_graph or keeper.finding),
     ):
-        own = leaf.clone()  # the model may normalise its input in place
-        raw = engine.forward(engine.laid(own, channels_last))
+        raw = engine.forward(own)
     taps = keeper.taken(layers)
     if "auto" in taps:
         engine.auto_layers[inputs.shape[1:]] = taps["auto"].name
-    return Capture(raw, taps, leaf if whole_graph else None, charge)
+    return Capture(raw, taps, leaf if whole_graph else None, charge, operations)
 
 
 class Keeper:

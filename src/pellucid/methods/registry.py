@@ -123,7 +123,7 @@ WRAPPERS = (
 )
 """What every method takes besides its own options: see `methods.wrappers`."""
 
-Reads = Literal["layers", "input gradient", "altered copies"]
+Reads = Literal["layers", "input gradient", "altered copies", "replaced operations"]
 
 Axiom = Literal["completeness", "sensitivity", "dummy", "implementation invariance", "linearity", "symmetry"]
 AXIOMS: tuple[Axiom, ...] = get_args(Axiom)

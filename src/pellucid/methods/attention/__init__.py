@@ -1,0 +1,1 @@
+"""Methods that read what the attentions of a transformer look at."""

@@ -1,0 +1,1 @@
+"""Methods whose evidence goes back through the model by other rules than the gradient's."""
