@@ -1,0 +1,41 @@
+"""Guided Grad-CAM."""
+
+from torch.nn.functional import interpolate
+
+from pellucid.engine.guided import Guided
+from pellucid.methods.finding import Finding
+from pellucid.methods.registry import LayerOption, get_method, method
+from pellucid.methods.relevance.guided_backprop import through
+from pellucid.probe import Probe
+
+
+@method(
+    "guided-grad-cam",
+    paper="Selvaraju et al. 2017, arXiv:1610.02391",
+    passes=(2, 2),
+    reads="layers",
+)
+def guided_grad_cam(probe: Probe, *, layer: LayerOption = "auto", signed: bool = False) -> Finding:
+    """Guided backprop times Grad-CAM, which is first resized to the input's resolution.
+
+    Args:
+        probe: the evidence.
+        layer: whose maps Grad-CAM weighs; of several the mean of their maps, each scaled to 1.
+        signed: whether Grad-CAM's negative evidence is kept.
+
+    Returns:
+        (N, C, H, W), signed, zero where Grad-CAM is.
+
+    Raises:
+        ModelError: the layer holds no grid.
+
+    Cost:
+        2 forward, 2 backward: Grad-CAM's are plain passes, which others share, and so are guided backprop's.
+
+    Source:
+        section 3.2: bilinear (align_corners=False), times elementwise. Neither factor is scaled first.
+    """
+    cam = get_method("grad-cam")(probe, layer=layer, signed=signed)
+    size = probe.inputs.shape[-2:]
+    resized = interpolate(cam.map[:, None], size, mode="bilinear", align_corners=False)
+    return Finding(through(probe, Guided) * resized, layers=cam.layers)
