@@ -1,0 +1,55 @@
+"""Layer-wise relevance propagation."""
+
+from pellucid.methods.finding import Finding
+from pellucid.methods.registry import method
+from pellucid.methods.relevance.propagation import Bound, CompositeOption, Start, propagate
+from pellucid.probe import Probe
+
+
+@method(
+    "lrp",
+    paper="Bach et al. 2015, doi:10.1371/journal.pone.0130140",
+    passes=(1, 1),
+    reads="replaced operations",
+)
+def lrp(
+    probe: Probe,
+    *,
+    composite: CompositeOption = "epsilon-plus-flat",
+    start: Start = "logit",
+    low: Bound = None,
+    high: Bound = None,
+) -> Finding:
+    """R_i = sum_j (share of i in j) R_j from the score back to the pixels, by a rule for each operation.
+
+    Args:
+        probe: the evidence.
+        composite: a name (epsilon-plus, epsilon-plus-flat, epsilon-alpha2-beta1, epsilon-gamma-box, ...) or
+            a rule for all operations (lrp-0, epsilon, gamma, alpha-beta, z-plus, w-square, flat, with numbers
+            as in "gamma:0.5"), then what differs, as KEY=RULE behind semicolons:
+            "epsilon-plus;first=flat;layer4.*=gamma:0.5". Keys are conv, dense, first, last, names or patterns
+            of layers, and the choices product=signal|half, attention=value|all, unknown=refuse|gradient.
+        start: what is shared out: the score, one, or the score less as much evenly over all other classes.
+        low: the lowest value an input can have, for z-box; by default black's, where the model has
+            preprocessing.
+        high: the highest.
+
+    Returns:
+        (N, C, H, W), signed, in units of the score. `details` tells what `biases` answer for and what
+        stabilisers `absorbed`; with them the map sums to the score, and `delta` is by how much it does not.
+
+    Raises:
+        InvalidValue: a composite that is none, or whose patterns match no layer, or two of which match one.
+        ModelError: operations without a rule, all of them, with their places.
+
+    Cost:
+        1 forward, 1 backward, in which linear operations run once more each way.
+
+    Source:
+        Bach 2015, eqs. 56 to 60; gamma, z-box, flat, w^2: see `engine.rules`; composites: Kohlbrenner 2020,
+        arXiv:1910.09840. Batch norms are folded into the linear operation before or after them (Guillemot
+        2020, arXiv:2002.11018).
+    """
+    found = propagate(probe, composite, start, low=low, high=high)
+    details = {"biases": found.biases, "absorbed": found.absorbed}
+    return Finding(found.at_input, details=details, delta=found.delta)

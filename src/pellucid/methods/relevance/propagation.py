@@ -1,0 +1,155 @@
+"""Relevance from a score back to layers and to the input: what the methods of this family share."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.engine.composites import check_composite, read_composite
+from pellucid.engine.relevance import Relevance
+from pellucid.errors import InvalidType, InvalidValue, ModelError
+from pellucid.methods.registry import Kind
+from pellucid.probe import Probe, Under
+from pellucid.target import as_classes
+
+Start = Literal["logit", "one", "contrast"]
+"""What is shared out: the score itself; one; or the score, less as much evenly over all other classes."""
+
+CompositeOption = Annotated[Any, Kind("NAME[;KEY=RULE]...", check_composite)]
+"""Which rule for which operation: see `engine.composites.read_composite`."""
+
+GREAT = 1e4
+"""Relevance of so many times the score, both signs added up, is told: it comes of denominators near zero."""
+
+
+def _bound(name: str, value: Any) -> Tensor | None:
+    """A lowest or highest input: a number or one per channel."""
+    if value is None or (isinstance(value, str) and value == "None"):
+        return None
+    try:
+        numbers = [float(part) for part in value.split(",")] if isinstance(value, str) else value
+        bound = torch.as_tensor(numbers, dtype=torch.float64).flatten()
+    except (ValueError, TypeError, RuntimeError):
+        raise InvalidType(f"{name} must be a number, or one per channel; got {value!r}.") from None
+    if not len(bound) or not bound.isfinite().all():
+        raise InvalidValue(f"{name} must be finite, a number or one per channel; got {value!r}.")
+    return bound
+
+
+Bound = Annotated[Any, Kind("number | one per channel", _bound)]
+"""The lowest or highest value an input can have, in the model's own (normalised) input space."""
+
+
+@dataclass(frozen=True)
+class Relevances:
+    """Where relevance went, of each image.
+
+    Attributes:
+        at_input: (N, C, H, W).
+        at_layers: (N, K, h, w) by layer, of those that were asked for.
+        start: (N,), what was shared out.
+        biases: (N,), what biases answer for.
+        absorbed: (N,), what stabilisers took, or what had no one to go to.
+        delta: (N,), the sum of all that arrived, less what was shared out: rounding, unless something is lost.
+        under: the run it went back through.
+    """
+
+    at_input: Float[Tensor, "N C H W"]
+    at_layers: dict[str, Float[Tensor, "N K h w"]]
+    start: Float[Tensor, " N"]
+    biases: Float[Tensor, " N"]
+    absorbed: Float[Tensor, " N"]
+    delta: Float[Tensor, " N"]
+    under: Under
+
+
+def propagate(
+    probe: Probe, composite: str, start: Start, *layers: str, low: Any = None, high: Any = None
+) -> Relevances:
+    """Shares the score out by a composite: one forward and one backward pass.
+
+    Raises:
+        InvalidValue: an outer bound without the other, or none where z-box needs them; a target without
+            other classes to contrast with.
+        ModelError: operations that no rule knows; a target that does not depend on the outputs.
+    """
+    read = read_composite(composite)
+    box = bounds(probe, low, high) if read.boxed else None
+    key = ("relevance", composite, None if box is None else tuple(torch.cat(box).flatten().tolist()))
+    under = probe.under(key, partial(Relevance, read, len(probe.inputs), box), *layers)
+    outputs = under.outputs
+    given = begun(probe, outputs, start)
+    operations = under.operations
+    if not isinstance(operations, Relevance):
+        raise TypeError("a run under relevance operations has them")
+    operations.clear()
+    at_layers, at_input = under.back(outputs, given)
+    biases, absorbed = operations.biases.clone(), operations.absorbed.clone()
+    whole = given.sum(1, dtype=torch.float64).cpu()
+    arrived = at_input.flatten(1).sum(1, dtype=torch.float64).cpu()
+    size = at_input.flatten(1).abs().sum(1).cpu()
+    if start != "contrast":
+        for image, (much, one) in enumerate(zip(size.tolist(), whole.tolist(), strict=True)):
+            if much > GREAT * abs(one):
+                probe.note(
+                    f"Relevance grew to {much:.1e}, both signs added up, where {one:.3g} was shared out: "
+                    "denominators near zero. Take another composite, such as epsilon-plus or gamma:0.25.",
+                    torch.arange(len(whole)) == image,
+                )
+    delta = arrived + biases + absorbed - whole
+    return Relevances(at_input, at_layers, whole, biases, absorbed, delta, under)
+
+
+def begun(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) -> Float[Tensor, "N K"]:
+    """The relevance of each output that is shared out.
+
+    Raises:
+        InvalidValue: a contrast for a target that is no single class, or for a model of one class.
+        ModelError: a score that does not depend on the outputs.
+    """
+    if start not in get_args(Start):
+        raise InvalidValue(f"start must be one of {', '.join(get_args(Start))}; got {start!r}.")
+    score, leaf = probe.score, outputs.detach().requires_grad_()
+    with torch.enable_grad():
+        value = score.of_outputs(leaf) if score.function is None else score(leaf)
+    (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
+    if slope is None:
+        raise ModelError(
+            "Relevance starts at the model's outputs (N, K); the target does not depend on them."
+        )
+    if start == "one":
+        return slope.detach()
+    given = slope * leaf.detach()
+    if start == "logit":
+        return given
+    others = as_classes(outputs).shape[1] - 1
+    if score.function is not None or (slope != 0).sum(1).max() > 1 or outputs.shape[1] < 2:
+        raise InvalidValue("start='contrast' needs a target that is one class, of a model with several.")
+    return given - torch.where(slope == 0, given.sum(1, keepdim=True) / others, 0)
+
+
+def bounds(probe: Probe, low: Any, high: Any) -> tuple[Tensor, Tensor] | None:
+    """The lowest and highest inputs, (1, C, 1, 1) each: as given, else those of pictures' black and white.
+
+    Raises:
+        InvalidValue: one bound without the other, a number of channels that is not the input's.
+    """
+    if (low is None) != (high is None):
+        raise InvalidValue("low and high must come together: the lowest and the highest input.")
+    preprocess, channels = probe.engine.model.preprocess, probe.inputs.shape[1]
+    if low is None:
+        if preprocess is None:
+            return None
+        mean, std = (torch.as_tensor(v, dtype=torch.float64) for v in (preprocess.mean, preprocess.std))
+        low, high = -mean / std, (1 - mean) / std
+    for name, bound in (("low", low), ("high", high)):
+        if len(bound) not in (1, channels):
+            raise InvalidValue(
+                f"{name} must be one number, or one for each of {channels} channels; got {len(bound)}."
+            )
+    if (low >= high).any():
+        raise InvalidValue(f"low must be below high; got {low.tolist()} and {high.tolist()}.")
+    return tuple(bound.expand(channels).view(1, -1, 1, 1).to(probe.inputs) for bound in (low, high))  # type: ignore[return-value]
