@@ -12,9 +12,10 @@ from torch import Tensor
 
 from pellucid.engine.operations import Call, Operations
 
-RECTIFIERS = frozenset(
-    "relu relu6 leaky_relu prelu rrelu threshold elu selu celu gelu silu mish softplus hardswish".split()
-)
+RECTIFIERS = {
+    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "threshold", "elu", "selu", "celu", "gelu", "silu",
+    "mish", "softplus", "hardswish",
+}  # fmt: skip
 """Operations that are rectifiers whatever their arguments."""
 
 

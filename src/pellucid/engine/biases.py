@@ -1,0 +1,195 @@
+"""Every bias of a network, explicit or implicit, found operation by operation.
+
+What an operation y = F(a, b, ...) gives splits, to first order, into what is linear in the tensors that carry
+and a rest, its implicit bias:
+
+    y = sum_i dF/da_i a_i + beta.
+
+A convolution's or a linear layer's is its bias, a batch norm's beta - mean gamma / sigma, an addition's the
+constant that it adds; a ReLU has none, and f(z) has f(z) - f'(z) z. Summed over all operations of a network,
+
+    S(x) = x dS/dx + sum beta dS/dy
+
+holds exactly, whatever the network.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+import torch.autograd.forward_ad as forward
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm
+from torch.utils._pytree import tree_leaves, tree_map
+
+from pellucid.engine.capture import is_attention
+from pellucid.engine.operations import Call, Handler, Operations
+from pellucid.errors import ModelError
+from pellucid.layers import Layout, layout_of, prefix_tokens
+
+HOMOGENEOUS = {
+    "relu", "leaky_relu", "prelu", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d",
+    "avg_pool2d", "adaptive_avg_pool2d", "interpolate", "dropout", "mean", "sum", "neg", "view", "reshape",
+    "flatten", "unflatten", "permute", "transpose", "squeeze", "unsqueeze", "expand", "contiguous", "clone",
+    "roll", "chunk", "split", "unbind", "getitem", "size", "dim", "detach",
+}  # fmt: skip
+"""Operations without a bias: F(s a) = s F(a) for s > 0. Others are found to have none, at more cost."""
+BILINEAR = {"mul", "matmul", "einsum"}
+"""Products, which have none where only one factor carries."""
+AFFINE = {"linear": 0} | {f"conv{kind}{n}d": n for kind in ("", "_transpose") for n in (1, 2, 3)}
+"""Operations with a weight and a bias, and how many dimensions follow that of the bias."""
+ADDING = {"add", "sub", "rsub", "layer_norm", "group_norm", "instance_norm", "batch_norm"}
+"""Besides convolutions and linear layers, operations that add what does not depend on the input."""
+ROUNDING = 16
+"""An implicit bias that is found as a difference counts from so many units in the last place on."""
+
+_BATCH_NORM = signature(batch_norm)
+
+
+@dataclass(frozen=True)
+class Bias:
+    """What one operation adds to its output, (1 or more of each dimension of the output).
+
+    `number` counts the operations of a run; `added` tells whether the operation adds a constant, or its bias
+    is what makes it deviate from a linear one; `layout` is how its output holds a grid, if it does.
+    """
+
+    number: int
+    value: Tensor
+    added: bool
+    layout: Layout | None
+
+
+See = Callable[[Bias, Tensor], None]
+
+
+class Biases(Operations):
+    """Nothing is replaced, but every operation that has a bias shows it, and its output's gradient.
+
+    Args:
+        inputs: the shape of the model's input.
+        network: the model.
+    """
+
+    def __init__(self, inputs: torch.Size, network: Any) -> None:
+        super().__init__()
+        self.inputs = inputs
+        modules = dict(network.named_modules()) if isinstance(network, nn.Module) else {}
+        self.prefix = prefix_tokens(network) if modules else None
+        self.attentions = tuple(name for name, module in modules.items() if is_attention(module))
+        self.count = 0
+        self.see: See | None = None
+        self.handlers: Mapping[str, Handler] = {
+            **dict.fromkeys(HOMOGENEOUS, Call.run),
+            **dict.fromkeys(BILINEAR, self._product),
+            **{name: partial(self._affine, dims=dims) for name, dims in AFFINE.items()},
+            "batch_norm": self._batch_norm,
+        }
+
+    @contextmanager
+    def shown(self, see: See) -> Iterator[None]:
+        """Within this block each way back through this run calls `see(bias, gradient of the output)`."""
+        self.see = see
+        try:
+            yield
+        finally:
+            self.see = None
+
+    def other(self, call: Call) -> Any:
+        """Any operation: its bias is what it gives but for its derivative along what goes in."""
+        made = call.run()
+        found = [y for y in tree_leaves(made) if isinstance(y, Tensor)]
+        if any(y.requires_grad for y in found):
+            for y, slope in zip(found, self._slopes(call), strict=True):
+                if y.requires_grad:
+                    value = y.detach()
+                    bias = value if slope is None else value - slope
+                    least = ROUNDING * torch.finfo(value.dtype).eps * value.abs()
+                    self._bias(call, y, torch.where(bias.abs() > least, bias, 0), call.name in ADDING)
+        return made
+
+    def _slopes(self, call: Call) -> list[Tensor | None]:
+        """sum_i dF/da_i a_i of each tensor that an operation gives; None where it is zero."""
+
+        def dual(value: Any) -> Any:
+            still = value.detach() if isinstance(value, Tensor) else value
+            return forward.make_dual(still, still) if self.carries(value) else still
+
+        with torch.no_grad(), forward.dual_level():
+            args, kwargs = tree_map(dual, (call.args, call.kwargs))
+            try:
+                made = replace(call, args=args, kwargs=kwargs).run()
+            except NotImplementedError as error:
+                where = f" in layer {call.where!r}" if call.where else ""
+                raise ModelError(
+                    f"Operation {call.name!r}{where} has no forward derivative, so its bias cannot be told "
+                    "apart: use a gradient method."
+                ) from error
+            return [forward.unpack_dual(y).tangent for y in tree_leaves(made) if isinstance(y, Tensor)]
+
+    def _product(self, call: Call) -> Any:
+        carrying = sum(self.carries(value) for value in tree_leaves((call.args, call.kwargs)))
+        return call.run() if carrying == 1 else self.other(call)
+
+    def _affine(self, call: Call, dims: int) -> Any:
+        bias = call.get(2, "bias")
+        if any(self.carries(value) for value in (call.get(1, "weight"), bias)):
+            return self.other(call)
+        y = call.run()
+        if bias is not None:
+            self._bias(call, y, bias.view(-1, *[1] * dims), added=True)
+        return y
+
+    def _batch_norm(self, call: Call) -> Any:
+        given = _BATCH_NORM.bind(*call.args, **call.kwargs)
+        given.apply_defaults()
+        x, mean, var, weight, bias, training, _, eps = given.args
+        if training or mean is None or any(self.carries(value) for value in (mean, var, weight, bias)):
+            return self.other(call)
+        y = call.run()
+        scale = (var + eps).rsqrt() if weight is None else weight * (var + eps).rsqrt()
+        shift = -mean * scale if bias is None else bias - mean * scale
+        self._bias(call, y, shift.view(-1, *[1] * (x.ndim - 2)), added=True)
+        return y
+
+    def _bias(self, call: Call, y: Tensor, value: Tensor, added: bool) -> None:
+        self.count += 1
+        if not (y.requires_grad and value.any()):
+            return
+        bias = Bias(self.count, value, added, self._layout(call, y))
+
+        def show(gradient: Tensor) -> None:
+            if self.see is not None:
+                self.see(bias, gradient)
+
+        y.register_hook(show)
+
+    def _layout(self, call: Call, y: Tensor) -> Layout | None:
+        """How an output holds a grid; attention's weights and its heads' tokens are none, whatever their shape."""
+        attending = any(f"{call.where}.".startswith(f"{name}.") for name in self.attentions)
+        if y.ndim == 4 and (attending or call.name in ("matmul", "softmax")):
+            return None
+        return layout_of(y.shape, self.inputs, self.prefix)
+
+
+def by_sample(value: Tensor, samples: int) -> Tensor:
+    """A tensor of a run with what belongs to each sample in a row, (N, numbers).
+
+    Samples come first, or second as in (T, N, E), or first together with parts of them, as windows do.
+
+    Raises:
+        ModelError: they are nowhere to be found.
+    """
+    shape = value.shape
+    if value.ndim == 3 and shape[0] != samples and shape[1] == samples:
+        return value.transpose(0, 1).flatten(1)
+    if value.ndim and shape[0] % samples == 0:
+        return value.reshape(samples, -1)
+    raise ModelError(
+        f"An operation of the model gives {tuple(shape)} for {samples} samples, which does not tell what "
+        "belongs to which: explain one image at a time, with batch_size=1."
+    )

@@ -1,0 +1,187 @@
+"""FullGrad and its kin: the input's gradient and those of all biases in one map."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pellucid.engine.biases import Bias, Biases, See, by_sample
+from pellucid.engine.run import in_chunks
+from pellucid.errors import InvalidValue
+from pellucid.methods.finding import Finding
+from pellucid.methods.registry import Passes, method
+from pellucid.probe import Probe
+
+full = partial(method, paper="Srinivas & Fleuret 2019, arXiv:1905.00780")
+
+
+@full("full-grad", passes=(1, 1), reads="replaced operations")
+def full_grad(probe: Probe) -> Finding:
+    """psi(x * dS/dx) + sum over biases l and channels c of psi(b_l * dS/dz_l)_c, psi = upsample(minmax(|.|)).
+
+    A network's score is x * dS/dx + sum_l b_l * dS/dz_l, summed over everything: exactly, if every bias is
+    counted, explicit or implicit. They are found per operation and call, whatever module or function it is
+    of: those of convolutions, linear layers and norms; batch norm's beta - mean gamma / sigma; whatever
+    constant is added or joined on, as position embeddings and class tokens; f(z) - f'(z) z of every other
+    operation, which ReLU and max pools do not have but GELU, SiLU, layer norm, softmax and products do.
+
+    Returns:
+        (N, H, W), at least 0, without a unit: each term is scaled to [0, 1] by itself. Biases whose
+        operation's output holds no grid are in no map; that all are found is told by `details`: `input_part`
+        and `bias_part`, the two sums above, and `missed`, (N,), by how much these together miss the score.
+
+    Raises:
+        ModelError: an operation whose derivative PyTorch does not know.
+
+    Cost:
+        1 forward, 1 backward.
+
+    Source:
+        eqs. 3 and 5, implicit biases in section 3.2; psi is scaled over all channels of a term together, as
+        in the authors' code. That code counts the biases of Conv2d, Linear and BatchNorm2d modules only;
+        resizes with align_corners=True, which moves evidence towards the borders, where this takes False;
+        and adds 1e-6 to the range it divides by, so that it flattens terms with small gradients.
+    """
+    map, decomposed = _aggregated(probe, lambda bias, gradient: bias.value * gradient)
+    return Finding(map, details=decomposed.told)
+
+
+@full("simple-full-grad", passes=(1, 1), reads="replaced operations")
+def simple_full_grad(probe: Probe) -> Finding:
+    """psi(x * dS/dx) + sum over biases l and channels c of psi(dS/dz_l)_c: gradients of biases.
+
+    Only operations that add constants count: convolutions, linear layers, norms, and additions.
+
+    Returns:
+        (N, H, W), at least 0, without a unit.
+
+    Cost:
+        1 forward, 1 backward, the same as full-grad's.
+
+    Source:
+        the authors' code (SimpleFullGrad); differs as full-grad does.
+    """
+    map, _ = _aggregated(probe, lambda bias, gradient: gradient if bias.added else None)
+    return Finding(map)
+
+
+def _passes(options: Mapping[str, Any]) -> Passes:
+    return Passes(options["samples"], options["samples"])
+
+
+@full("smooth-full-grad", passes=_passes, reads="altered copies")
+def smooth_full_grad(probe: Probe, *, samples: int = 25, noise: float = 0.15) -> Finding:
+    """full-grad of the mean terms: x * dS/dx and every b_l * dS/dz_l, over copies x + e, before psi.
+
+    e ~ N(0, (noise * (max x - min x))^2); signs that change from copy to copy cancel, as in smooth-grad.
+
+    Args:
+        probe: the evidence.
+        samples: noisy copies.
+        noise: standard deviation as a share of each image's range.
+
+    Returns:
+        (N, H, W), at least 0, without a unit; `details` are full-grad's, means over the copies.
+
+    Raises:
+        InvalidValue: fewer than one sample, or noise below zero.
+
+    Cost:
+        samples forward and backward, 1 forward of the image itself.
+
+    Source:
+        the authors' code (SmoothFullGrad), which sums x * dS/dx over the colours first; here it is treated
+        as full-grad treats it. full-grad with `smooth=` is the mean of whole maps instead.
+    """
+    if samples < 1:
+        raise InvalidValue(f"samples must be at least 1; got {samples}.")
+    if noise < 0:
+        raise InvalidValue(f"noise must be at least 0, a share of the input's range; got {noise}.")
+    x = probe.inputs
+    sigma = noise * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
+    terms: defaultdict[int, Any] = defaultdict(int)  # of which number 0 is the input's
+    told: defaultdict[str, Any] = defaultdict(int)
+
+    def mean(of_copies: Tensor) -> Tensor:
+        each: Tensor = of_copies.unflatten(0, (len(x), -1))
+        return each.sum(1) / samples
+
+    def see(bias: Bias, gradient: Tensor) -> None:
+        if bias.layout is not None:
+            terms[bias.number] += mean(bias.layout.maps(bias.value * gradient))
+
+    def step(start: int, stop: int) -> None:
+        draws = [torch.randn(x.shape[1:], generator=probe.generator(n)) for n in range(start, stop)]
+        copies = x[:, None] + sigma[:, None] * torch.stack(draws).to(x)  # (N, B, C, H, W)
+        decomposed = decompose(probe.altered(copies.flatten(0, 1)), see)
+        terms[0] += mean(decomposed.at_input)
+        for name, value in decomposed.told.items():
+            told[name] += mean(value)
+
+    in_chunks(samples, max(1, probe.limit // len(x)), step)
+    map = torch.stack([psi(terms[number], x.shape[-2:]) for number in sorted(terms)]).sum(0)
+    return Finding(map, details=told)
+
+
+@dataclass(frozen=True)
+class Decomposed:
+    """A score taken apart: x * dS/dx (N, C, H, W), and what its parts sum to, (N,) each."""
+
+    at_input: Float[Tensor, "N C H W"]
+    told: dict[str, Tensor]
+
+
+def decompose(probe: Probe, see: See) -> Decomposed:
+    """S = sum x * dS/dx + sum_l b_l * dS/dz_l; `see` is shown each bias with its gradient dS/dz_l."""
+    inputs, module = probe.inputs, probe.engine.model.module
+    under = probe.under("biases", partial(Biases, inputs.shape, module))
+    operations = cast(Biases, under.operations)
+    value = under.score.detach()
+    bias_part = value.new_zeros(len(inputs), dtype=torch.float64)
+
+    def shown(bias: Bias, gradient: Tensor) -> None:
+        bias_part.add_(by_sample(bias.value * gradient, len(inputs)).double().sum(1))
+        see(bias, gradient)
+
+    with operations:  # a probability, or a target of the user's own, has biases too
+        score = under.score
+    with operations.shown(shown):
+        _, gradient = under.back(score)
+    at_input = inputs * gradient
+    input_part = at_input.double().sum((1, 2, 3))
+    missed = input_part + bias_part - value
+    return Decomposed(at_input, {"input_part": input_part, "bias_part": bias_part, "missed": missed})
+
+
+def psi(term: Float[Tensor, "N K h w"], size: Sequence[int]) -> Float[Tensor, "N H W"]:
+    """The magnitudes of a term, scaled to [0, 1] in each image, summed over channels and resized.
+
+    A term that is the same everywhere is 0.
+    """
+    strength = term.abs()
+    low, high = (extreme((1, 2, 3), keepdim=True) for extreme in (strength.amin, strength.amax))
+    unit = (strength - low) / torch.where(high > low, high - low, torch.inf)
+    # Resizing is linear: it is done once, after the sum.
+    return interpolate(unit.sum(1, keepdim=True), list(size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def _aggregated(
+    probe: Probe, term: Callable[[Bias, Tensor], Tensor | None]
+) -> tuple[Float[Tensor, "N H W"], Decomposed]:
+    """psi(x * dS/dx) + sum_l psi(term_l), and the decomposition it comes of; only the sum is held."""
+    size = probe.inputs.shape[-2:]
+    map = probe.inputs.new_zeros(len(probe.inputs), *size)
+
+    def see(bias: Bias, gradient: Tensor) -> None:
+        found = term(bias, gradient) if bias.layout is not None else None
+        if found is not None and bias.layout is not None:
+            map.add_(psi(bias.layout.maps(found), size))
+
+    decomposed = decompose(probe, see)
+    return map + psi(decomposed.at_input, size), decomposed
