@@ -23,10 +23,16 @@ GRADIENTS = ("guided-backprop", "deconvnet")
 """Composites of rules for rectifiers, with PyTorch's own gradient for all else: no relevance is shared."""
 
 FAMILIES = ("conv", "dense", "first", "last")
-CHOICES = {"product": ("signal", "half"), "attention": ("value", "all"), "unknown": ("refuse", "gradient")}
-"""What else can be chosen, the default first: who answers for a product with a gate, the signal alone or both
-by half; for an attention, the values alone or queries and keys too (AttnLRP); and whether an operation
-without a rule is refused or taken for its first-order expansion."""
+CHOICES = {
+    "bias": ("counted", "ignored"),
+    "product": ("signal", "half"),
+    "attention": ("value", "all"),
+    "unknown": ("refuse", "gradient"),
+}
+"""What else can be chosen, the default first: whether biases of operations with weights answer for their part
+or leave it to the inputs; who answers for a product with a gate, the signal alone or both by half; for an
+attention, the values alone or queries and keys too (AttnLRP); and whether an operation without a rule is
+refused or taken for its first-order expansion."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Composite:
     choices: Mapping[str, str] = field(default_factory=dict)
 
     def choice(self, about: str) -> str:
-        """What was chosen about "product", "attention" or "unknown"."""
+        """What was chosen about "bias", "product", "attention" or "unknown"."""
         return self.choices.get(about, CHOICES[about][0])
 
     def rule(self, layer: str, family: str, *, first: bool, last: bool) -> Callable[..., Shared]:

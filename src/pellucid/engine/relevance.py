@@ -387,7 +387,10 @@ class Relevance(Operations):
         def rule() -> Rule:
             last = number == self.linears - 1
             chosen = self.composite.rule(where, family, first=first, last=last)
-            return self._boxed(chosen, first)
+            boxed = self._boxed(chosen, first)
+            if self.composite.choice("bias") == "counted":
+                return boxed
+            return lambda on, relevance: boxed(replace(on, bias=None), relevance)
 
         rule()  # what is wrong with it is said before anything is run back
         a, affine = x.detach(), self._note(x, "affine")

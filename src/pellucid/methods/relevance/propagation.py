@@ -53,7 +53,7 @@ class Relevances:
         start: (N,), what was shared out.
         biases: (N,), what biases answer for.
         absorbed: (N,), what stabilisers took, or what had no one to go to.
-        delta: (N,), the sum of all that arrived, less what was shared out: rounding, unless something is lost.
+        delta: (N,), all that arrived, less what was shared out: rounding, unless something is lost.
         under: the run it went back through.
     """
 
@@ -152,4 +152,4 @@ def bounds(probe: Probe, low: Any, high: Any) -> tuple[Tensor, Tensor] | None:
             )
     if (low >= high).any():
         raise InvalidValue(f"low must be below high; got {low.tolist()} and {high.tolist()}.")
-    return tuple(bound.expand(channels).view(1, -1, 1, 1).to(probe.inputs) for bound in (low, high))  # type: ignore[return-value]
+    return tuple(bound.expand(channels).view(1, -1, 1, 1).to(probe.inputs) for bound in (low, high))
