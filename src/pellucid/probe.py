@@ -153,7 +153,7 @@ class Probe:
         self._planned = (tuple(layers), with_input)
         self._captures: list[Capture] = []
         self._gradients: dict[Capture, tuple[dict[str, Tensor], Tensor | None, Charge]] = {}
-        self._under: dict[Hashable, Capture] = {}
+        self._under: dict[Hashable, list[Capture]] = {}
         self._made: dict[Hashable, tuple[Any, tuple[Charge, ...]]] = {}
         # Who asks about the same inputs, each for another target; held weakly, so that no cycle keeps a pass.
         self._family: WeakSet[Probe] = WeakSet([self])
@@ -317,15 +317,17 @@ class Probe:
         Raises:
             ModelError: an operation that cannot be replaced, a layer that is not run or holds no grid.
         """
-        about = key, layers
-        if about not in self._under:
-            last = self._channels_last
-            taken = capture(self.engine, self.inputs, layers, True, channels_last=last, replaced=make)
-            self._under[about] = taken
-            if not self._captures and self._planned == ((), False):
-                self._captures.append(Capture(taken.raw, {}, None, taken.charge))  # what it says, once
-        self.engine.use(self._under[about].charge)
-        return Under(self, self._under[about])
+        for taken in self._under.get(key, []):
+            if set(layers) <= set(taken.taps):
+                self.engine.use(taken.charge)
+                return Under(self, taken)
+        self._refuse_quantised()
+        last = self._channels_last
+        taken = capture(self.engine, self.inputs, layers, True, channels_last=last, replaced=make)
+        self._under.setdefault(key, []).append(taken)
+        if not self._captures and self._planned == ((), False):
+            self._captures.append(Capture(taken.raw, {}, None, taken.charge))  # what it says, once
+        return Under(self, taken)
 
     def generator(self, draw: int = 0) -> torch.Generator:
         """The source of the numbers of one draw: the same for every image, batch size and device."""
@@ -402,13 +404,9 @@ class Probe:
     def _back(
         self, taken: Capture, outputs: Tensor, start: Tensor | None = None
     ) -> tuple[dict[str, Tensor], Tensor | None, Charge]:
+        self._refuse_quantised()
         if not outputs.requires_grad:
             raise ModelError(INDEPENDENT)
-        if quantised := quantised_layer(self.engine.model.module):
-            raise ModelError(
-                f"The model's layer {quantised!r} is quantised and has no gradient: explain the model it was "
-                "made of, or use a method without gradients."
-            )
         try:
             with self.engine.making(backward=len(self.inputs)) as charge:
                 return *taken.gradients(outputs, start), charge
@@ -417,6 +415,13 @@ class Probe:
                 raise
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"The model's gradients cannot be computed: {reason}") from error
+
+    def _refuse_quantised(self) -> None:
+        if quantised := quantised_layer(self.engine.model.module):
+            raise ModelError(
+                f"The model's layer {quantised!r} is quantised and has no gradient: explain the model it was "
+                "made of, or use a method without gradients."
+            )
 
     def _checked(self, score: Float[Tensor, " scores"]) -> Float[Tensor, " N"]:
         if len(score) != len(self.inputs):

@@ -120,11 +120,12 @@ def _captured(
     own = engine.laid(leaf.clone(), channels_last)  # the model may normalise its input in place
     with (
         engine.making(forward=len(inputs)) as charge,
-        keeper.watching(engine.model),
         Lean() if operations is None else operations.over(engine.model, own),
+        keeper.watching(engine.model),  # whose hooks see what operations in place have made of an output
         torch.set_grad_enabled(whole_graph or keeper.finding),
     ):
         raw = engine.forward(own)
+        raw = raw if operations is None else operations.current(raw)
     taps = keeper.taken(layers)
     if "auto" in taps:
         engine.auto_layers[inputs.shape[1:]] = taps["auto"].name

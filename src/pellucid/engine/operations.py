@@ -2,45 +2,35 @@
 
 PyTorch shows a function mode every operation that a model runs. What depends on the input is said to carry;
 an operation on what carries is given to a handler, found by its name, which may put another way back in its
-place. Operations in place are run on a copy, and whoever holds the tensor sees the copy from then on, so
-that nothing kept for the way back is overwritten. Parameters are constants here.
+place. Operations in place are run on a copy, and whoever holds the tensor, or a view of it, sees the copy
+from then on, so that nothing kept for the way back is overwritten. Parameters are constants here.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
-from torch.utils.weak import WeakTensorKeyDictionary
+from torch.utils._pytree import tree_map_only
 
 from pellucid.engine.attention import attend, attend_with_heads
+from pellucid.engine.memory import ByTensor, Memory
+from pellucid.engine.names import Known, recognised
 from pellucid.errors import ModelError
 from pellucid.model import Model
-
-SYNONYMS = {
-    "__add__": "add", "__radd__": "add", "__iadd__": "add", "__sub__": "sub", "__isub__": "sub",
-    "subtract": "sub", "__rsub__": "rsub", "__mul__": "mul", "__rmul__": "mul", "__imul__": "mul",
-    "multiply": "mul", "__truediv__": "div", "__itruediv__": "div", "divide": "div", "true_divide": "div",
-    "__div__": "div", "__idiv__": "div", "__rtruediv__": "rdiv", "__rdiv__": "rdiv", "__matmul__": "matmul",
-    "__rmatmul__": "rmatmul", "bmm": "matmul", "mm": "matmul", "mv": "matmul", "__neg__": "neg",
-    "negative": "neg", "__pow__": "pow", "__ipow__": "pow", "__abs__": "abs", "absolute": "abs",
-    "concat": "cat", "concatenate": "cat", "clip": "clamp", "special_expit": "sigmoid",
-    "__getitem__": "getitem", "__setitem__": "setitem",
-}  # fmt: skip
-"""Names under which PyTorch shows the same operation."""
 
 
 @dataclass
 class Call:
     """One operation on tensors that carry.
 
-    `name` is the operation's, whichever way it was called; `where` the module that called it.
+    `name` is the operation's, whichever way it was called; `where` the module that called it; `in_place` says
+    that `function` changes its first argument.
     """
 
     name: str
@@ -56,10 +46,11 @@ class Call:
 
     def run(self) -> Any:
         """What the model's own operation gives, in the graph as it stands."""
-        args = self.args
-        if self.in_place:
-            args = (args[0].clone(), *args[1:])
-        return self.function(*args, **self.kwargs)
+        if not self.in_place:
+            return self.function(*self.args, **self.kwargs)
+        copy = self.args[0].clone()
+        made = self.function(copy, *self.args[1:], **self.kwargs)
+        return copy if made is None else made  # x[i] = y gives nothing
 
     def value(self) -> Any:
         """The same outside the graph."""
@@ -80,15 +71,19 @@ class Tag:
 class Operations(TorchFunctionMode):
     """Within it every operation on what carries goes to its handler.
 
-    A subclass gives `handlers` by name, and `other` for operations without one.
+    A subclass gives `handlers` by name, and `other` for operations without one; what is written to an index,
+    "setitem", goes as it is unless it has a handler of its own.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.tags: Any = WeakTensorKeyDictionary()  # what carries
-        self.now: Any = WeakTensorKeyDictionary()  # a tensor -> what operations in place have made of it
+        self.tags: ByTensor[Tag] = ByTensor()  # what carries
+        self.memory = Memory()
+        self.now = self.memory.now  # a tensor -> what operations in place have made of it
         self.places: list[str] = [""]
         self.handlers: Mapping[str, Handler] = {}
+        self._constants: ByTensor[Tensor] = ByTensor()
+        self._root: Any = None
 
     def other(self, call: Call) -> Any:
         """An operation without a handler: as it is."""
@@ -103,7 +98,7 @@ class Operations(TorchFunctionMode):
         Raises:
             ModelError: a part of the model is TorchScript, which lets no one look in.
         """
-        with ExitStack() as hooks:
+        with ExitStack() as stack:
             if isinstance(model.module, nn.Module):
                 for name, child in model.module.named_modules():
                     if isinstance(child, torch.jit.ScriptModule):
@@ -112,21 +107,31 @@ class Operations(TorchFunctionMode):
                             "no one look in: explain the module that it was made of."
                         )
                     enter, leave = self._entering(name), self._leaving
-                    hooks.callback(child.register_forward_pre_hook(enter).remove)
-                    hooks.callback(child.register_forward_hook(leave).remove)
+                    stack.callback(child.register_forward_pre_hook(enter).remove)
+                    stack.callback(child.register_forward_hook(leave, always_call=True).remove)
+            if "torch._dynamo" in sys.modules:  # what was compiled runs as it was written
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             self.tags[inputs] = Tag()
-            hooks.enter_context(self)
+            self._root = inputs if inputs.grad_fn is None else inputs.grad_fn
+            stack.callback(self._constants.clear)
+            stack.callback(self.memory.clear)
+            stack.enter_context(self)
             yield
 
     def _entering(self, name: str) -> Callable[..., None]:
         return lambda module, args: self.places.append(name)
 
-    def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _leaving(self, module: nn.Module, args: Any, output: Any) -> Any:
         self.places.pop()
+        return self.current(output) if self.now else None
+
+    def current(self, value: Any) -> Any:
+        """What operations in place have made of a tensor, or of all in a structure of them."""
+        return tree_map_only(Tensor, self.memory.latest, value) if self.now else value
 
     def carries(self, value: Any) -> bool:
         """Whether a value is a tensor that depends on the input."""
-        return isinstance(value, Tensor) and value in self.tags
+        return value in self.tags
 
     def __torch_function__(
         self,
@@ -136,95 +141,131 @@ class Operations(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Called by PyTorch with every function that a model calls."""
-        asked = args
+        kwargs = kwargs or {}
+        known = recognised(func)
+        if known.asks and args and isinstance(args[0], Tensor):
+            return func(self.memory.latest(args[0]), *args[1:], **kwargs)
         found: list[Tensor] = []
-
-        def current(value: Any) -> Any:
-            return self._current(value, found) if isinstance(value, Tensor) else value
-
-        args, kwargs = tree_map(current, (args, kwargs or {}))
-        if not found:
-            with torch.no_grad():  # on parameters alone, whose gradients nobody asks for
-                return func(*args, **kwargs)
-        name, in_place = named(func, args, kwargs)
-        call = Call(name, func, args, kwargs, in_place, self.places[-1])
-        match name:
+        given = tuple([self._given(value, found) for value in args])
+        options = {name: self._given(value, found) for name, value in kwargs.items()} if kwargs else {}
+        if not found:  # on constants alone
+            made = func(*given, **options)
+            for tensor in _tensors(made):
+                self.memory.watch(tensor)
+            return made
+        match known.name:
             case "scaled_dot_product_attention":
                 with self:
-                    return attend(*args, **kwargs)
+                    return attend(*given, **options)
             case "multi_head_attention_forward":
                 with self:
-                    return attend_with_heads(*args, **kwargs)
-            case "setitem":
-                made = args[0].clone()
-                made[args[1]] = args[2]
-            case _:
-                made = self.handlers.get(name, self.other)(call)
-        tree_map(self._tagged, made)
-        if in_place:
-            self.now[asked[0]] = made
-        return made
+                    return attend_with_heads(*given, **options)
+            case "__iter__":
+                with self:
+                    return iter(given[0].unbind())
+        call = Call(known.name, func, given, options, known.in_place, self.places[-1])
+        written = args[0] if known.in_place else self._told_to_write(call, known, kwargs)
+        if not isinstance(written, Tensor | None):
+            raise ModelError(
+                f"The model{self._place} changes several tensors by one operation ({call.name}), which "
+                "cannot be followed: write it with one result, or use a gradient method."
+            )
+        handle = self.handlers.get(call.name, Call.run if call.name == "setitem" else self.other)
+        if torch._C._autograd._top_saved_tensors_default_hooks(True) is None:
+            made = handle(call)
+        else:  # under torch.utils.checkpoint, which would run it again on the way back, as it was
+            with saved_tensors_hooks(_same, _same):
+                made = handle(call)
+        self._tagged(made)
+        return made if written is None else self._write(written, made)
 
-    def _current(self, tensor: Tensor, found: list[Tensor]) -> Tensor:
-        """What operations in place have made of a tensor; it is `found` if it carries, else a constant."""
-        while tensor in self.now:
-            tensor = self.now[tensor]
-        if tensor in self.tags:
-            found.append(tensor)
-            return tensor
-        if tensor.requires_grad:
+    @staticmethod
+    def _told_to_write(call: Call, known: Known, kwargs: Mapping[str, Any]) -> Any:
+        """Where an argument says that the result shall go; the call is made one that only gives it."""
+        if "out" in kwargs:
+            del call.kwargs["out"]
+            return kwargs["out"]
+        at = known.position
+        if at is None or not call.get(at, "inplace", False):
+            return None
+        if at < len(call.args):
+            call.args = (*call.args[:at], False, *call.args[at + 1 :])
+        else:
+            call.kwargs["inplace"] = False
+        return call.get(0, "input")
+
+    def _write(self, written: Tensor, made: Tensor) -> Tensor:
+        lost = not made.requires_grad and not torch.is_grad_enabled()
+        if lost and self.memory.latest(written) in self.tags:
+            raise ModelError(
+                f"The model{self._place} changes in place, under torch.no_grad, what depends on the input: "
+                "the change has no gradient that could be replaced. Let it be part of the graph, or use a "
+                "method without gradients."
+            )
+        for tensor in self.memory.write(written, made, self._place):
+            self._tagged(tensor)
+        return self.memory.latest(written)
+
+    def _given(self, value: Any, found: list[Tensor]) -> Any:
+        """An argument as it is now; its tensors are `found` if they carry, else made constants."""
+        if isinstance(value, Tensor):
+            tensor = self.memory.latest(value)
+            if tensor in self.tags:
+                found.append(tensor)
+                return tensor
+            return self._constant(tensor) if tensor.requires_grad else tensor
+        if isinstance(value, dict):
+            return {name: self._given(part, found) for name, part in value.items()}
+        if type(value) is slice:
+            return slice(*[self._given(part, found) for part in (value.start, value.stop, value.step)])
+        if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+            parts = [self._given(part, found) for part in value]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        return value
+
+    def _constant(self, tensor: Tensor) -> Tensor:
+        """A tensor without its graph, the same one each time."""
+        if tensor not in self._constants:
             if tensor.grad_fn is not None and self._follows(tensor.grad_fn):
-                where = f" in layer {self.places[-1]!r}" if self.places[-1] else ""
                 raise ModelError(
-                    f"The model{where} computes something by {tensor.grad_fn.name()}, which is no "
-                    "operation of PyTorch's own (a custom autograd function, compiled code): no rule can stand in "
-                    "for its gradient: write it in plain operations, or use a gradient method."
+                    f"The model{self._place} computes something by {tensor.grad_fn.name()}, which is no "
+                    "operation of PyTorch's own (a custom autograd function, compiled code): no rule can "
+                    "stand in for its gradient: write it in plain operations, or use a gradient method."
                 )
-            return tensor.detach()
-        return tensor
+            self._constants[tensor] = tensor.detach()
+        return self._constants[tensor]
 
     def _follows(self, node: Any) -> bool:
-        """Whether a node of the graph comes after something that carries."""
-        known = {tensor.grad_fn for tensor in self.tags if tensor.grad_fn is not None}
-        leaves = {id(tensor) for tensor in self.tags if tensor.is_leaf}
-        seen, todo = set(), [node]
+        """Whether a node of the graph comes after the input."""
+        seen, todo = {node}, [node]
         while todo:
             node = todo.pop()
-            if node in known or id(getattr(node, "variable", None)) in leaves:
+            if node is self._root or getattr(node, "variable", None) is self._root:
                 return True
-            following = [n for n, _ in node.next_functions if n is not None and n not in seen]
-            seen.update(following)
+            following = {n for n, _ in node.next_functions if n is not None} - seen
+            seen |= following
             todo += following
         return False
 
-    def _tagged(self, made: Any) -> Any:
-        if isinstance(made, Tensor) and made.requires_grad and made not in self.tags:
-            self.tags[made] = Tag()
-        return made
+    @property
+    def _place(self) -> str:
+        return f" in layer {self.places[-1]!r}" if self.places[-1] else ""
+
+    def _tagged(self, made: Any) -> None:
+        for tensor in _tensors(made):
+            self.memory.watch(tensor)
+            if tensor.requires_grad and tensor not in self.tags:
+                self.tags[tensor] = Tag()
 
 
-def named(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, bool]:
-    """An operation's name, whichever way it was called, and whether it works in place.
-
-    Example:
-        >>> named(torch.Tensor.__iadd__, (), {}), named(torch.relu_, (), {})
-        (('add', True), ('relu', True))
-        >>> named(torch.nn.functional.relu, (), {"inplace": True})
-        ('relu', True)
-    """
-    name = str(getattr(func, "__name__", type(func).__name__))
-    if name == "__get__":
-        return f"get {func.__self__.__name__}", False  # type: ignore[attr-defined]
-    in_place = (name.startswith("__i") and name.endswith("__")) or name == "__setitem__"
-    if name.endswith("_") and not name.endswith("__"):
-        name, in_place = name[:-1], True
-    elif (position := _in_place_argument(func)) is not None:
-        in_place = bool(args[position] if position < len(args) else kwargs.get("inplace", False))
-    return SYNONYMS.get(name, name), in_place
+def _tensors(made: Any) -> Iterator[Tensor]:
+    """What an operation gave: a tensor, or several."""
+    if isinstance(made, Tensor):
+        yield made
+    elif isinstance(made, (list, tuple)):
+        for part in made:
+            yield from _tensors(part)
 
 
-@cache
-def _in_place_argument(func: Callable[..., Any]) -> int | None:
-    """Where a function of torch.nn.functional is told to work in place."""
-    taken = list(signature(func).parameters) if hasattr(func, "__code__") else []
-    return taken.index("inplace") if "inplace" in taken else None
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
