@@ -1,0 +1,87 @@
+"""Attention rollout: attention followed through all layers."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.engine.attending import Attention, Attentions
+from pellucid.errors import InvalidValue
+from pellucid.methods.attention.rolling import attended, carried, first_layer, gradients, placed, readers
+from pellucid.methods.registry import method
+from pellucid.probe import Probe, Under
+
+HeadFusion = Literal["mean", "max", "min"]
+FUSIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "mean": torch.mean,
+    "max": torch.amax,
+    "min": torch.amin,
+}
+
+
+@method(
+    "attention-rollout",
+    paper="Abnar & Zuidema 2020, arXiv:2005.00928",
+    passes=(1, 1),
+    reads="replaced operations",
+)
+def attention_rollout(
+    probe: Probe, *, head_fusion: HeadFusion = "mean", discard_ratio: float = 0.0, start_layer: int = 0
+) -> Float[Tensor, "N h w"]:
+    """r A_L ... A_1, A_l = rownorm(mean_h A^(l) + I): how much attention reaches each patch from the head.
+
+    It shows where the model looks, whatever for: the map is the same for every class.
+
+    Args:
+        probe: the evidence.
+        head_fusion: how an attention's heads become one: their mean, largest or smallest.
+        discard_ratio: the share of each fused matrix, the smallest entries, that is set to 0.
+        start_layer: the first layer that counts, from 0; from the last one backwards if it is negative.
+
+    Returns:
+        (N, h, w), at least 0: the share of each patch. With those of class and register tokens, which are not
+        shown, the shares sum to 1.
+
+    Raises:
+        ModelError: the model has no attention, or not over all its tokens.
+        InvalidValue: a discard_ratio outside [0, 1), a layer that does not exist.
+
+    Cost:
+        1 forward, and 1 backward as far as the last attention, which tells the tokens that the head reads.
+
+    Source:
+        section 4. r is the mean over the tokens that the head reads: the class token, both with distillation,
+        or the patches where these are averaged. An attentional pooling at the end has no residual path and
+        gets no I. head_fusion and discard_ratio come from widely used code, which also keeps the first entry
+        of each matrix and discards in the batch's first image only.
+    """
+    if not 0 <= discard_ratio < 1:
+        raise InvalidValue(f"discard_ratio must be at least 0 and below 1; got {discard_ratio}.")
+    under, seen = attended(probe)
+    layers = seen.layers[first_layer(start_layer, len(seen.layers)) :]
+
+    def fused(attention: Attention) -> Float[Tensor, "N Q T"]:
+        heads = attention.heads(len(probe.inputs))
+        one = FUSIONS[head_fusion](heads, 1)
+        least = one.flatten(1).argsort(dim=1, stable=True)[:, : int(discard_ratio * one[0].numel())]
+        return one.flatten(1).scatter(1, least, 0).view_as(one)
+
+    identity = torch.eye(seen.tokens).to(probe.inputs)
+    carrying = [shares(fused(layer) + identity) for layer in layers]
+    carrying += [shares(fused(seen.pooling))] if seen.pooling else []
+    return placed(carried(_read(probe, under, seen), carrying), seen)
+
+
+def shares(matrix: Float[Tensor, "N Q T"]) -> Float[Tensor, "N Q T"]:
+    """Rows that sum to 1."""
+    return matrix / matrix.sum(2, keepdim=True)
+
+
+def _read(probe: Probe, under: Under, seen: Attentions) -> Float[Tensor, "N Q"]:
+    """The tokens that any of the outputs reads: a weighted sum, since probabilities always sum to 1."""
+    weighted = under.outputs @ torch.linspace(1, 2, under.outputs.shape[1]).to(under.outputs)
+    last = seen.all[-1]
+    (gradient,) = gradients(probe, weighted, [last.weights])
+    return readers(probe, last.heads(len(probe.inputs), gradient))

@@ -1,0 +1,84 @@
+"""What attention methods share: the attentions of a pass, and the way from the head back to the patches."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.engine.attending import Attending, Attentions, attentions
+from pellucid.errors import InvalidValue, ModelError
+from pellucid.probe import INDEPENDENT, Probe, Under
+
+
+def attended(probe: Probe) -> tuple[Under, Attentions]:
+    """One forward pass that keeps its attentions, shared by all attention methods.
+
+    Raises:
+        ModelError: there is none, or they are not over all tokens, the same ones in every layer.
+    """
+    under = probe.under("attention", Attending)
+    return under, attentions(cast(Attending, under.operations), probe.inputs.shape, probe.engine.model)
+
+
+def gradients(probe: Probe, outputs: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """d(sum of outputs)/d(weights): zero for those on which nothing depends.
+
+    Raises:
+        ModelError: the outputs depend on nothing by differentiable operations.
+    """
+    if not outputs.requires_grad:
+        raise ModelError(INDEPENDENT)
+    with probe.engine.making(backward=len(probe.inputs)):
+        return list(
+            torch.autograd.grad(
+                outputs.sum(), list(weights), retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+        )
+
+
+def readers(probe: Probe, gradient: Float[Tensor, "N heads Q T"]) -> Float[Tensor, "N Q"]:
+    """Which tokens the head reads, in equal shares: a class token, two with distillation, or the patches.
+
+    Where a token of the last attention is not read, the `gradient` of what the head gives is 0, whatever the
+    head does with the others.
+    """
+    read = (gradient != 0).any(3).any(1)
+    probe.note("The score does not depend on the last attention: the map is empty.", ~read.any(1))
+    return read / read.sum(1, keepdim=True).clamp(min=1).to(gradient)
+
+
+def carried(start: Float[Tensor, "N Q"], layers: Sequence[Tensor]) -> Float[Tensor, "N T"]:
+    """start A_L ... A_1, of matrices (N, T, T): from the tokens that are read to those of the first layer."""
+    row = start[:, None]
+    for attention in reversed(layers):
+        row = row @ attention
+    return row[:, 0]
+
+
+def gained(start: Float[Tensor, "N T"], layers: Sequence[Tensor]) -> Float[Tensor, "N T"]:
+    """start (I + A_L) ... (I + A_1) - start, without taking the difference of almost equal numbers."""
+    gain = torch.zeros_like(start)
+    for attention in reversed(layers):
+        gain = gain + ((start + gain)[:, None] @ attention)[:, 0]
+    return gain
+
+
+def placed(row: Float[Tensor, "N T"], seen: Attentions) -> Float[Tensor, "N h w"]:
+    """The patches' part of one number for each token, as a map."""
+    return seen.layout.maps(row[..., None])[:, 0]
+
+
+def first_layer(start_layer: int, layers: int) -> int:
+    """The number of the first layer that counts; from the last one backwards if it is negative.
+
+    Raises:
+        InvalidValue: there is no such layer.
+    """
+    if not -layers <= start_layer < layers:
+        raise InvalidValue(
+            f"start_layer must be one of the model's {layers} layers, 0 to {layers - 1}, or -1 to -{layers} "
+            f"from the last one backwards; got {start_layer}."
+        )
+    return start_layer % layers

@@ -1,0 +1,88 @@
+"""Transformer attribution: what attention does for the score, followed through all layers."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal, cast
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.engine.attention_relevance import AttentionRelevance
+from pellucid.methods.attention.rolling import (
+    attended,
+    carried,
+    first_layer,
+    gained,
+    gradients,
+    placed,
+    readers,
+)
+from pellucid.methods.registry import Passes, method
+from pellucid.methods.relevance.propagation import begun
+from pellucid.probe import Probe
+
+Weights = Literal["relevance", "attention"]
+
+
+def _passes(options: Mapping[str, Any]) -> Passes:
+    return Passes(1, 1) if options["weights"] == "attention" else Passes(2, 2)
+
+
+@method(
+    "transformer-attribution",
+    paper="Chefer et al. 2021, arXiv:2012.09838, arXiv:2103.15679",
+    passes=_passes,
+    reads="replaced operations",
+)
+def transformer_attribution(
+    probe: Probe, *, weights: Weights = "relevance", start_layer: int = 0
+) -> Float[Tensor, "N h w"]:
+    """r A_L ... A_1, A_l = I + mean_h (dS/dA^(l) * R^(l))^+: attention that raises the score, to each patch.
+
+    Args:
+        probe: the evidence.
+        weights: R^(l): "relevance", that of the attention by LRP (CVPR 2021); or "attention", A^(l) itself
+            (ICCV 2021), at half the cost.
+        start_layer: the first layer that counts, from 0; from the last one backwards if it is negative.
+
+    Returns:
+        (N, h, w), at least 0; of "attention" in units of the score.
+
+    Raises:
+        ModelError: the model has no attention, or not over all its tokens; the target does not depend on the
+            outputs.
+        InvalidValue: a layer that does not exist.
+
+    Cost:
+        1 forward, 1 backward for the gradient; the same once more for the relevance.
+
+    Source:
+        arXiv:2012.09838, eqs. 13 and 14, multiplied in the order of the authors' code, with its LRP (see
+        `engine.attention_relevance`) begun with 1 at the class; arXiv:2103.15679, eqs. 5 and 6. r is the mean
+        over the tokens that the head reads: the class token, both with distillation, or the patches where
+        these are averaged; what these have of themselves, r itself, is left out. An attentional pooling at
+        the end has no residual path and gets no I.
+    """
+    under, seen = attended(probe)
+    images, first = len(probe.inputs), first_layer(start_layer, len(seen.layers))
+    found = gradients(probe, under.score, [one.weights for one in seen.all])
+    slopes = [one.heads(images, G) for one, G in zip(seen.all, found, strict=True)]
+    if weights == "attention":
+        weighing = [one.heads(images) for one in seen.all]
+    else:
+        weighing = [one.heads(images, R) for one, R in zip(seen.all, _relevances(probe), strict=True)]
+    raising = [(G * R).relu().mean(1) for G, R in zip(slopes, weighing, strict=True)]
+    layers, read = raising[first : len(seen.layers)], readers(probe, slopes[-1])
+    if seen.pooling:
+        start = carried(read, raising[-1:])
+        return placed(start + gained(start, layers), seen)
+    return placed(gained(read, layers), seen)
+
+
+def _relevances(probe: Probe) -> list[Tensor]:
+    """What arrives at each attention of 1 at the class, by LRP."""
+    under = probe.under("attention relevance", partial(AttentionRelevance, len(probe.inputs)))
+    operations = cast(AttentionRelevance, under.operations)
+    operations.clear()
+    under.back(under.outputs, begun(probe, under.outputs, "one"))
+    return [operations.arrived[number] for number in range(operations.attentions)]
