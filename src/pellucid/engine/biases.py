@@ -169,7 +169,7 @@ class Biases(Operations):
         y.register_hook(show)
 
     def _layout(self, call: Call, y: Tensor) -> Layout | None:
-        """How an output holds a grid; attention's weights and its heads' tokens are none, whatever their shape."""
+        """How an output holds a grid, which weights of attention and its heads' tokens do not."""
         attending = any(f"{call.where}.".startswith(f"{name}.") for name in self.attentions)
         if y.ndim == 4 and (attending or call.name in ("matmul", "softmax")):
             return None

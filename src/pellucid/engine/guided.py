@@ -13,8 +13,8 @@ from torch import Tensor
 from pellucid.engine.operations import Call, Operations
 
 RECTIFIERS = {
-    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "threshold", "elu", "selu", "celu", "gelu", "silu",
-    "mish", "softplus", "hardswish",
+    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "threshold", "_threshold", "elu", "selu", "celu",
+    "gelu", "silu", "mish", "softplus", "hardswish",
 }  # fmt: skip
 """Operations that are rectifiers whatever their arguments."""
 

@@ -43,10 +43,11 @@ def full_grad(probe: Probe) -> Finding:
         1 forward, 1 backward.
 
     Source:
-        eqs. 3 and 5, implicit biases in section 3.2; psi is scaled over all channels of a term together, as
-        in the authors' code. That code counts the biases of Conv2d, Linear and BatchNorm2d modules only;
-        resizes with align_corners=True, which moves evidence towards the borders, where this takes False;
-        and adds 1e-6 to the range it divides by, so that it flattens terms with small gradients.
+        Proposition 1, and section 4 for the map. psi scales all channels of a term together, as the authors'
+        code does; as it is written in the paper it would scale each channel by itself, to which the faintest
+        counts as much as the strongest. That code counts the biases of Conv2d, Linear and BatchNorm2d modules
+        only; resizes with align_corners=True, which moves evidence towards the borders, where this takes
+        False; and adds 1e-6 to the range it divides by, by which terms with small gradients fade.
     """
     map, decomposed = _aggregated(probe, lambda bias, gradient: bias.value * gradient)
     return Finding(map, details=decomposed.told)
