@@ -38,6 +38,7 @@ from pellucid.methods.path import (
 )
 from pellucid.methods.perturb import kernel_shap, lime, occlusion, partition_shap, rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
+from pellucid.methods.relevance import deconvnet, full_grad, guided_backprop, guided_grad_cam
 
 __all__ = [
     "METHODS",
@@ -47,16 +48,20 @@ __all__ = [
     "agi",
     "blur_ig",
     "cam",
+    "deconvnet",
     "eigen_cam",
     "enhanced_ig",
     "expected_gradients",
     "extremal_perturbation",
+    "full_grad",
     "get_method",
     "grad_cam",
     "grad_cam_elementwise",
     "grad_cam_plus_plus",
     "gradient_shap",
     "group_cam",
+    "guided_backprop",
+    "guided_grad_cam",
     "guided_ig",
     "hirescam",
     "i_gos",
