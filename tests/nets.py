@@ -28,6 +28,7 @@ SAMPLED: dict[str, dict[str, Any]] = {
     "gradient-shap": {"samples": 6, "references": "zero,mean", "noise": 0.1},
     "random-baseline-ig": {"samples": 2, "steps": 3},
     "meaningful-perturbation": {"steps": 3, "resolution": 6, "baseline": "noise"},
+    "smooth-full-grad": {"samples": 3},
 }
 """The methods that draw random copies, with options by which they are cheap."""
 CHEAP: dict[str, dict[str, Any]] = {
@@ -39,6 +40,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "is-cam": {"steps": 2, "signed": True},
     "opti-cam": {"steps": 3, "signed": True},
     "integrated-grad-cam": {"steps": 3},
+    "guided-grad-cam": {"signed": True},
     "enhanced-ig": {"steps": 3},
     "agi": {"classes": 2, "steps": 2, "epsilon": 0.001},  # no other class is reached so soon
     "guided-ig": {"steps": 3},
