@@ -1,4 +1,4 @@
-"""A model run on images and, in the same breath, on their references: its way back gives DeepLIFT's multipliers.
+"""A model run on images and on their references at once: its way back gives DeepLIFT's multipliers.
 
 Every tensor that carries has with it the reference's own, on which each operation is run again outside the
 graph. So an operation knows what it was given and what it gave for both, wherever the samples lie. Its
@@ -13,7 +13,7 @@ multipliers are the mean of its gradient on the line from the reference to the i
 Times the differences of its inputs they sum to the difference of its outputs: so the map is complete.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -25,6 +25,7 @@ from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves, tree_map
 
+from pellucid.engine import multipliers
 from pellucid.engine.operations import Call, Operations, Tag
 from pellucid.engine.paths import rule
 from pellucid.model import Model
@@ -32,39 +33,57 @@ from pellucid.model import Model
 NODES = 16
 """Of the integral for operations whose multipliers have no closed form."""
 
-_LINEAR = """
-    add sub rsub neg positive sum mean cumsum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d
-    adaptive_avg_pool2d adaptive_avg_pool3d interpolate upsample upsample_nearest upsample_bilinear masked_fill
-    view view_as reshape reshape_as flatten unflatten ravel squeeze unsqueeze permute transpose t swapaxes
-    swapdims movedim moveaxis contiguous clone detach expand expand_as broadcast_to repeat repeat_interleave tile
-    roll flip fliplr flipud rot90 narrow select index_select getitem unfold fold diagonal chunk split
-    split_with_sizes tensor_split unbind cat stack hstack vstack pad pixel_shuffle pixel_unshuffle channel_shuffle
-    to type float double half bfloat16 type_as dropout dropout1d dropout2d dropout3d alpha_dropout
-    feature_alpha_dropout tril triu
-""".split()
-_PRODUCTS = """
-    mul matmul rmatmul linear bilinear einsum addmm baddbmm addbmm dot outer square addcmul conv1d conv2d conv3d
-    conv_transpose1d conv_transpose2d conv_transpose3d
-""".split()
-_ONE_TO_ONE = """
-    relu relu6 hardtanh threshold leaky_relu rrelu prelu elu selu celu gelu silu mish hardswish hardsigmoid sigmoid
-    logsigmoid tanh tanhshrink softsign softplus softshrink hardshrink exp exp2 expm1 log log2 log10 log1p pow
-    rpow sqrt rsqrt abs clamp clamp_min clamp_max reciprocal rdiv sin cos tan atan arctan asinh erf
-""".split()
+_LINEAR = (
+    "add", "sub", "rsub", "neg", "positive", "sum", "mean", "cumsum", "avg_pool1d", "avg_pool2d",
+    "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "interpolate",
+    "upsample", "upsample_nearest", "upsample_bilinear", "masked_fill", "view", "view_as", "reshape",
+    "reshape_as", "flatten", "unflatten", "ravel", "squeeze", "unsqueeze", "permute", "transpose", "t",
+    "swapaxes", "swapdims", "movedim", "moveaxis", "contiguous", "clone", "detach", "expand",
+    "expand_as", "broadcast_to", "repeat", "repeat_interleave", "tile", "roll", "flip", "fliplr",
+    "flipud", "rot90", "narrow", "select", "index_select", "getitem", "unfold", "fold", "diagonal",
+    "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "cat", "stack", "hstack", "vstack",
+    "pad", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "to", "type", "float", "double",
+    "half", "bfloat16", "type_as", "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout",
+    "feature_alpha_dropout", "tril", "triu",
+)  # fmt: skip
+"""What only moves, weighs and adds up numbers, whichever of its operands depend on the input."""
+_PRODUCTS = (
+    "mul", "matmul", "rmatmul", "linear", "bilinear", "einsum", "addmm", "baddbmm", "addbmm", "dot",
+    "outer", "addcmul", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+    "conv_transpose3d",
+)  # fmt: skip
+"""What is linear in each of two operands."""
+_RAMPS = (
+    "relu", "relu6", "hardtanh", "threshold", "leaky_relu", "rrelu", "prelu", "abs", "clamp",
+    "clamp_min", "clamp_max",
+)  # fmt: skip
+"""Functions of one number, applied to each, made of straight pieces: their quotients are exact."""
+_CURVES = (
+    "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardsigmoid", "sigmoid", "logsigmoid",
+    "tanh", "tanhshrink", "softsign", "softplus", "softshrink", "hardshrink", "exp", "exp2", "expm1",
+    "log", "log2", "log10", "log1p", "pow", "rpow", "sqrt", "rsqrt", "reciprocal", "rdiv", "sin", "cos",
+    "tan", "atan", "arctan", "asinh", "erf",
+)  # fmt: skip
+"""Other functions of one number."""
 
 
-class Instead(Function):
+class _Standing(Function):
     """A value whose way back is that of another."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, value: Tensor, way: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, value: Callable[[], Tensor], way: Tensor) -> Tensor:
         """The value."""
-        return value.view_as(value)
+        return value()
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Any) -> tuple[None, Any]:
         """To the other."""
         return None, gradients[0]
+
+
+def instead(value: Tensor, way: Tensor) -> Tensor:
+    """A value of its own, out of any graph, which is given the way back of another."""
+    return _Standing.apply(lambda: value, way)  # type: ignore[no-any-return]
 
 
 class Rescale(Operations):
@@ -80,7 +99,10 @@ class Rescale(Operations):
         self.handlers = {
             **dict.fromkeys(_LINEAR, self._linear),
             **dict.fromkeys(_PRODUCTS, self._product),
-            **dict.fromkeys(_ONE_TO_ONE, self._one_to_one),
+            **dict.fromkeys(("square", "var", "var_mean"), self._in_the_middle),
+            **dict.fromkeys(_RAMPS, self._ramp),
+            **dict.fromkeys(_CURVES, self._curve),
+            "setitem": self._linear,
             "div": self._quotient,
             "maximum": self._larger,
             "minimum": self._smaller,
@@ -97,15 +119,14 @@ class Rescale(Operations):
             "norm": self._norm,
             "linalg_norm": self._norm,
             "linalg_vector_norm": self._norm,
-            "var": self._var,
             "std": self._std,
             "amax": self._amax,
             "max": self._max,
             **{
-                f"{kind}max_pool{d}d{with_indices}": self._max_pool(d, f"{kind}max_pool{d}d")
-                for kind in ("", "adaptive_")
+                f"{name}{ending}": self._max_pool(name, d)
                 for d in (1, 2, 3)
-                for with_indices in ("", "_with_indices")
+                for name in (f"max_pool{d}d", f"adaptive_max_pool{d}d")
+                for ending in ("", "_with_indices")
             },
         }
 
@@ -141,7 +162,7 @@ class Rescale(Operations):
         def point(value: Any) -> Any:
             if not (self.carries(value) and value.is_floating_point()):
                 return value
-            return Instead.apply(torch.lerp(self._reference(value), value.detach(), t), value)
+            return instead(torch.lerp(self._reference(value), value.detach(), t), value)
 
         args, kwargs = tree_map(point, (call.args, call.kwargs))
         return replace(call, args=args, kwargs=kwargs)
@@ -152,23 +173,26 @@ class Rescale(Operations):
 
     def _made(self, call: Call, way: Tensor) -> Tensor:
         """An operation's own value, with another way back."""
-        return self.pair(Instead.apply(call.value(), way), self._beside(call))  # type: ignore[no-any-return]
+        return self.pair(instead(call.value(), way), self._beside(call))  # type: ignore[no-any-return]
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        """See `Operations`; what is written into a part of a tensor is written into its reference's too."""
-        if getattr(func, "__name__", "") != "__setitem__":
-            return super().__torch_function__(func, types, args, kwargs)
-        now = tree_map(lambda x: self._current(x, []) if isinstance(x, Tensor) else x, args)
-        whole, place, part = tree_map(self._reference, now)
-        made = super().__torch_function__(func, types, args, kwargs)
-        if self.carries(made):
-            with torch.no_grad():
-                whole = whole.clone()
-                whole[place] = part
-            self.pair(made, whole)
-        return made
+    def _write(self, written: Any, made: Any) -> Tensor:
+        """What is written to a tensor is seen in its views, those of its reference included."""
+        if not isinstance(written, Tensor):
+            return super()._write(written, made)
+        old = self.memory.latest(written)
+        whole = old._base if old._is_view() and old._base is not None else old
+        seen = {id(t): t for t in (whole, old, *self.tags) if t is whole or t._base is whole}.values()
+        latest = super()._write(written, made)
+        if latest is not made:
+            part, start = self._reference(old), self._reference(whole)
+            place = part.size(), part.stride(), part.storage_offset()
+            fresh = start.as_strided_scatter(self._reference(made), *place)
+            moved = fresh.storage_offset() - start.storage_offset()
+            for tensor in seen:
+                view = self._reference(tensor)
+                place = view.size(), view.stride(), view.storage_offset() + moved
+                self.pair(self.memory.latest(tensor), fresh.as_strided(*place))
+        return latest
 
     # Kinds of operations
 
@@ -176,75 +200,89 @@ class Rescale(Operations):
         return self.pair(call.run(), self._beside(call))
 
     def _product(self, call: Call) -> Any:
-        """d(ab) = da (b + b') / 2 + (a + a') / 2 db: the gradient in the middle."""
-        operands = len(self._carriers(call))
-        if operands > 2:
-            return self.other(call)
-        return (
-            self._linear(call)
-            if operands == 1 and call.name != "square"
-            else self._made(call, self._at(call, 0.5).run())
-        )
+        match len(self._carriers(call)):
+            case 0 | 1:
+                return self._linear(call)
+            case 2:
+                return self._in_the_middle(call)
+            case _:
+                return self.other(call)
 
-    def _one_to_one(self, call: Call) -> Any:
+    def _in_the_middle(self, call: Call) -> Any:
+        """d(ab) = da (b + b') / 2 + (a + a') / 2 db: the gradient in the middle."""
+        return self._integral(call, [0.5], [1.0])
+
+    def _ramp(self, call: Call) -> Any:
         """dy / dx."""
         if len(carriers := self._carriers(call)) != 1:
             return self.other(call)
-        x, y, start = carriers[0], call.value(), self._beside(call)
+        x, y, y0 = carriers[0], call.value(), self._beside(call)
+        gained = x.detach() - self._reference(x)
+        slope, same = (y - y0).div_(gained), gained == 0
+        if same.any():
+            slope = torch.where(same, self._slope(call, x, y), slope)
+        return self.pair(instead(y, slope * x), y0)
+
+    def _curve(self, call: Call) -> Any:
+        """dy / dx, as far as rounding lets it be known."""
+        if len(carriers := self._carriers(call)) != 1:
+            return self.other(call)
+        x, y, y0 = carriers[0], call.value(), self._beside(call)
+        slope = multipliers.quotient(x.detach(), self._reference(x), y, y0, self._slope(call, x, y))
+        return self.pair(instead(y, slope * x), y0)
+
+    def _slope(self, call: Call, x: Tensor, y: Tensor) -> Tensor:
+        """The derivative at (x + x') / 2."""
         with torch.enable_grad():
             middle = torch.lerp(self._reference(x), x.detach(), 0.5).expand_as(y).clone().requires_grad_()
             args, kwargs = tree_map(lambda value: middle if value is x else value, (call.args, call.kwargs))
-            (slope,) = torch.autograd.grad(replace(call, args=args, kwargs=kwargs).run().sum(), middle)
-        way = quotient(x.detach(), self._reference(x), y, start, slope) * x
-        return self.pair(Instead.apply(y, way), start)
+            return torch.autograd.grad(replace(call, args=args, kwargs=kwargs).run().sum(), middle)[0]
 
     def other(self, call: Call) -> Any:
-        """The integral of the gradient on the line from the references to the images.
-
-        Of an operation whose value in the middle is the mean of those at the ends, its own gradient is taken.
-        """
+        """Its own gradient if its value in the middle is the mean of those at the ends, else an integral."""
         made = call.run()
         if not any(isinstance(y, Tensor) for y in tree_leaves(made)):
             return made
         start = self._beside(call)
-        if not any(map(_differentiable, tree_leaves(made))) or self._straight(call, made, start):
+        if self._straight(made, start, self._at(call, 0.5).value()):
             return self.pair(made, start)
         self.estimated[f"{call.name} in layer {call.where!r}" if call.where else call.name] = None
-        nodes, weights = (values.tolist() for values in rule("gauss-legendre", NODES))
-        runs = [self._at(call, t).run() for t in nodes]
+        nodes, weights = rule("gauss-legendre", NODES)
+        return self._integral(call, nodes.tolist(), weights.tolist())
 
-        def mean(y: Any, *parts: Any) -> Any:
-            if not _differentiable(y):
-                return y
-            return Instead.apply(y.detach(), sum(w * part for w, part in zip(weights, parts, strict=True)))
-
-        return self.pair(tree_map(mean, made, *runs), start)
-
-    def _straight(self, call: Call, made: Any, start: Any) -> bool:
-        parts = map(tree_leaves, (made, start, self._at(call, 0.5).value()))
+    @staticmethod
+    def _straight(made: Any, start: Any, middle: Any) -> bool:
         return all(
-            bool(((y + y0) / 2 - middle).abs().max() <= torch.finfo(y.dtype).eps ** 0.75 * y.abs().max())
-            for y, y0, middle in zip(*parts, strict=True)
+            bool(((y + y0) / 2 - half).abs().max() <= torch.finfo(y.dtype).eps ** 0.75 * y.abs().max())
+            for y, y0, half in zip(*map(tree_leaves, (made, start, middle)), strict=True)
             if _differentiable(y)
         )
 
+    def _integral(self, call: Call, nodes: Sequence[float], weights: Sequence[float]) -> Any:
+        """The mean of its gradient on the line from the references to the images."""
+        runs = [self._at(call, t).run() for t in nodes]
+
+        def mean(y: Any, *parts: Any) -> Any:
+            if not _differentiable(parts[0]):
+                return y
+            return instead(y, sum(w * part for w, part in zip(weights, parts, strict=True)))
+
+        return self.pair(tree_map(mean, call.value(), *runs), self._beside(call))
+
     def _quotient(self, call: Call) -> Any:
-        """a / b as a times 1 / b."""
-        over = call.get(1, "other")
-        if not self.carries(over) or call.get(2, "rounding_mode"):
+        a, b = call.args[0], call.get(1, "other")
+        if not self.carries(b) or call.get(2, "rounding_mode"):
             return self._linear(call)
-        with self:
-            way = over.reciprocal() * call.args[0]
-        return self._made(call, way)
+        return self._made(call, multipliers.divided(a, self._reference(a), b, self._reference(b)))
 
     def _larger(self, call: Call) -> Tensor:
-        a, b = call.args
+        a, b = call.args[0], call.get(1, "other")
         with self:
             way = a + (b - a).relu()
         return self._made(call, way)
 
     def _smaller(self, call: Call) -> Tensor:
-        a, b = call.args
+        a, b = call.args[0], call.get(1, "other")
         with self:
             way = a - (a - b).relu()
         return self._made(call, way)
@@ -255,44 +293,25 @@ class Rescale(Operations):
             way = a * b.sigmoid()
         return self._made(call, way)
 
-    # Softmax: exp(z - log sum_j exp(z_j))
-
     def _softmax(self, call: Call) -> Any:
-        if call.get(1, "dim") is None:
-            return self.other(call)
-        z, start, dim = call.args[0], self._reference(call.args[0]), call.get(1, "dim")
-        u, u0 = (_finite(values.detach()).log_softmax(dim) for values in (z, start))
-        slopes = quotient(u, u0, u.exp(), u0.exp(), torch.lerp(u, u0, 0.5).exp())
-        return self._made(call, slopes * (z - self._summed(z, start, dim)))
+        z, dim = call.args[0], call.get(1, "dim")
+        return self._made(call, multipliers.softmax(z, self._reference(z), dim))
 
     def _log_softmax(self, call: Call) -> Any:
-        if call.get(1, "dim") is None:
-            return self.other(call)
-        z = call.args[0]
-        return self._made(call, z - self._summed(z, self._reference(z), call.get(1, "dim")))
+        z, dim = call.args[0], call.get(1, "dim")
+        return self._made(call, z - multipliers.log_sum_exp(z, self._reference(z), dim))
 
     def _logsumexp(self, call: Call) -> Tensor:
         z, dim = call.args[0], call.get(1, "dim")
-        way = self._summed(z, self._reference(z), dim)
+        way = multipliers.log_sum_exp(z, self._reference(z), dim)
         return self._made(call, way if call.get(2, "keepdim", False) else way.squeeze(dim))
-
-    def _summed(self, z: Tensor, start: Tensor, dim: Any) -> Tensor:
-        """The way back of log sum_j exp(z_j): both sums are taken relative to the larger of both maxima."""
-        x, x0 = _finite(z.detach()), _finite(start)
-        top = torch.maximum(x, x0).amax(dim, keepdim=True)
-        e, e0 = (x - top).exp(), (x0 - top).exp()
-        s, s0 = e.sum(dim, keepdim=True), e0.sum(dim, keepdim=True)
-        logs = (values.logsumexp(dim, keepdim=True) - top for values in (x, x0))
-        outer = quotient(s, s0, *logs, 2 / (s + s0))
-        inner = quotient(x, x0, e, e0, (torch.lerp(x, x0, 0.5) - top).exp())
-        return outer * (inner * z).sum(dim, keepdim=True)
 
     # What divides by a norm; within `with self`, so that its steps are replaced in turn
 
     def _scaled(self, x: Tensor, dims: Any, eps: float, centred: bool = True) -> Tensor:
         if centred:
             x = x - x.mean(dims, keepdim=True)
-        return x * (x.square().mean(dims, keepdim=True) + eps).rsqrt()
+        return x / (x.square().mean(dims, keepdim=True) + eps).sqrt()
 
     def _layer_norm(self, call: Call) -> Tensor:
         x, weight = call.args[0], call.get(2, "weight")
@@ -335,7 +354,7 @@ class Rescale(Operations):
             call.get(*at) for at in ((0, "input"), (1, "p", 2.0), (2, "dim", 1), (3, "eps", 1e-12))
         )
         with self:
-            way = x * x.norm(p, dim, keepdim=True).clamp_min(eps).reciprocal()
+            way = x / x.norm(p, dim, keepdim=True).clamp_min(eps)
         return self._made(call, way)
 
     def _norm(self, call: Call) -> Any:
@@ -348,34 +367,14 @@ class Rescale(Operations):
             way = x.square().sum(dim, keepdim=keep).sqrt()
         return self._made(call, way)
 
-    def _variance(self, call: Call) -> Tensor | None:
-        """The way back of a variance, unless it is asked for in an uncommon way."""
-        x, dim = call.args[0], call.get(1, "dim")
-        if isinstance(dim, bool) or "unbiased" in call.kwargs or len(call.args) > 2:
-            return None
-        dims = tuple(range(x.ndim)) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
-        correction = call.kwargs.get("correction", 1)
-        count = torch.Size(x.shape[d] for d in dims).numel()
-        with self:
-            centred = x - x.mean(dims, keepdim=True)
-            squares = centred.square().sum(dims, keepdim=call.kwargs.get("keepdim", False))
-            return squares / (count - correction)
-
-    def _var(self, call: Call) -> Any:
-        way = self._variance(call)
-        return self.other(call) if way is None else self._made(call, way)
-
     def _std(self, call: Call) -> Any:
-        way = self._variance(call)
-        if way is None:
-            return self.other(call)
         with self:
-            way = way.sqrt()
+            way = call.args[0].var(*call.args[1:], **call.kwargs).sqrt()
         return self._made(call, way)
 
-    # Maxima: their whole change goes to the larger one's place, which lies beyond the other there
+    # Maxima
 
-    def _max_pool(self, d: int, name: str) -> Callable[[Call], Any]:
+    def _max_pool(self, name: str, d: int) -> Callable[[Call], Any]:
         pool = getattr(functional, name)
 
         def handler(call: Call) -> Any:
@@ -385,67 +384,26 @@ class Rescale(Operations):
                 (y, at), (y0, at0) = (
                     pool(values, *call.args[1:], **options, return_indices=True) for values in (x, start)
                 )
-            flat, place = x.flatten(-d), torch.where(y >= y0, at, at0)
-            way = self._from(flat, start.flatten(-d), place.flatten(-d), (y - y0).flatten(-d)).view_as(y)
-            made = self.pair(Instead.apply(y, way), y0)
-            return (made, self.pair(at, at0)) if "with_indices" in call.name else made
+            place, change = torch.where(y >= y0, at, at0), y - y0
+            way = multipliers.chosen(*(values.flatten(-d) for values in (x, start, place, change)))
+            made = self.pair(instead(y, way.view_as(y)), y0)
+            return (made, self.pair(at, at0)) if call.name.endswith("with_indices") else made
 
         return handler
 
     def _amax(self, call: Call) -> Any:
-        dims, keep = call.get(1, "dim", ()), call.get(2, "keepdim", False)
-        return self._made(call, self._largest(call.args[0], dims, keep))
+        x, dims, keepdim = call.args[0], call.get(1, "dim", ()), call.get(2, "keepdim", False)
+        return self._made(call, multipliers.maximum(x, self._reference(x), dims, keepdim))
 
     def _max(self, call: Call) -> Any:
         dim = call.get(1, "dim")
         if isinstance(dim, Tensor) or "other" in call.kwargs:
             return self._larger(call)
-        way = self._largest(call.args[0], () if dim is None else dim, call.get(2, "keepdim", False))
         if dim is None:
-            return self._made(call, way)
-        made, start = call.value(), self._beside(call)
-        return self.pair(type(made)((Instead.apply(made.values, way), made.indices)), start)
-
-    def _largest(self, x: Tensor, dims: Any, keep: bool) -> Tensor:
-        """The way back of a maximum over axes, of all if there are none."""
-        dims = sorted(d % x.ndim for d in ((dims,) if isinstance(dims, int) else dims or range(x.ndim)))
-        others = [d for d in range(x.ndim) if d not in dims]
-        flat, start = (
-            values.permute(*others, *dims).flatten(len(others)) for values in (x, self._reference(x))
-        )
-        (y, at), (y0, at0) = (values.detach().max(-1, keepdim=True) for values in (flat, start))
-        way = self._from(flat, start, torch.where(y >= y0, at, at0), y - y0)
-        shape = [1 if d in dims else size for d, size in enumerate(x.shape) if keep or d not in dims]
-        return way.view(shape)
-
-    @staticmethod
-    def _from(x: Tensor, start: Tensor, place: Tensor, change: Tensor) -> Tensor:
-        chosen = x.gather(-1, place)
-        gained = chosen.detach() - start.gather(-1, place)
-        return torch.where(gained == 0, 1, change / gained) * chosen
-
-
-def quotient(x: Tensor, x0: Tensor, y: Tensor, y0: Tensor, slope: Tensor) -> Tensor:
-    """(y - y0) / (x - x0), or the slope in between where that explains the change as well as rounding allows.
-
-    There the quotient is one of rounding errors. Where the slope does not, as across a kink, the change is
-    larger than they are.
-
-    Example:
-        >>> x, x0 = torch.tensor([3.0, 1.0]), torch.tensor([-1.0, 1.0])
-        >>> quotient(x, x0, x.relu(), x0.relu(), torch.tensor([1.0, 1.0]))
-        tensor([0.7500, 1.0000])
-    """
-    change, gained, rounding = y - y0, x - x0, 4 * torch.finfo(y.dtype).eps
-    slope = torch.where(slope.isfinite(), slope, 0)
-    same = gained.abs() <= rounding * (x.abs() + x0.abs())
-    same |= (slope * gained - change).abs() <= rounding * (y.abs() + y0.abs())
-    return torch.where(same, slope, change / gained)
-
-
-def _finite(z: Tensor) -> Tensor:
-    """Scores of what is hidden, minus infinity, as a number that can be subtracted."""
-    return z.clamp(min=torch.finfo(z.dtype).min / 4)
+            return self._amax(call)
+        x, y, y0 = call.args[0], call.value(), self._beside(call)
+        way = multipliers.maximum(x, self._reference(x), dim, call.get(2, "keepdim", False))
+        return self.pair(type(y)((instead(y.values, way), y.indices)), y0)
 
 
 def _differentiable(value: Any) -> bool:

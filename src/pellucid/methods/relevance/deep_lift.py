@@ -67,9 +67,8 @@ def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
 def difference(probe: Probe, references: Float[Tensor, "N C H W"], key: Hashable) -> Difference:
     """What the rescale rule finds between each image and its reference."""
     probe.note(NOWHERE, (probe.inputs == references).flatten(1).all(1))
-    beside = probe.altered(references)
     under = probe.under(("rescale", key), partial(Rescale, references))
-    operations = cast(Rescale, under.operations)
+    beside, operations = probe.altered(references), cast(Rescale, under.operations)
     operations.pair(under.taken.raw, beside.raw)
     with operations:  # a probability or a loss is one more operation
         score = under.score
