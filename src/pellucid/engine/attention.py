@@ -26,8 +26,8 @@ def attend(
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
     if attn_mask is not None:
-        scores = scores + _hidden(~attn_mask if attn_mask.dtype == torch.bool else attn_mask, query)
-    return scores.softmax(-1) @ value
+        attn_mask = _hidden(~attn_mask if attn_mask.dtype == torch.bool else attn_mask, query)
+    return _weights(scores, attn_mask) @ value
 
 
 def attend_with_heads(
@@ -83,18 +83,30 @@ def attend_with_heads(
     if add_zero_attn:
         k, v = pad(k, (0, 0, 0, 1)), pad(v, (0, 0, 0, 1))
     scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)
+    mask: Any = None
     if attn_mask is not None:  # (T, S) for all, or (N * heads, T, S)
-        mask = attn_mask if attn_mask.dim() == 2 else attn_mask.unflatten(0, (samples, num_heads))
-        scores = scores + pad(_hidden(mask, q), (0, added + add_zero_attn))
+        each = attn_mask if attn_mask.dim() == 2 else attn_mask.unflatten(0, (samples, num_heads))
+        mask = pad(_hidden(each, q), (0, added + add_zero_attn))
     if key_padding_mask is not None:  # (N, S)
-        scores = scores + pad(_hidden(key_padding_mask[:, None, None], q), (0, added + add_zero_attn))
-    attention = scores.softmax(-1)
+        keys = pad(_hidden(key_padding_mask[:, None, None], q), (0, added + add_zero_attn))
+        mask = keys if mask is None else mask + keys
+    attention = _weights(scores, mask, blank=torch.nan if need_weights else 0.0)
     mixed = (attention @ v).permute(2, 0, 1, 3).reshape(length, samples, -1)
     out = linear(mixed, out_proj_weight, out_proj_bias)
     told = attention.mean(1) if average_attn_weights else attention
     if not batched:
         out, told = out.squeeze(1), told.squeeze(0)
     return out, told if need_weights else None
+
+
+def _weights(scores: Tensor, mask: Tensor | None, blank: float = 0.0) -> Tensor:
+    """softmax(scores + mask); the weights of a query from which all keys are hidden are `blank`."""
+    if mask is None:
+        return scores.softmax(-1)
+    alone = (mask == -torch.inf).all(-1, keepdim=True)
+    if not alone.any():
+        return (scores + mask).softmax(-1)
+    return (scores + mask.masked_fill(alone, 0)).softmax(-1).masked_fill(alone, blank)
 
 
 def _hidden(mask: Tensor, like: Tensor) -> Tensor:
