@@ -38,7 +38,7 @@ from pellucid.methods.path import (
 )
 from pellucid.methods.perturb import kernel_shap, lime, occlusion, partition_shap, rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
-from pellucid.methods.relevance import deconvnet, full_grad, guided_backprop, guided_grad_cam
+from pellucid.methods.relevance import deconvnet, full_grad, guided_backprop, guided_grad_cam, lrp
 
 __all__ = [
     "METHODS",
@@ -73,6 +73,7 @@ __all__ = [
     "kernel_shap",
     "layer_cam",
     "lime",
+    "lrp",
     "meaningful_perturbation",
     "occlusion",
     "opti_cam",
