@@ -58,15 +58,16 @@ def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
         condition, that multipliers times differences sum to the difference: see `engine.rescale`. Max pooling
         gives its change to the larger maximum's place, as captum does.
     """
-    found = difference(probe, probe.baseline(baseline), same(baseline))
+    start = probe.baseline(baseline)
+    probe.note(NOWHERE, (probe.inputs == start).flatten(1).all(1))
+    found = difference(probe, start, same(baseline))
     delta = found.map.sum((1, 2, 3)) - found.change
     tell(probe, delta, found.change, advice(found.estimated))
     return Finding(found.map, delta=delta)
 
 
-def difference(probe: Probe, references: Float[Tensor, "N C H W"], key: Hashable) -> Difference:
-    """What the rescale rule finds between each image and its reference."""
-    probe.note(NOWHERE, (probe.inputs == references).flatten(1).all(1))
+def difference(probe: Probe, references: Float[Tensor, "N C H W"], key: Hashable = None) -> Difference:
+    """What the rescale rule finds between each image and its reference; `key` tells references apart."""
     under = probe.under(("rescale", key), partial(Rescale, references))
     beside, operations = probe.altered(references), cast(Rescale, under.operations)
     operations.pair(under.taken.raw, beside.raw)
