@@ -6,7 +6,7 @@ import pytest
 import torch
 from captum.attr import Deconvolution, GuidedBackprop, GuidedGradCam
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from zennit.composites import DeconvNet
 from zennit.composites import GuidedBackprop as ZennitGuidedBackprop
 
@@ -22,25 +22,25 @@ PEERS = {
 }
 
 RECTIFIERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "relu in place": lambda z: F.relu(z, inplace=True),
+    "relu": functional.relu,
+    "relu in place": lambda z: functional.relu(z, inplace=True),
     "relu_": torch.relu_,
     "method": Tensor.relu,
     "module": nn.ReLU(),
-    "relu6": F.relu6,
+    "relu6": functional.relu6,
     "nn.ReLU6 in place": nn.ReLU6(inplace=True),
-    "hardtanh": lambda z: F.hardtanh(z, 0.0, 0.7),
-    "leaky": lambda z: F.leaky_relu(z, 0.2),
+    "hardtanh": lambda z: functional.hardtanh(z, 0.0, 0.7),
+    "leaky": lambda z: functional.leaky_relu(z, 0.2),
     "leaky in place": nn.LeakyReLU(0.2, inplace=True),
     "prelu": nn.PReLU(init=0.3).double(),
-    "threshold": lambda z: F.threshold(z, 0.2, -1.0),
+    "threshold": lambda z: functional.threshold(z, 0.2, -1.0),
     "elu": nn.ELU(0.7),
-    "selu": F.selu,
+    "selu": functional.selu,
     "celu": nn.CELU(0.5),
-    "gelu": F.gelu,
+    "gelu": functional.gelu,
     "gelu tanh": nn.GELU(approximate="tanh"),
     "silu": nn.SiLU(inplace=True),
-    "mish": F.mish,
+    "mish": functional.mish,
     "softplus": nn.Softplus(2.0),
     "hardswish": nn.Hardswish(),
     "clamp": lambda z: z.clamp(min=0),
@@ -54,9 +54,9 @@ RECTIFIERS: dict[str, Callable[[Tensor], Tensor]] = {
 GATES: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
-    "hardsigmoid": F.hardsigmoid,
+    "hardsigmoid": functional.hardsigmoid,
     "softmax": lambda z: z.softmax(1),
-    "hardtanh": F.hardtanh,
+    "hardtanh": functional.hardtanh,
     "clamp": lambda z: z.clamp(-1, 1),
     "clamp from above": lambda z: z.clamp(max=0.5),
     "maxout": lambda z: torch.maximum(z, 0.5 * z),
@@ -156,7 +156,7 @@ def test_a_module_used_again_and_again_has_the_map_of_as_many_modules(method: st
 def test_where_captum_gives_the_plain_gradient_without_a_word_ours_is_guided(
     lite0: pellucid.Model, cat: object
 ) -> None:
-    """EfficientNet-Lite0's rectifiers are ReLU6, and F.relu is no module."""
+    """EfficientNet-Lite0's rectifiers are ReLU6, and functional.relu is no module."""
     x = lite0.prepare([cat])
     functional = seeded(TinyCNN, "functional")
     for module, inputs in ((lite0.module, x), (functional, pictures("in-place").float())):
@@ -199,6 +199,6 @@ def test_guided_grad_cam_is_the_product_of_its_parts() -> None:
         options = {"layer": "stage2", "signed": signed}
         e = pellucid.explain(module, x, "guided-grad-cam", progress=False, **options)
         cam = pellucid.explain(module, x, "grad-cam", progress=False, **options)
-        resized = F.interpolate(cam.raw[:, None], x.shape[2:], mode="bilinear", align_corners=False)
+        resized = functional.interpolate(cam.raw[:, None], x.shape[2:], mode="bilinear", align_corners=False)
         assert_close(e.raw, raw(module, x, "guided-backprop") * resized, 1e-12)
         assert e.layer == ["stage2"]
