@@ -1,7 +1,7 @@
 """What operations in place make of tensors that nothing may overwrite: new ones, for all who hold the old."""
 
 from collections.abc import Iterable, Iterator, MutableMapping
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import ref
 
 from torch import Tensor
@@ -50,6 +50,11 @@ class ByTensor(MutableMapping[Tensor, T]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def get(self, tensor: Tensor, default: Any = None) -> Any:
+        """What is known of a tensor; else the default."""
+        kept = self._kept.get(id(tensor))
+        return default if kept is None else kept[1]
+
     def clear(self) -> None:
         """Forgets all."""
         self._kept.clear()
@@ -69,7 +74,8 @@ class Memory:
 
     def latest(self, tensor: Tensor) -> Tensor:
         """What has become of a tensor."""
-        return self.now.get(tensor, tensor) if self.now else tensor
+        now: Tensor = self.now.get(tensor, tensor)
+        return now
 
     def watch(self, tensor: Tensor) -> None:
         """Keeps in mind that a tensor is a view, if it is one."""

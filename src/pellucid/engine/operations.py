@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
@@ -98,17 +100,17 @@ class Operations(TorchFunctionMode):
         Raises:
             ModelError: a part of the model is TorchScript, which lets no one look in.
         """
+        names = dict[nn.Module, str]()
+        if isinstance(model.module, nn.Module):
+            for name, child in model.module.named_modules():
+                if isinstance(child, torch.jit.ScriptModule):
+                    raise ModelError(
+                        f"The model's layer {name or type(child).__name__!r} is TorchScript, which lets no "
+                        "one look in: explain the module that it was made of."
+                    )
+                names[child] = name
         with ExitStack() as stack:
-            if isinstance(model.module, nn.Module):
-                for name, child in model.module.named_modules():
-                    if isinstance(child, torch.jit.ScriptModule):
-                        raise ModelError(
-                            f"The model's layer {name or type(child).__name__!r} is TorchScript, which lets "
-                            "no one look in: explain the module that it was made of."
-                        )
-                    enter, leave = self._entering(name), self._leaving
-                    stack.callback(child.register_forward_pre_hook(enter).remove)
-                    stack.callback(child.register_forward_hook(leave, always_call=True).remove)
+            stack.enter_context(self._placing(names))
             if "torch._dynamo" in sys.modules:  # what was compiled runs as it was written
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             self.tags[inputs] = Tag()
@@ -118,15 +120,30 @@ class Operations(TorchFunctionMode):
             stack.enter_context(self)
             yield
 
-    def _entering(self, name: str) -> Callable[..., None]:
-        return lambda module, args: self.places.append(name)
+    @contextmanager
+    def _placing(self, names: Mapping[nn.Module, str]) -> Iterator[None]:
+        """Knows which module runs, by two hooks for all: of its own each of hundreds would need as many."""
+        here = get_ident()
 
-    def _leaving(self, module: nn.Module, args: Any, output: Any) -> Any:
-        self.places.pop()
-        return self.current(output) if self.now else None
+        def enter(module: nn.Module, args: Any) -> None:
+            if get_ident() == here:
+                self.places.append(names.get(module, self.places[-1]))
+
+        def leave(module: nn.Module, args: Any, output: Any) -> Any:
+            if get_ident() != here:
+                return None
+            self.places.pop()
+            return self.current(output)
+
+        with ExitStack() as hooks:
+            hooks.callback(register_module_forward_pre_hook(enter).remove)
+            hooks.callback(register_module_forward_hook(leave, always_call=True).remove)
+            yield
 
     def current(self, value: Any) -> Any:
         """What operations in place have made of a tensor, or of all in a structure of them."""
+        if isinstance(value, Tensor):
+            return self.memory.latest(value)
         return tree_map_only(Tensor, self.memory.latest, value) if self.now else value
 
     def carries(self, value: Any) -> bool:
@@ -214,13 +231,14 @@ class Operations(TorchFunctionMode):
                 found.append(tensor)
                 return tensor
             return self._constant(tensor) if tensor.requires_grad else tensor
+        kind = type(value)
+        if kind is slice:
+            return slice(*[self._given(part, found) for part in (value.start, value.stop, value.step)])
         if isinstance(value, dict):
             return {name: self._given(part, found) for name, part in value.items()}
-        if type(value) is slice:
-            return slice(*[self._given(part, found) for part in (value.start, value.stop, value.step)])
-        if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+        if isinstance(value, list | tuple) and kind is not torch.Size:
             parts = [self._given(part, found) for part in value]
-            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+            return kind(*parts) if hasattr(value, "_fields") else kind(parts)
         return value
 
     def _constant(self, tensor: Tensor) -> Tensor:
