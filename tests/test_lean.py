@@ -85,3 +85,52 @@ def test_saliency_is_lean():
     with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
         pellucid.explain(net, torch.rand(1, 3, 7, 9), "saliency", target=1, progress=False)
     assert (4, 1, 1) in seen
+
+
+class Capped(nn.Module):
+    """A convolution and a hardtanh, which some of its outputs reach on either side."""
+
+    def __init__(self, cap: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.cap = nn.Conv2d(3, 4, 3), cap
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.cap(4 * self.conv(x)).square().sum((2, 3))
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("kind", [nn.ReLU6, nn.Hardtanh])
+def test_hardtanhs_are_the_same_bit_for_bit_and_keep_no_copy_of_their_input(kind, in_place):
+    net, kept = seeded(Capped, kind(inplace=in_place)), []
+    x = 3 * torch.rand(2, 3, 7, 9)
+    y, g = gradient(net, x)
+    assert 0 < (g == 0).float().mean() < 1 or kind is nn.Hardtanh
+
+    def look(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.data_ptr())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor), Lean():
+        lean_y, lean_g = gradient(net, x)
+    assert torch.equal(y, lean_y)
+    assert torch.equal(g, lean_g)
+    own = [pointer for pointer in kept if kept.count(pointer) > 1]
+    assert own  # what it keeps is its output, which the square behind it keeps too
+
+
+def test_a_hardtanh_in_place_on_a_view_or_a_leaf_stays_pytorchs():
+    class Viewed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = 2 * x
+            nn.functional.relu6(y[:, :1], inplace=True)
+            return y.sum((2, 3))
+
+    x = torch.rand(2, 3, 4, 4) - 0.5
+    y, g = gradient(Viewed(), x)
+    with Lean():
+        lean_y, lean_g = gradient(Viewed(), x)
+    assert torch.equal(y, lean_y)
+    assert torch.equal(g, lean_g)
+    with Lean():
+        _, g = gradient(nn.Sequential(nn.ReLU6(), nn.Flatten()), x)
+    assert torch.equal(g.flatten(1)[:, 1], (x.flatten(1)[:, 1] > 0).float())
