@@ -1,7 +1,7 @@
 """What operations in place make of tensors that nothing may overwrite: new ones, for all who hold the old."""
 
 from collections.abc import Iterable, Iterator, MutableMapping
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import ref
 
 from torch import Tensor
@@ -26,38 +26,33 @@ class ByTensor(MutableMapping[Tensor, T]):
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[ref[Tensor], T]] = {}
+        self.kept: dict[int, tuple[ref[Tensor], T]] = {}
 
     def __contains__(self, tensor: object) -> bool:
-        return id(tensor) in self._kept
+        return id(tensor) in self.kept
 
     def __getitem__(self, tensor: Tensor) -> T:
-        return self._kept[id(tensor)][1]
+        return self.kept[id(tensor)][1]
 
     def __setitem__(self, tensor: Tensor, value: T) -> None:
-        kept, key = self._kept, id(tensor)
+        kept, key = self.kept, id(tensor)
         if key in kept:
             kept[key] = kept[key][0], value
         else:
             kept[key] = ref(tensor, lambda _: kept.pop(key, None)), value
 
     def __delitem__(self, tensor: Tensor) -> None:
-        del self._kept[id(tensor)]
+        del self.kept[id(tensor)]
 
     def __iter__(self) -> Iterator[Tensor]:
-        return _alive(kept for kept, _ in list(self._kept.values()))
+        return _alive(kept for kept, _ in list(self.kept.values()))
 
     def __len__(self) -> int:
-        return len(self._kept)
-
-    def get(self, tensor: Tensor, default: Any = None) -> Any:
-        """What is known of a tensor; else the default."""
-        kept = self._kept.get(id(tensor))
-        return default if kept is None else kept[1]
+        return len(self.kept)
 
     def clear(self) -> None:
         """Forgets all."""
-        self._kept.clear()
+        self.kept.clear()
 
 
 class Memory:
@@ -74,8 +69,8 @@ class Memory:
 
     def latest(self, tensor: Tensor) -> Tensor:
         """What has become of a tensor."""
-        now: Tensor = self.now.get(tensor, tensor)
-        return now
+        now = self.now.kept.get(id(tensor))
+        return tensor if now is None else now[1]
 
     def watch(self, tensor: Tensor) -> None:
         """Keeps in mind that a tensor is a view, if it is one."""

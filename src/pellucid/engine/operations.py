@@ -26,6 +26,10 @@ from pellucid.engine.names import Known, recognised
 from pellucid.errors import ModelError
 from pellucid.model import Model
 
+PLAIN = {int, float, bool, str, type(None)}
+"""Kinds of arguments that hold no tensor; most arguments are such."""
+_hooks_of_saved_tensors = torch._C._autograd._top_saved_tensors_default_hooks
+
 
 @dataclass
 class Call:
@@ -163,12 +167,11 @@ class Operations(TorchFunctionMode):
         if known.asks and args and isinstance(args[0], Tensor):
             return func(self.memory.latest(args[0]), *args[1:], **kwargs)
         found: list[Tensor] = []
-        given = tuple([self._given(value, found) for value in args])
+        given = tuple([value if type(value) in PLAIN else self._given(value, found) for value in args])
         options = {name: self._given(value, found) for name, value in kwargs.items()} if kwargs else {}
         if not found:  # on constants alone
             made = func(*given, **options)
-            for tensor in _tensors(made):
-                self.memory.watch(tensor)
+            self._seen(made, carries=False)
             return made
         match known.name:
             case "scaled_dot_product_attention":
@@ -182,18 +185,18 @@ class Operations(TorchFunctionMode):
                     return iter(given[0].unbind())
         call = Call(known.name, func, given, options, known.in_place, self.places[-1])
         written = args[0] if known.in_place else self._told_to_write(call, known, kwargs)
-        if not isinstance(written, Tensor | None):
+        if written is not None and not isinstance(written, Tensor):
             raise ModelError(
                 f"The model{self._place} changes several tensors by one operation ({call.name}), which "
                 "cannot be followed: write it with one result, or use a gradient method."
             )
         handle = self.handlers.get(call.name, Call.run if call.name == "setitem" else self.other)
-        if torch._C._autograd._top_saved_tensors_default_hooks(True) is None:
+        if _hooks_of_saved_tensors(True) is None:
             made = handle(call)
         else:  # under torch.utils.checkpoint, which would run it again on the way back, as it was
             with saved_tensors_hooks(_same, _same):
                 made = handle(call)
-        self._tagged(made)
+        self._seen(made)
         return made if written is None else self._write(written, made)
 
     @staticmethod
@@ -220,7 +223,7 @@ class Operations(TorchFunctionMode):
                 "method without gradients."
             )
         for tensor in self.memory.write(written, made, self._place):
-            self._tagged(tensor)
+            self._seen(tensor)
         return self.memory.latest(written)
 
     def _given(self, value: Any, found: list[Tensor]) -> Any:
@@ -236,8 +239,8 @@ class Operations(TorchFunctionMode):
             return slice(*[self._given(part, found) for part in (value.start, value.stop, value.step)])
         if isinstance(value, dict):
             return {name: self._given(part, found) for name, part in value.items()}
-        if isinstance(value, list | tuple) and kind is not torch.Size:
-            parts = [self._given(part, found) for part in value]
+        if isinstance(value, (list, tuple)) and kind is not torch.Size:
+            parts = [part if type(part) in PLAIN else self._given(part, found) for part in value]
             return kind(*parts) if hasattr(value, "_fields") else kind(parts)
         return value
 
@@ -269,20 +272,15 @@ class Operations(TorchFunctionMode):
     def _place(self) -> str:
         return f" in layer {self.places[-1]!r}" if self.places[-1] else ""
 
-    def _tagged(self, made: Any) -> None:
-        for tensor in _tensors(made):
-            self.memory.watch(tensor)
-            if tensor.requires_grad and tensor not in self.tags:
-                self.tags[tensor] = Tag()
-
-
-def _tensors(made: Any) -> Iterator[Tensor]:
-    """What an operation gave: a tensor, or several."""
-    if isinstance(made, Tensor):
-        yield made
-    elif isinstance(made, (list, tuple)):
-        for part in made:
-            yield from _tensors(part)
+    def _seen(self, made: Any, carries: bool = True) -> None:
+        """Keeps in mind what an operation gave, a tensor or several: which are views, and which carry."""
+        if isinstance(made, Tensor):
+            self.memory.watch(made)
+            if carries and made.requires_grad and made not in self.tags:
+                self.tags[made] = Tag()
+        elif isinstance(made, (list, tuple)):
+            for part in made:
+                self._seen(part, carries)
 
 
 def _same(tensor: Tensor) -> Tensor:
