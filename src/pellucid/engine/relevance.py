@@ -4,13 +4,14 @@ What flows back through the graph is relevance instead of a gradient. Operations
 relevance by their own gradient; linear ones share it by the composite's rule; activations pass it on; sums,
 means and norms (their scale taken as it is) share it in proportion; of a product with a gate the signal
 answers. A batch norm is folded into the linear operation before it, or, if there is none, into the one after
-it, through a ReLU and into zero-padded borders. What biases answer for and what stabilisers take is counted,
-so that the sum of all can be compared with what went in.
+it, through a ReLU and into zero-padded borders; a layer in between has the relevance of the two as one. What
+biases answer for and what stabilisers take is counted, so that the sum of all can be compared with what went
+in.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,13 +21,22 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from pellucid.engine.composites import Composite
 from pellucid.engine.operations import Call, Operations, Tag
-from pellucid.engine.rules import STABILISER, Apply, Operands, Rule, Shared, epsilon, stabilised, z_box
+from pellucid.engine.rules import (
+    STABILISER,
+    Apply,
+    Operands,
+    Rule,
+    Shared,
+    epsilon,
+    passing,
+    stabilised,
+    z_box,
+)
 from pellucid.errors import InvalidValue, ModelError
 from pellucid.model import Model
 
 SAME = (
-    "clone", "contiguous", "detach_copy", "dropout", "dropout1d", "dropout2d", "dropout3d",
-    "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "to", "type", "type_as", "float",
+    "clone", "contiguous", "detach_copy", "to", "type", "type_as", "float",
     "double", "half", "bfloat16", "cpu", "cuda", "alias", "positive", "requires_grad",
 )  # fmt: skip
 """Operations that give what they got."""
@@ -38,7 +48,7 @@ MOVING = (
     "split_with_sizes", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "unsafe_chunk",
     "unsafe_split", "stack", "cat", "hstack", "vstack", "dstack", "roll", "flip", "fliplr", "flipud",
     "rot90", "expand", "expand_as", "broadcast_to", "repeat", "repeat_interleave", "tile",
-    "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "unfold", "sort",
+    "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "sort",
     "topk", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
     "adaptive_max_pool3d", "max_pool2d_with_indices", "max", "min", "amax", "amin", "aminmax", "maximum",
     "minimum", "fmax", "fmin", "get T", "get mT", "get H", "get mH", "get real", "__iter__",
@@ -46,9 +56,15 @@ MOVING = (
 )  # fmt: skip
 """Operations that only move numbers, or choose among them."""
 
+BESIDE = (
+    "cat", "stack", "hstack", "vstack", "dstack", "maximum", "minimum", "max", "min", "fmax", "fmin",
+)  # fmt: skip
+"""Those among them that take constants as well."""
+
 PARTLY = (
     "pad", "constant_pad_nd", "where", "masked_fill", "tril", "triu", "masked_select", "index_fill",
-    "scatter", "slice_scatter", "select_scatter", "index_put", "index_copy",
+    "scatter", "slice_scatter", "select_scatter", "index_put", "index_copy", "setitem", "copy", "fill",
+    "zero", "unfold",
 )  # fmt: skip
 """Operations that move numbers, and put constants beside them or in their place."""
 
@@ -62,10 +78,12 @@ PASSING = (
 """Operations on one number each: it answers for its own relevance."""
 
 GATES = (
-    "sigmoid", "tanh", "hardsigmoid", "softmax", "softmin", "erf", "rsqrt", "reciprocal", "norm", "std",
-    "var", "vector_norm", "linalg_norm", "linalg_vector_norm",
+    "sigmoid", "tanh", "hardsigmoid", "softmax", "softmin", "erf", "rsqrt", "reciprocal",
 )  # fmt: skip
 """Operations whose results scale something else; where they do not, they pass relevance on as activations."""
+
+SIZES = {"norm": 1, "vector_norm": 1, "linalg_norm": 1, "linalg_vector_norm": 1, "std": 1, "var": 2}
+"""Operations that tell how large numbers are, gates as well, and their degree: f(t x) = t^degree f(x)."""
 
 AVERAGING = (
     "mean", "sum", "nansum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
@@ -73,6 +91,12 @@ AVERAGING = (
     "fold", "upsample_bilinear", "interpolate", "upsample",
 )  # fmt: skip
 """Linear operations without weights of their own: inputs answer in proportion."""
+
+DROPPING = (
+    "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "alpha_dropout",
+    "feature_alpha_dropout",
+)  # fmt: skip
+"""Operations that do nothing, unless a model has them drop numbers while it is evaluated."""
 
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -114,23 +138,33 @@ def whole(call: Call, x: Tensor) -> Tensor:
 class Linear:
     """One linear operation of the run, as long as a batch norm may still be folded into it.
 
-    `read` gives its operands when relevance comes back, so that nothing is kept but what it read.
+    `read` gives its operands when relevance comes back, so that nothing is kept but what it read; `merged`,
+    if there are any, those of it and what follows it as one.
     """
 
     carrier: Tensor
     read: Callable[[], Operands]
     rule: Callable[[], Rule]
     channels: int | None  # the axis of its output that its weight's first axis makes
+    merged: list[Callable[[], Operands]] = field(default_factory=list)
+
+    def operands(self) -> Operands:
+        """What relevance is shared by."""
+        return (self.merged[-1] if self.merged else self.read)()
 
 
 @dataclass(frozen=True)
 class Affine:
-    """A batch norm with no linear operation before it, scale * source + shift, and perhaps a ReLU behind."""
+    """A batch norm with no linear operation before it, scale * source + shift, and perhaps a ReLU behind.
+
+    `merged` lists what took it along, so that relevance only passes it.
+    """
 
     source: Tensor
     scale: Tensor
     shift: Tensor
     rectified: bool = False
+    merged: list[Tensor] = field(default_factory=list)
 
     def into(self, on: Operands, groups: int) -> Operands:
         """The linear operation that read its result, on its source instead: the border's zeros stay zeros."""
@@ -161,13 +195,16 @@ class Relevance(Operations):
         self.clear()
         self.handlers = {
             **dict.fromkeys(SAME, self._same),
+            **dict.fromkeys(DROPPING, self._dropped),
             **dict.fromkeys(MOVING, self._moved),
             **dict.fromkeys(PARTLY, self._partly),
             **dict.fromkeys((*PASSING, *GATES), self._passed),
+            **dict.fromkeys(SIZES, self._sized),
             **dict.fromkeys(AVERAGING, self._averaged),
             **dict.fromkeys((*CONVOLUTIONS, *TRANSPOSED), self._convolved),
             "linear": self._linear, "matmul": self._matmul, "rmatmul": self._rmatmul, "einsum": self._einsum,
-            "addmm": self._addmm, "baddbmm": self._addmm,
+            "addmm": self._addmm, "baddbmm": self._addmm, "addcmul": self._addcmul,
+            "var_mean": self._spread, "std_mean": self._spread,
             "batch_norm": self._batch_norm, "layer_norm": self._layer_norm, "group_norm": self._group_norm,
             "instance_norm": self._instance_norm, "rms_norm": self._rms_norm,
             "add": self._add, "sub": self._sub, "rsub": self._rsub, "mul": self._mul, "div": self._div,
@@ -221,8 +258,11 @@ class Relevance(Operations):
 
     def _axis(self, values: Tensor) -> int:
         """Along which axis samples lie: the first, or, of tokens before the batch, the second."""
-        first = values.ndim < 2 or values.shape[0] % self.samples == 0
-        return 0 if first or values.shape[1] % self.samples else 1
+        if values.ndim < 2:
+            return 0
+        if values.ndim == 3 and values.shape[0] != self.samples == values.shape[1]:
+            return 1
+        return 1 if values.shape[0] % self.samples and not values.shape[1] % self.samples else 0
 
     def _count(self, shared: Shared) -> Tensor:
         """Keeps what an operation's biases and stabiliser took; the rest goes on."""
@@ -253,7 +293,7 @@ class Relevance(Operations):
         """A linear operation's result, whose relevance goes back by its rule."""
 
         def back(relevance: Tensor) -> tuple[Tensor]:
-            on = replace(linear.read(), axis=self._axis(relevance))
+            on = replace(linear.operands(), axis=self._axis(relevance))
             return (self._count(linear.rule()(on, relevance)),)
 
         return carried(make, back, linear.carrier)
@@ -264,23 +304,41 @@ class Relevance(Operations):
         x: Tensor,
         apply: Callable[[Tensor], Tensor],
         bias: Tensor | None = None,
+        a: Tensor | None = None,
+        rule: Callable[[], Rule] = lambda: epsilon,
     ) -> Tensor:
-        """A linear operation without a rule of its own: its input answers in proportion (epsilon)."""
-        a = x.detach()
+        """A linear operation without a rule of its own: its input, or `a`, answers by epsilon."""
+        a = x.detach() if a is None else a
         read = partial(Operands, lambda a, _: apply(a), a, a, bias)
-        return self._shared(make, Linear(x, read, lambda: epsilon, None))
+        return self._shared(make, Linear(x, read, rule, None))
+
+    def _merged(self, call: Call, x: Tensor, linear: Linear, read: Callable[[], Operands]) -> Tensor:
+        """An operation that is one with the linear operation behind x; `read` gives the operands of both.
+
+        Where relevance is asked for in between, it passes this one, and that one takes all of it.
+        """
+        if self._note(x, "kept"):
+            linear.merged.append(read)
+            return self._know(whole(call, x), linear=replace(linear, read=read), kept=True)
+        both = replace(linear, read=read, merged=[])
+        return self._know(self._shared(call.value, both), linear=both)
 
     # What moves and passes
 
     def _same(self, call: Call) -> Any:
-        made, x = call.run(), call.args[0]
-        if made is not x and isinstance(made, Tensor) and made.requires_grad and self.carries(x):
+        made, (x, *_) = call.run(), self._carriers(call)
+        if made is not x and isinstance(made, Tensor) and made.requires_grad:
             self.tags[made] = Tag(dict(self.tags[x].notes))
         return made
 
+    def _dropped(self, call: Call) -> Any:
+        default = call.kwargs.get("train", "alpha" not in call.name)  # torch's own names and defaults
+        training = call.get(2, "training", default)
+        return self._passed(call) if training else self._same(call)
+
     def _moved(self, call: Call) -> Any:
         carriers = self._carriers(call)
-        if call.name in ("cat", "stack", "hstack", "vstack", "dstack", "maximum", "minimum", "fmax", "fmin"):
+        if call.name in BESIDE:
             given = [v for v in tree_flatten((call.args, call.kwargs))[0] if isinstance(v, Tensor)]
             if len(given) > len(carriers):  # constants among them
                 return self._partly(call)
@@ -324,8 +382,6 @@ class Relevance(Operations):
         (x,) = leading(call, "input")
         if not self.carries(x) or len(self._carriers(call)) > 1:
             return self.other(call)
-        if call.name in ("norm", "std", "var", "vector_norm", "linalg_norm", "linalg_vector_norm"):
-            return self._know(self._partly(call), gate=True)
         if call.name == "softmax" and self.composite.choice("attention") == "all":
             return self._softmax(call, x)
         affine = self._note(x, "affine") if call.name == "relu" else None
@@ -335,7 +391,27 @@ class Relevance(Operations):
             gate=call.name in GATES or self._note(x, "gate"),
             raw=self._note(x, "raw"),
             affine=affine and replace(affine, rectified=True),
+            kept=affine and self._note(x, "kept"),
         )
+
+    def _sized(self, call: Call) -> Any:
+        (x,) = leading(call, "input")
+        if not self.carries(x):
+            return self.other(call)
+
+        def back(relevance: Tensor) -> Sequence[Tensor]:
+            went = [self._first_order(call, [x], relevance)[0] / SIZES[call.name]]
+            self._absorb(relevance, went)
+            return went
+
+        return self._know(carried(call.value, back, x), gate=True)
+
+    def _spread(self, call: Call) -> Any:
+        with self:
+            x, options = call.get(0, "input"), {k: v for k, v in call.kwargs.items() if k != "input"}
+            spread = getattr(torch, call.name.removesuffix("_mean"))(x, *call.args[1:], **options)
+            dim = call.get(1, "dim")
+            return spread, x.mean() if dim is None else x.mean(dim, options.get("keepdim", False))
 
     def _softmax(self, call: Call, x: Tensor) -> Tensor:
         """AttnLRP's: R_i = x_i (R_i - s_i sum R), the first-order expansion. Achtibat 2024, eq. 11."""
@@ -397,7 +473,10 @@ class Relevance(Operations):
         read = partial(Operands, apply, a, weight, bias)
         if affine is not None and groups is not None:
             plain = partial(Operands, apply, a[:0], weight, bias)
-            linear = Linear(affine.source, lambda: affine.into(plain(), groups), rule, channels)
+            carrier = x if self._note(x, "kept") else affine.source
+            if carrier is x:  # relevance is asked for in between
+                affine.merged.append(x)
+            linear = Linear(carrier, lambda: affine.into(plain(), groups), rule, channels)
         else:
             linear = Linear(x, read, rule, channels)
         return self._know(self._shared(call.value, linear), linear=linear)
@@ -448,8 +527,15 @@ class Relevance(Operations):
     def _addmm(self, call: Call) -> Any:
         bias, x, y = leading(call, "input", "mat1", "mat2")
         with self:
-            product = torch.matmul(x, y) * call.kwargs.get("alpha", 1)
-            return product + bias * call.kwargs.get("beta", 1)
+            alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)
+            product = torch.matmul(x, y)
+            product = product if alpha == 1 else product * alpha  # the bias stays next to its weights
+            return product + (bias if beta == 1 else bias * beta)
+
+    def _addcmul(self, call: Call) -> Any:
+        x, y, z = leading(call, "input", "tensor1", "tensor2")
+        with self:
+            return torch.add(x, y * z, alpha=call.kwargs.get("value", 1))
 
     def _einsum(self, call: Call) -> Any:
         operands = call.args[1] if isinstance(call.args[1], (list, tuple)) else call.args[1:]
@@ -486,13 +572,15 @@ class Relevance(Operations):
         nearest = call.name in ("interpolate", "upsample") and call.get(3, "mode", "nearest").startswith(
             "nearest"
         )
-        if nearest or self._note(x, "raw"):  # of the picture itself every pixel answers for its part
+        if nearest:
             return self._partly(call)
         if x.numel() == 0:
             return self.other(call)
+        raw = self._note(x, "raw")
+        evenly = torch.ones_like(x) if raw else None  # of the picture itself, whatever the pixels' values
         rest = {k: v for k, v in call.kwargs.items() if k != "input"}
-        made = self._proportional(call.value, x, lambda a: call.function(a, *call.args[1:], **rest))
-        return self._know(made, gate=self._note(x, "gate"))
+        made = self._proportional(call.value, x, lambda a: call.function(a, *call.args[1:], **rest), a=evenly)
+        return self._know(made, gate=self._note(x, "gate"), raw=raw)
 
     # Norms
 
@@ -510,12 +598,14 @@ class Relevance(Operations):
         if linear is not None and linear.channels == 1 and x.ndim > 1:
             return self._folded(call, x, linear, scale, shift)
         shape = (1, -1) + (1,) * (x.ndim - 2)
+        affine = Affine(x, scale, shift)
         if self._note(x, "raw"):
             made = carried(call.value, lambda relevance: (relevance,), x)
         else:
             scales = scale.view(shape)
-            made = self._proportional(call.value, x, lambda a: a * scales, shift.view(shape))
-        return self._know(made, affine=Affine(x, scale, shift), raw=self._note(x, "raw"))
+            rule = lambda: passing if affine.merged else epsilon  # noqa: E731
+            made = self._proportional(call.value, x, lambda a: a * scales, shift.view(shape), rule=rule)
+        return self._know(made, affine=affine, raw=self._note(x, "raw"))
 
     def _folded(self, call: Call, x: Tensor, linear: Linear, scale: Tensor, shift: Tensor) -> Tensor:
         """A batch norm behind a linear operation: the two are one, of scaled weights and shifted biases."""
@@ -526,8 +616,7 @@ class Relevance(Operations):
             bias = shift.view(rows) if on.bias is None else on.bias * scale.view(rows) + shift.view(rows)
             return replace(on, weight=on.weight * scale.view(-1, *[1] * (on.weight.ndim - 1)), bias=bias)
 
-        folded = replace(linear, read=read)
-        return self._know(self._shared(call.value, folded), linear=folded)
+        return self._merged(call, x, linear, read)
 
     def _layer_norm(self, call: Call) -> Tensor:
         x, shape, weight, bias = leading(call, "input", "normalized_shape", "weight", "bias")
@@ -569,6 +658,8 @@ class Relevance(Operations):
         eps: float, groups: int | None = None,
     ) -> Tensor:  # fmt: skip
         """weight (x - mean x) / sigma + bias, linear in x as long as sigma is taken as it is."""
+        if self._note(x, "raw"):
+            return self._know(whole(call, x), raw=True)
 
         def grouped(a: Tensor) -> Tensor:
             return a if groups is None else a.unflatten(1, (groups, -1))
@@ -604,6 +695,8 @@ class Relevance(Operations):
         raw, gate = self._note(x, "raw"), self._note(x, "gate")
         if not self.carries(y):
             return self._shifted(call, x, of_x, of_y * torch.as_tensor(y, dtype=x.dtype, device=x.device))
+        if raw and self._note(y, "raw") and x.numel() != y.numel():  # the picture, less its own mean
+            return self._know(whole(call, max(x, y, key=Tensor.numel)), raw=True)
         a, b = x.detach(), y.detach()
 
         def back(relevance: Tensor) -> tuple[Tensor, Tensor]:
@@ -619,16 +712,16 @@ class Relevance(Operations):
         """A constant added: a bias, of the operation before it where there is one with weights."""
         raw, gate, linear = (self._note(x, name) for name in ("raw", "gate", "linear"))
         size = torch.broadcast_shapes(x.shape, constant.shape)
-        if raw:  # what only shifts the picture, before the first layer, is no layer
-            return self._know(whole(call, x), raw=True, gate=gate)
+        # What only shifts the picture, before the first layer, is no layer; sum() begins with zero.
+        if raw or (constant.ndim == 0 and constant == 0):
+            return self._know(whole(call, x), raw=raw, gate=gate)
         if linear is not None and sign == 1 and size == x.shape:
 
             def read() -> Operands:
                 on: Operands = linear.read()
                 return replace(on, bias=constant if on.bias is None else on.bias + constant)
 
-            with_bias = replace(linear, read=read)
-            return self._know(self._shared(call.value, with_bias), linear=with_bias)
+            return self._merged(call, x, linear, read)
         made = self._proportional(call.value, x, lambda a: (sign * a).expand(size), constant)
         return self._know(made, gate=gate)
 
