@@ -115,7 +115,8 @@ def _captured(
     channels_last: bool,
     operations: Operations | None,
 ) -> Capture:
-    keeper = Keeper(inputs, layers, engine.auto_layers.get(inputs.shape[1:]), whole_graph)
+    auto = engine.auto_layers.get(inputs.shape[1:])
+    keeper = Keeper(inputs, layers, auto, whole_graph, operations)
     leaf = inputs.detach().requires_grad_() if whole_graph else inputs.detach()
     own = engine.laid(leaf.clone(), channels_last)  # the model may normalise its input in place
     with (
@@ -142,9 +143,14 @@ class Keeper:
     """
 
     def __init__(
-        self, inputs: Float[Tensor, "N C H W"], layers: Sequence[str], auto: str | None, whole_graph: bool
+        self,
+        inputs: Float[Tensor, "N C H W"],
+        layers: Sequence[str],
+        auto: str | None,
+        whole_graph: bool,
+        operations: Operations | None = None,
     ) -> None:
-        self.inputs, self.whole_graph = inputs.shape, whole_graph
+        self.inputs, self.whole_graph, self.operations = inputs.shape, whole_graph, operations
         self.finding = "auto" in layers and auto is None
         self.auto = auto
         self.names = {auto if name == "auto" else name for name in layers} - {None}
@@ -185,6 +191,13 @@ class Keeper:
 
         return count
 
+    def tapped(self, name: str, layout: Layout, output: Tensor) -> Tap:
+        """Keeps an output, and tells whoever replaces operations that the way back shall lead through it."""
+        tap = make_tap(name, layout, output, self.calls[name])
+        if self.operations is not None and self.operations.carries(tap.passed):
+            self.operations.tags[tap.passed].notes["kept"] = True
+        return tap
+
     def keeper(self, name: str) -> Any:
         """The hook of a layer that was asked for; of several calls the last one counts."""
 
@@ -196,7 +209,7 @@ class Keeper:
             layout = layout_of(tensor.shape, self.inputs, self.prefix)
             if layout is None:
                 return output
-            self.kept[name] = tap = make_tap(name, layout, tensor, self.calls[name])
+            self.kept[name] = tap = self.tapped(name, layout, tensor)
             torch.set_grad_enabled(True)  # the graph begins here; the caller's mode comes back at the end
             return with_first_tensor(output, tap.passed)
 
@@ -233,7 +246,7 @@ class Keeper:
             # the attention), only the last is read: each begins the graph anew and lets go what was before.
             attached = self.whole_graph or self.names or layout.prefix
             kept = tensor if attached else tensor.detach()
-            self.last = make_tap(name, layout, kept, self.calls[name])
+            self.last = self.tapped(name, layout, kept)
             return with_first_tensor(output, self.last.passed)
 
         return watch

@@ -151,6 +151,16 @@ def gamma(on: Operands, relevance: Tensor, *, gamma: float = 0.25) -> Shared:
     return shared
 
 
+def inhibition(on: Operands, relevance: Tensor) -> Shared:
+    """Excitation of the negated operation -W a: of the dual unit in contrastive excitation backprop."""
+    return excitation(replace(on, weight=-on.weight), relevance)
+
+
+def passing(on: Operands, relevance: Tensor) -> Shared:
+    """R_i = R_i: of an operation on one number each, whose input answers for all of it."""
+    return Shared(relevance, *[relevance.new_zeros((), dtype=torch.float64)] * 2)
+
+
 def z_box(on: Operands, relevance: Tensor, *, low: Tensor, high: Tensor) -> Shared:
     """zB, for inputs between low and high: shares in x w - low w+ - high w-. Montavon 2017, arXiv:1512.02479.
 
@@ -185,6 +195,7 @@ RULES: dict[str, tuple[Callable[..., Shared], tuple[str, ...]]] = {
     "alpha-beta": (alpha_beta, ("alpha", "beta")),
     "z-plus": (z_plus, ()),
     "excitation": (excitation, ()),
+    "inhibition": (inhibition, ()),
     "z-box": (z_box, ()),
     "w-square": (w_square, ()),
     "flat": (flat, ()),
