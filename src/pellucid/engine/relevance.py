@@ -166,6 +166,10 @@ class Affine:
     rectified: bool = False
     merged: list[Tensor] = field(default_factory=list)
 
+    def rule(self) -> Rule:
+        """Its rule where it stands alone, or where what took it along answers for it."""
+        return passing if self.merged else epsilon
+
     def into(self, on: Operands, groups: int) -> Operands:
         """The linear operation that read its result, on its source instead: the border's zeros stay zeros."""
         x = self.source.detach()
@@ -603,8 +607,8 @@ class Relevance(Operations):
             made = carried(call.value, lambda relevance: (relevance,), x)
         else:
             scales = scale.view(shape)
-            rule = lambda: passing if affine.merged else epsilon  # noqa: E731
-            made = self._proportional(call.value, x, lambda a: a * scales, shift.view(shape), rule=rule)
+            shifts, rule = shift.view(shape), affine.rule
+            made = self._proportional(call.value, x, lambda a: a * scales, shifts, rule=rule)
         return self._know(made, affine=affine, raw=self._note(x, "raw"))
 
     def _folded(self, call: Call, x: Tensor, linear: Linear, scale: Tensor, shift: Tensor) -> Tensor:
