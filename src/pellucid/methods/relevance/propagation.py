@@ -1,5 +1,6 @@
 """Relevance from a score back to layers and to the input: what the methods of this family share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, get_args
@@ -17,6 +18,9 @@ from pellucid.target import as_classes
 
 Start = Literal["logit", "one", "contrast"]
 """What is shared out: the score itself; one; or the score, less as much evenly over all other classes."""
+
+Begin = Callable[[Probe, Tensor], Tensor]
+"""(probe, outputs (N, K)) -> the relevance of each output, for a start of a method's own."""
 
 CompositeOption = Annotated[Any, Kind("NAME[;KEY=RULE]...", check_composite)]
 """Which rule for which operation: see `engine.composites.read_composite`."""
@@ -67,7 +71,7 @@ class Relevances:
 
 
 def propagate(
-    probe: Probe, composite: str, start: Start, *layers: str, low: Any = None, high: Any = None
+    probe: Probe, composite: str, start: Start | Begin, *layers: str, low: Any = None, high: Any = None
 ) -> Relevances:
     """Shares the score out by a composite: one forward and one backward pass.
 
@@ -81,7 +85,7 @@ def propagate(
     key = ("relevance", composite, None if box is None else tuple(torch.cat(box).flatten().tolist()))
     under = probe.under(key, partial(Relevance, read, len(probe.inputs), box), *layers)
     outputs = under.outputs
-    given = begun(probe, outputs, start)
+    given = begun(probe, outputs, start) if isinstance(start, str) else start(probe, outputs)
     operations = under.operations
     if not isinstance(operations, Relevance):
         raise TypeError("a run under relevance operations has them")
@@ -91,7 +95,7 @@ def propagate(
     whole = given.sum(1, dtype=torch.float64).cpu()
     arrived = at_input.flatten(1).sum(1, dtype=torch.float64).cpu()
     size = at_input.flatten(1).abs().sum(1).cpu()
-    if start != "contrast":
+    if start in ("logit", "one"):
         for image, (much, one) in enumerate(zip(size.tolist(), whole.tolist(), strict=True)):
             if much > GREAT * abs(one):
                 probe.note(
