@@ -70,12 +70,14 @@ class Everything(nn.Module):
         self.conv = nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect")
         self.up = nn.ConvTranspose2d(8, 6, 2, stride=2)
         self.group, self.instance, self.lstm = nn.GroupNorm(2, 6), nn.InstanceNorm2d(6), nn.GRU(6, 5)
+        self.norm = nn.BatchNorm2d(6, affine=False)
+        nn.init.normal_(self.norm.running_mean)
         self.prelu, self.position = nn.PReLU(6), nn.Parameter(torch.randn(6, 1, 1))
         self.head = nn.Bilinear(6, 5, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.pad(self.conv(1 - x), (1, 1), value=0.3)
-        x = self.prelu(self.group(self.up(functional.silu(x))))
+        x = self.prelu(self.group(self.norm(self.up(functional.silu(x)))))
         x = x * self.instance(x).sigmoid() + self.position
         x = torch.where(x > 0.2, x, 0.1 * x.exp()).clamp(-3, 3)
         x = functional.hardswish(x, inplace=True) / (
@@ -83,6 +85,7 @@ class Everything(nn.Module):
         )
         x = torch.cat([x, torch.ones_like(x[:, :, :1])], 2)
         x[:, 0] = x[:, 0].abs().sqrt()
+        x[:, 1, 2:4] = 0.7
         pooled = functional.normalize(x.amax((2, 3)) + x.std((2, 3)), dim=1)
         tokens, _ = self.lstm(x.flatten(2).permute(2, 0, 1)[:7])
         return self.head(pooled, tokens.softmax(-1).mean(0))
@@ -119,7 +122,8 @@ WITHOUT: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu, "leaky": functional.leaky_relu, "abs": torch.abs,
     "max pool": lambda z: functional.max_pool2d(z, 2), "mean": lambda z: z.mean((2, 3), keepdim=True),
     "bicubic": lambda z: functional.interpolate(z, scale_factor=1.5, mode="bicubic"),
-    "scaled": lambda z: z * 0.3 / 7.0, "residual": lambda z: z + z.flip(-1), "reused": lambda z: z.add_(z),
+    "scaled": lambda z: z * 0.3 / 7.0, "norm": lambda z: torch.linalg.vector_norm(z, dim=1, keepdim=True),
+    "residual": lambda z: z + z.flip(-1), "reused": lambda z: z.add_(z),
 }  # fmt: skip
 
 
@@ -186,11 +190,11 @@ def psi(term: Tensor, x: Tensor) -> Tensor:
     return torch.stack(maps)
 
 
-def plain() -> nn.Module:
+def plain(act: type[nn.Module] = nn.ReLU) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(6, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.Conv2d(8, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5),
+        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), act(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), act(),
+        nn.Conv2d(8, 4, 1), act(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5),
     )  # fmt: skip
 
 
@@ -240,6 +244,15 @@ def test_the_maps_are_those_of_hooks_on_every_module_with_a_bias(build: Callable
     expected = psi(at_input, x) + sum(psi(G, x) for _, G in found)
     assert_close(raw(module, x, "simple-full-grad", target=2), expected, 1e-12)
     assert len(found) >= 4
+
+
+def test_simple_full_grad_knows_nothing_of_biases_that_nobody_added() -> None:
+    module, x = trained(lambda: plain(nn.SiLU)), images(size=(20, 31))
+    at_input, found = by_hooks(module, x, 2)
+    expected = psi(at_input, x) + sum(psi(G, x) for _, G in found)
+    assert_close(raw(module, x, "simple-full-grad", target=2), expected, 1e-12)
+    without = psi(at_input, x) + sum(psi(product, x) for product, _ in found)
+    assert (raw(module, x, "full-grad", target=2) - without > 0.1).any()  # SiLU's own
 
 
 def test_the_map_of_one_convolution_by_hand() -> None:

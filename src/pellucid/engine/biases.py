@@ -32,14 +32,16 @@ from pellucid.errors import ModelError
 from pellucid.layers import Layout, layout_of, prefix_tokens
 
 HOMOGENEOUS = {
-    "relu", "leaky_relu", "prelu", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d",
+    "relu", "leaky_relu", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d",
     "avg_pool2d", "adaptive_avg_pool2d", "interpolate", "dropout", "mean", "sum", "neg", "view", "reshape",
     "flatten", "unflatten", "permute", "transpose", "squeeze", "unsqueeze", "expand", "contiguous", "clone",
-    "roll", "chunk", "split", "unbind", "getitem", "size", "dim", "detach",
+    "roll", "chunk", "split", "unbind", "getitem",
 }  # fmt: skip
 """Operations without a bias: F(s a) = s F(a) for s > 0. Others are found to have none, at more cost."""
 BILINEAR = {"mul", "matmul", "einsum"}
 """Products, which have none where only one factor carries."""
+SUMS = {"add", "sub", "cat"}
+"""Sums, which have none where all parts carry."""
 AFFINE = {"linear": 0} | {f"conv{kind}{n}d": n for kind in ("", "_transpose") for n in (1, 2, 3)}
 """Operations with a weight and a bias, and how many dimensions follow that of the bias."""
 ADDING = {"add", "sub", "rsub", "layer_norm", "group_norm", "instance_norm", "batch_norm"}
@@ -52,10 +54,10 @@ _BATCH_NORM = signature(batch_norm)
 
 @dataclass(frozen=True)
 class Bias:
-    """What one operation adds to its output, (1 or more of each dimension of the output).
+    """What one operation adds to its output: `value`, which may have to be expanded to the output's shape.
 
-    `number` counts the operations of a run; `added` tells whether the operation adds a constant, or its bias
-    is what makes it deviate from a linear one; `layout` is how its output holds a grid, if it does.
+    `number` counts the operations of a run; `added` tells whether the operation is known to add a constant,
+    or its bias is what a nonlinear one leaves; `layout` is how its output holds a grid, if it does.
     """
 
     number: int
@@ -86,8 +88,10 @@ class Biases(Operations):
         self.handlers: Mapping[str, Handler] = {
             **dict.fromkeys(HOMOGENEOUS, Call.run),
             **dict.fromkeys(BILINEAR, self._product),
+            **dict.fromkeys(SUMS, self._sum),
             **{name: partial(self._affine, dims=dims) for name, dims in AFFINE.items()},
             "batch_norm": self._batch_norm,
+            "setitem": self.other,
         }
 
     @contextmanager
@@ -135,6 +139,10 @@ class Biases(Operations):
         carrying = sum(self.carries(value) for value in tree_leaves((call.args, call.kwargs)))
         return call.run() if carrying == 1 else self.other(call)
 
+    def _sum(self, call: Call) -> Any:
+        parts = call.get(0, "tensors") if call.name == "cat" else (call.get(0, "input"), call.get(1, "other"))
+        return call.run() if all(self.carries(part) for part in parts) else self.other(call)
+
     def _affine(self, call: Call, dims: int) -> Any:
         bias = call.get(2, "bias")
         if any(self.carries(value) for value in (call.get(1, "weight"), bias)):
@@ -179,7 +187,8 @@ class Biases(Operations):
 def by_sample(value: Tensor, samples: int) -> Tensor:
     """A tensor of a run with what belongs to each sample in a row, (N, numbers).
 
-    Samples come first, or second as in (T, N, E), or first together with parts of them, as windows do.
+    Samples come first; or second, as in torch's (T, N, E); or first together with their parts, as in windows
+    (N * windows, T, E).
 
     Raises:
         ModelError: they are nowhere to be found.
