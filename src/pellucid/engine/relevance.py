@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from pellucid.engine.composites import Composite
 from pellucid.engine.operations import Call, Operations, Tag
@@ -232,11 +232,8 @@ class Relevance(Operations):
             self.tags[inputs].notes["raw"] = True
             yield
         if self.unknown and self.composite.choice("unknown") == "refuse":
-            listed = ", ".join(
-                f"{name} in {where}" if where else name for name, where in self.unknown.items()
-            )
             raise ModelError(
-                f"These operations of the model have no rule that carries relevance: {listed}. "
+                f"These operations of the model have no rule that carries relevance: {self.listed()}. "
                 "composite='...;unknown=gradient' takes them by their first-order expansion."
             )
         if unmatched := [p for p in self.composite.patterns if p not in self.matched]:
@@ -244,6 +241,10 @@ class Relevance(Operations):
                 f"Every pattern of a composite must match a layer with weights that the model runs; "
                 f"{unmatched[0]!r} matches none. `pellucid doctor --layers` lists the layers."
             )
+
+    def listed(self) -> str:
+        """The operations without a rule, with the first place of each."""
+        return ", ".join(f"{name} in {where}" if where else name for name, where in self.unknown.items())
 
     # What is known of tensors
 
@@ -367,13 +368,17 @@ class Relevance(Operations):
         return self._inherited(carried(call.value, back, *carriers), carriers)
 
     def _sloped(
-        self, call: Call, carriers: Sequence[Tensor], weights: Tensor | Callable[[Tensor], Tensor]
+        self,
+        call: Call,
+        carriers: Sequence[Tensor],
+        weights: Tensor | Callable[[Tensor], Tensor],
+        part: int = 0,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The operation run once more, and its gradients: its result, and J^T weights for each carrier."""
         leaves = {id(carrier): carrier.detach().requires_grad_() for carrier in carriers}
         args, kwargs = tree_map(lambda value: leaves.get(id(value), value), (call.args, call.kwargs))
         with torch.enable_grad():
-            made = replace(call, args=args, kwargs=kwargs).run()
+            made: Tensor = tree_flatten(replace(call, args=args, kwargs=kwargs).run())[0][part]
         weights = weights(made.detach()) if callable(weights) else weights
         given = list(leaves.values())
         slopes = torch.autograd.grad(made, given, weights, allow_unused=True)
@@ -434,23 +439,34 @@ class Relevance(Operations):
     def other(self, call: Call) -> Any:
         """An operation without a rule: told, or taken by its first-order expansion R_i = x_i J^T (R / y)."""
         made = call.run()
-        if not any(isinstance(v, Tensor) and v.requires_grad for v in tree_flatten(made)[0]):
+        parts, form = tree_flatten(made)
+        flowing = [i for i, part in enumerate(parts) if isinstance(part, Tensor) and part.requires_grad]
+        if not flowing:
             return made
         self.unknown.setdefault(call.name, call.where)
-        if not isinstance(made, Tensor):
-            return made
         carriers = self._carriers(call)
+        if any(parts[i].is_complex() for i in flowing):
+            if self.composite.choice("unknown") == "gradient":
+                raise ModelError(
+                    f"The model computes with complex numbers ({call.name}), which carry no relevance: use a "
+                    "gradient method."
+                )
+            return made
 
-        def back(relevance: Tensor) -> Sequence[Tensor]:
-            went = self._first_order(call, carriers, relevance)
+        def back(relevance: Tensor, part: int) -> Sequence[Tensor]:
+            went = self._first_order(call, carriers, relevance, part)
             self._to_constants(relevance, went)
             return went
 
-        return carried(made.detach, back, *carriers)
+        for i in flowing:
+            parts[i] = carried(parts[i].detach, partial(back, part=i), *carriers)
+        return tree_unflatten(parts, form)
 
-    def _first_order(self, call: Call, carriers: Sequence[Tensor], relevance: Tensor) -> list[Tensor]:
-        """x J^T (R / y) for each carrier x of y."""
-        _, slopes = self._sloped(call, carriers, lambda y: relevance / stabilised(y, STABILISER))
+    def _first_order(
+        self, call: Call, carriers: Sequence[Tensor], relevance: Tensor, part: int = 0
+    ) -> list[Tensor]:
+        """x J^T (R / y) for each carrier x of y, or of one part of what the operation gives."""
+        _, slopes = self._sloped(call, carriers, lambda y: relevance / stabilised(y, STABILISER), part)
         return [carrier.detach() * slope for carrier, slope in zip(carriers, slopes, strict=True)]
 
     # Linear operations

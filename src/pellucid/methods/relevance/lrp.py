@@ -1,7 +1,11 @@
 """Layer-wise relevance propagation."""
 
+from pellucid.engine.composites import GRADIENTS
+from pellucid.engine.guided import Deconv, Guided
+from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.registry import method
+from pellucid.methods.relevance.guided_backprop import through
 from pellucid.methods.relevance.propagation import Bound, CompositeOption, Start, propagate
 from pellucid.probe import Probe
 
@@ -28,7 +32,8 @@ def lrp(
             a rule for all operations (lrp-0, epsilon, gamma, alpha-beta, z-plus, w-square, flat, with numbers
             as in "gamma:0.5"), then what differs, as KEY=RULE behind semicolons:
             "epsilon-plus;first=flat;layer4.*=gamma:0.5". Keys are conv, dense, first, last, names or patterns
-            of layers, and the choices product=signal|half, attention=value|all, unknown=refuse|gradient.
+            of layers, and the choices bias=counted|ignored, product=signal|half, attention=value|all,
+            unknown=refuse|gradient. guided-backprop and deconvnet are those methods' maps, by another name.
         start: what is shared out: the score, one, or the score less as much evenly over all other classes.
         low: the lowest value an input can have, for z-box; by default black's, where the model has
             preprocessing.
@@ -39,7 +44,8 @@ def lrp(
         stabilisers `absorbed`; with them the map sums to the score, and `delta` is by how much it does not.
 
     Raises:
-        InvalidValue: a composite that is none, or whose patterns match no layer, or two of which match one.
+        InvalidValue: a composite that is none, or whose patterns match no layer, or two of which match one;
+            an option that the composite does not read.
         ModelError: operations without a rule, all of them, with their places.
 
     Cost:
@@ -50,6 +56,10 @@ def lrp(
         arXiv:1910.09840. Batch norms are folded into the linear operation before or after them (Guillemot
         2020, arXiv:2002.11018).
     """
+    if composite in GRADIENTS:
+        if (start, low, high) != ("logit", None, None):
+            raise InvalidValue(f"composite={composite!r} shares nothing out: leave out start, low and high.")
+        return Finding(through(probe, Guided if composite == "guided-backprop" else Deconv))
     found = propagate(probe, composite, start, low=low, high=high)
     details = {"biases": found.biases, "absorbed": found.absorbed}
     return Finding(found.at_input, details=details, delta=found.delta)

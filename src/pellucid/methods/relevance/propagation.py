@@ -76,11 +76,16 @@ def propagate(
     """Shares the score out by a composite: one forward and one backward pass.
 
     Raises:
-        InvalidValue: an outer bound without the other, or none where z-box needs them; a target without
-            other classes to contrast with.
+        InvalidValue: an outer bound without the other, none where z-box needs them, or one where nothing
+            reads it; a target without other classes to contrast with.
         ModelError: operations that no rule knows; a target that does not depend on the outputs.
     """
     read = read_composite(composite)
+    if not read.boxed and not (low is None and high is None):
+        raise InvalidValue(
+            f"low and high are read by the rule z-box, which {composite!r} does not have: leave them out, or "
+            "write 'epsilon-plus;first=z-box'."
+        )
     box = bounds(probe, low, high) if read.boxed else None
     key = ("relevance", composite, None if box is None else tuple(torch.cat(box).flatten().tolist()))
     under = probe.under(key, partial(Relevance, read, len(probe.inputs), box), *layers)
@@ -89,6 +94,11 @@ def propagate(
     operations = under.operations
     if not isinstance(operations, Relevance):
         raise TypeError("a run under relevance operations has them")
+    if operations.unknown:
+        probe.note(
+            f"Operations without a rule were taken by their first-order expansion: {operations.listed()}. "
+            "What they do not hand on is counted among the biases."
+        )
     operations.clear()
     at_layers, at_input = under.back(outputs, given)
     biases, absorbed = operations.biases.clone(), operations.absorbed.clone()
