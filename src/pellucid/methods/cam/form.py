@@ -2,9 +2,9 @@
 
 A CAM is registered by `@cam(...)` over a function of one layer's evidence that gives its channel weights
 (N, K), its weighted maps (N, K, h, w), or, where no sum over channels is meant, its map (N, h, w); or a
-`Finding` of one of these, with details of its own and, of sampled weights, their standard errors. The form
-adds what all of them share: the layer, fusion of several layers, the sum or the first principal component,
-rectification, and a word when nothing is left.
+`Finding` of one of these, with details of its own, standard errors of sampled weights, and by how much a sum
+that its theory promises is missed. The form adds what all of them share: the layer, fusion of several layers,
+the sum or the first principal component, rectification, and a word when nothing is left.
 """
 
 import inspect
@@ -66,12 +66,13 @@ def cam(
             ats = probe.at(*names)
             maps: list[Tensor] = []
             details: dict[str, Tensor | list[Tensor]] = {}
-            stderr = None
+            stderr = delta = None
             for at in ats:
                 told = formula(at, **own)
                 about = told if isinstance(told, Finding) else Finding(told)
                 found = about.map
                 details |= about.details
+                delta = about.delta
                 if found.ndim == 2:
                     details["weights"] = found
                 map = found if found.ndim == 3 else combined(found, at, principal)
@@ -80,7 +81,7 @@ def cam(
                 if about.stderr is not None and not principal and len(ats) == 1:
                     stderr = torch.einsum("nk,nkhw->nhw", about.stderr**2, at.A**2).sqrt()
             fused = maps[0] if len(maps) == 1 else fuse(maps, fusion, probe.inputs.shape[-2])
-            return Finding(fused, stderr, details, tuple(at.name for at in ats))
+            return Finding(fused, stderr, details, tuple(at.name for at in ats), delta)
 
         taken = [p for p in inspect.signature(run).parameters.values() if p.kind is not p.VAR_KEYWORD]
         if not sums:

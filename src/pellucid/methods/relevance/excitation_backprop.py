@@ -1,0 +1,77 @@
+"""Excitation backprop, and its contrastive form."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pellucid.layers import layer_names
+from pellucid.methods.cam.form import fuse
+from pellucid.methods.finding import Finding
+from pellucid.methods.registry import LayerOption, Passes, method
+from pellucid.methods.relevance.propagation import Relevances, propagate
+from pellucid.probe import Probe
+
+
+def _passes(settled: Mapping[str, Any]) -> Passes:
+    return Passes(2, 2) if settled["contrastive"] else Passes(1, 1)
+
+
+@method(
+    "excitation-backprop",
+    paper="Zhang et al. 2016, arXiv:1608.00507",
+    passes=_passes,
+    reads="replaced operations",
+)
+def excitation_backprop(
+    probe: Probe, *, layer: LayerOption = "auto", contrastive: bool = False, signed: bool = False
+) -> Finding:
+    """P_i = sum_j P_j a_i w_ij+ / sum_i a_i w_ij+: where a winner-take-all process from the class comes to.
+
+    Args:
+        probe: the evidence.
+        layer: where the process is looked at; "input" for the pixels. The paper's maps are those of a middle
+            layer, such as VGG's fourth pooling. Of several layers the mean of their maps, each scaled to 1.
+        contrastive: whether the probabilities from the class's dual unit, whose weights are the negated ones
+            of the last linear operation, are taken off.
+        signed: whether of such a contrast what is negative is kept.
+
+    Returns:
+        (N, h, w), summed over channels: probabilities. They sum to 1, less what was `absorbed` on the way and
+        what bypasses the layer; contrasts, signed, sum to about 0. `delta` is all that arrived at the input
+        or was absorbed, less what was shared out.
+
+    Raises:
+        ModelError: operations without a rule; a layer that holds no grid.
+
+    Cost:
+        1 forward, 1 backward; contrastive 2 of each.
+
+    Source:
+        section 3. What is negative in a contrast is left out in the authors' code. The paper has no negative
+        activations: here they go with negative weights, and sums of both signs (residual networks) are shared
+        in proportion, so that probabilities may be negative. Batch norms are folded; biases win nothing.
+    """
+    names = [] if layer == "input" else layer_names(probe.engine.model.network, layer)
+    found = propagate(probe, "excitation-backprop", "one", *names)
+    if contrastive:
+        found = _less(found, propagate(probe, "excitation-backprop;last=inhibition", "one", *names))
+    maps = [at.sum(1) for at in (found.at_layers.values() if names else [found.at_input])]
+    if contrastive and not signed:
+        maps = [map.relu() for map in maps]
+    map = maps[0] if len(maps) == 1 else fuse(maps, "mean", probe.inputs.shape[-2])
+    layers = tuple(found.under.layer(name).name for name in names)
+    details = {"biases": found.biases, "absorbed": found.absorbed}
+    return Finding(map, details=details, layers=layers, delta=found.delta)
+
+
+def _less(one: Relevances, other: Relevances) -> Relevances:
+    """Where more relevance went in one than in another way back."""
+    return replace(
+        one,
+        at_input=one.at_input - other.at_input,
+        at_layers={name: at - other.at_layers[name] for name, at in one.at_layers.items()},
+        start=one.start - other.start,
+        biases=one.biases - other.biases,
+        absorbed=one.absorbed - other.absorbed,
+        delta=one.delta - other.delta,
+    )
