@@ -54,7 +54,7 @@ _PRODUCTS = (
 )  # fmt: skip
 """What is linear in each of two operands."""
 _RAMPS = (
-    "relu", "relu6", "hardtanh", "threshold", "leaky_relu", "rrelu", "prelu", "abs", "clamp",
+    "relu", "relu6", "hardtanh", "threshold", "_threshold", "leaky_relu", "rrelu", "prelu", "abs", "clamp",
     "clamp_min", "clamp_max",
 )  # fmt: skip
 """Functions of one number, applied to each, made of straight pieces: their quotients are exact."""
@@ -141,9 +141,13 @@ class Rescale(Operations):
             yield
 
     def pair(self, made: Any, references: Any) -> Any:
-        """Keeps what stands beside each tensor of a structure for the references."""
+        """Keeps what stands beside each tensor of a structure for the references.
+
+        So what is detached, as a mask may be, is known for the references too; but not what a custom autograd
+        function makes inside, which runs without gradients.
+        """
         for tensor, reference in zip(tree_leaves(made), tree_leaves(references), strict=True):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and (tensor.requires_grad or torch.is_grad_enabled()):
                 self.tags[tensor] = Tag({"reference": reference})
         return made
 
