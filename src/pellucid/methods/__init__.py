@@ -38,7 +38,15 @@ from pellucid.methods.path import (
 )
 from pellucid.methods.perturb import kernel_shap, lime, occlusion, partition_shap, rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
-from pellucid.methods.relevance import deconvnet, full_grad, guided_backprop, guided_grad_cam, lrp
+from pellucid.methods.relevance import (
+    deconvnet,
+    deep_lift,
+    deep_shap,
+    full_grad,
+    guided_backprop,
+    guided_grad_cam,
+    lrp,
+)
 
 __all__ = [
     "METHODS",
@@ -49,6 +57,8 @@ __all__ = [
     "blur_ig",
     "cam",
     "deconvnet",
+    "deep_lift",
+    "deep_shap",
     "eigen_cam",
     "enhanced_ig",
     "expected_gradients",
