@@ -34,6 +34,7 @@ SAMPLED: dict[str, dict[str, Any]] = {
 CHEAP: dict[str, dict[str, Any]] = {
     **SAMPLED,
     "integrated-gradients": {"steps": 4},
+    "deep-shap": {"references": "zero,mean"},
     "occlusion": {"window": 20, "stride": 20},
     "partition-shap": {"samples": 8, **_FOUR},
     "group-cam": {"groups": 3, "signed": True},
