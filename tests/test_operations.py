@@ -15,6 +15,7 @@ import pellucid
 from nets import BUILDERS, Around, TinyCNN, Viewing, net, pictures, seeded, state_of, watched
 from pellucid.engine.capture import Capture, capture
 from pellucid.engine.memory import ByTensor
+from pellucid.engine.names import recognised
 from pellucid.engine.operations import Call, Operations
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
@@ -469,9 +470,9 @@ def test_standardised_weights_are_constants():
 
 def test_a_plain_callable_is_run_like_a_module():
     def model(x):
-        x = x * 2
+        x = x.flatten(1)[:, :5] * 2
         x.relu_()
-        return x.flatten(1)[:, :5]
+        return x
 
     assert_same(told(run(model, X, Operations)), told(run(lambda x: (x * 2).relu().flatten(1)[:, :5], X)))
 
@@ -526,6 +527,12 @@ def without_graph(x):
     return x
 
 
+def with_gaps(x):
+    out = torch.empty_strided(x.shape, [2 * stride for stride in x.stride()], dtype=x.dtype)
+    out[:, :3].copy_(x[:, :3])
+    return out
+
+
 def through_another_type(x):
     x = torch.fft.fft2(x)
     torch.view_as_real(x).relu_()
@@ -538,6 +545,7 @@ def through_another_type(x):
         (several, r"in layer 'act' changes several tensors by one operation \(_foreach_add\)"),
         (without_graph, "in layer 'act' changes in place, under torch.no_grad, what depends on the input"),
         (through_another_type, "in layer 'act' changes a view of its activations in place"),
+        (with_gaps, "in layer 'act' changes a view of its activations in place"),
     ],
 )
 def test_a_change_that_cannot_be_followed_is_refused_with_its_place(act, told):
@@ -642,8 +650,21 @@ def test_nothing_is_kept_that_the_graph_does_not_need():
     gc.collect()
     kept = [name for name, storage in alive if storage() is not None]
     assert len(alive) == 6
+    assert taken.raw.requires_grad  # its graph is still there
     assert kept == ["relu"] * 3, kept  # each result is what a ReLU's own gradient reads
-    assert len(taken.operations.now) == 0
+
+
+def test_what_was_written_is_forgotten_after_the_run_though_the_model_holds_the_old():
+    held = []
+
+    def act(x):
+        x = x * 1.5
+        held.append(x)
+        x.relu_()
+        return x
+
+    assert len(run(doing(act), X, Operations).operations.now) == 0
+    assert len(held) == 1
 
 
 def test_a_layers_evidence_is_what_the_operation_in_place_has_made():
@@ -664,6 +685,21 @@ def test_a_layers_evidence_is_what_the_operation_in_place_has_made():
     assert torch.equal(
         taken.gradients(outputs[:, 0])[0]["0"], expected.gradients(outputs_of(expected.raw)[:, 0])[0]["0"]
     )
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "in_place"),
+    [
+        (Tensor.__iadd__, "add", True),
+        (Tensor.__int__, "__int__", False),
+        (Tensor.__invert__, "__invert__", False),
+        (torch.ops.aten.relu_.default, "relu", True),
+        (torch.ops.aten.relu, "relu", False),
+    ],
+)
+def test_operations_are_recognised_whichever_way_they_are_called(function, name, in_place):
+    known = recognised(function)
+    assert (known.name, known.in_place) == (name, in_place)
 
 
 def test_a_mapping_by_tensor_keeps_none_alive_and_knows_them_by_identity():

@@ -180,9 +180,6 @@ class Operations(TorchFunctionMode):
             case "multi_head_attention_forward":
                 with self:
                     return attend_with_heads(*given, **options)
-            case "__iter__":
-                with self:
-                    return iter(given[0].unbind())
         call = Call(known.name, func, given, options, known.in_place, self.places[-1])
         written = args[0] if known.in_place else self._told_to_write(call, known, kwargs)
         if written is not None and not isinstance(written, Tensor):
@@ -235,8 +232,6 @@ class Operations(TorchFunctionMode):
                 return tensor
             return self._constant(tensor) if tensor.requires_grad else tensor
         kind = type(value)
-        if kind is slice:
-            return slice(*[self._given(part, found) for part in (value.start, value.stop, value.step)])
         if isinstance(value, dict):
             return {name: self._given(part, found) for name, part in value.items()}
         if isinstance(value, (list, tuple)) and kind is not torch.Size:
