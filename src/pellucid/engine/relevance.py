@@ -698,15 +698,15 @@ class Relevance(Operations):
 
     def _add(self, call: Call) -> Tensor:
         x, y = call.get(0, "input"), call.get(1, "other")
-        return self._summed(call, x, y, 1, call.get(2, "alpha", 1))
+        return self._summed(call, x, y, 1.0, float(call.get(2, "alpha", 1)))
 
     def _sub(self, call: Call) -> Tensor:
         x, y = call.get(0, "input"), call.get(1, "other")
-        return self._summed(call, x, y, 1, -call.get(2, "alpha", 1))
+        return self._summed(call, x, y, 1.0, -float(call.get(2, "alpha", 1)))
 
     def _rsub(self, call: Call) -> Tensor:
         x, y = call.get(0, "input"), call.get(1, "other")
-        return self._summed(call, x, y, -call.get(2, "alpha", 1), 1)
+        return self._summed(call, x, y, -float(call.get(2, "alpha", 1)), 1.0)
 
     def _summed(self, call: Call, x: Any, y: Any, of_x: float, of_y: float) -> Tensor:
         """of_x x + of_y y: each answers for its part."""

@@ -96,7 +96,7 @@ Rule = Callable[[Operands, Tensor], Shared]
 
 def stabilised(z: Tensor, epsilon: float) -> Tensor:
     """z + epsilon sign(z), with sign(0) = 1."""
-    return z + torch.where(z < 0, -epsilon, epsilon)
+    return torch.where(z < 0, z - epsilon, z + epsilon)  # epsilon in the precision of z
 
 
 def epsilon(on: Operands, relevance: Tensor, *, epsilon: float = STABILISER) -> Shared:
@@ -111,7 +111,7 @@ def _halves(a: Tensor, plus: Tensor, minus: Tensor) -> list[tuple[Tensor, Tensor
     return [(a.clamp(min=0), plus), (a.clamp(max=0), minus)]
 
 
-def _clamped(bias: Tensor | None, **limit: float) -> Tensor | None:
+def _clamped(bias: Tensor | None, **limit: int) -> Tensor | None:
     return None if bias is None else bias.clamp(**limit)
 
 
@@ -189,7 +189,7 @@ def flat(on: Operands, relevance: Tensor) -> Shared:
 
 
 RULES: dict[str, tuple[Callable[..., Shared], tuple[str, ...]]] = {
-    "lrp-0": (partial(epsilon, epsilon=0), ()),
+    "lrp-0": (partial(epsilon, epsilon=0.0), ()),
     "epsilon": (epsilon, ("epsilon",)),
     "gamma": (gamma, ("gamma",)),
     "alpha-beta": (alpha_beta, ("alpha", "beta")),
