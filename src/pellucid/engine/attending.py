@@ -24,7 +24,7 @@ def mixing(operations: Operations, call: Call) -> Tensor | None:
 
 
 def follow(operations: Operations, call: Call, made: Any) -> None:
-    """Notes what is attention: a softmax, also when it is reshaped, masked or scaled, or its heads are mixed."""
+    """Notes what is attention: a softmax, also when it is reshaped, masked, scaled, or its heads mixed."""
     if not isinstance(made, Tensor) or not made.requires_grad or call.name in ("matmul", "einsum"):
         return
     if call.name == "softmax":
@@ -56,8 +56,8 @@ class Attention:
 class Attending(Operations):
     """The model as it is; every softmax that multiplies values is kept.
 
-    `found` holds the attentions in the order in which they were run; `shapes` what linear layers and
-    convolutions gave, which tells how many tokens there are.
+    `found` holds the attentions in the order in which they were run; `shapes` what layers gave, which tells
+    how many tokens there are.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Attending(Operations):
         if weights is not None:
             self.found.append(Attention(weights, call.where))
         made = call.run()
-        if call.name in ("linear", "conv2d"):
+        if call.name in ("linear", "conv2d", "layer_norm", "add"):
             self.shapes.add(made.shape)
         follow(self, call, made)
         return made
@@ -138,7 +138,7 @@ def _over_all(attention: Attention, images: int, tokens: int, queries: int) -> b
 
 
 def _lengths(shapes: set[torch.Size], images: int) -> set[int]:
-    """How many tokens there may be, by the shapes of projections: (N, T, K), (T, N, K) or (N, K, h, w)."""
+    """How many tokens there may be, by what layers gave: (N, T, K), (T, N, K) or (N, K, h, w)."""
     rows = {a if b == images else b for a, b, _ in (s for s in shapes if len(s) == 3) if images in (a, b)}
     return rows | {s[2] * s[3] for s in shapes if len(s) == 4 and s[0] == images}
 

@@ -69,8 +69,8 @@ class AttentionRelevance(Relevance):
     def _normed(self, call: Call, x: Tensor, *args: Any) -> Tensor:
         return whole(call, x)
 
-    def _summed(self, call: Call, x: Any, y: Any, of_x: float, of_y: float) -> Tensor:
-        """Two that carry share in proportion; the sums of both are scaled to |sum| / (|sum| + |other sum|)."""
+    def _summed(self, call: Call, x: Any, y: Any, of_x: Any, of_y: Any) -> Tensor:
+        """Two that carry share in proportion; their sums are scaled to |sum| / (|sum| + |other sum|)."""
         if not (self.carries(x) and self.carries(y)):
             return super()._summed(call, x, y, of_x, of_y)
         a, b = of_x * x.detach(), of_y * y.detach()
