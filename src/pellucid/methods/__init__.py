@@ -1,5 +1,6 @@
 """The methods: formulas, nothing else. Importing this package fills the registry."""
 
+from pellucid.methods.attention import attention_rollout, legrad, transformer_attribution
 from pellucid.methods.cam import (
     ablation_cam,
     cam,
@@ -54,6 +55,7 @@ __all__ = [
     "Option",
     "ablation_cam",
     "agi",
+    "attention_rollout",
     "blur_ig",
     "cam",
     "deconvnet",
@@ -82,6 +84,7 @@ __all__ = [
     "is_cam",
     "kernel_shap",
     "layer_cam",
+    "legrad",
     "lime",
     "lrp",
     "meaningful_perturbation",
@@ -96,6 +99,7 @@ __all__ = [
     "score_cam",
     "smooth_grad",
     "ss_cam",
+    "transformer_attribution",
     "xgrad_cam",
     "xrai",
 ]
