@@ -1,34 +1,29 @@
-"""A model run on images and on their references at once: its way back gives DeepLIFT's multipliers.
+"""DeepLIFT's multipliers in the place of gradients, for all that networks are made of.
 
-Every tensor that carries has with it the reference's own, on which each operation is run again outside the
-graph. So an operation knows what it was given and what it gave for both, wherever the samples lie. Its
-multipliers are the mean of its gradient on the line from the reference to the image, which is
+Times the differences of an operation's inputs they sum to the difference of its outputs, so a chain of them
+does as well, and the map is complete. They are
 
 - of a linear operation its own gradient,
-- of a product its gradient in the middle,
+- of a product its gradient in the middle between the reference and the image,
 - of a function of one number the quotient (f(x) - f(x')) / (x - x'),
-- of softmax and of what divides by a norm, those of the steps that they are made of,
-- of others an integral, in a few nodes.
-
-Times the differences of its inputs they sum to the difference of its outputs: so the map is complete.
+- of softmax, maxima and quotients those of `engine.multipliers`,
+- of what divides by a norm those of the steps that it is made of,
+- of others the mean of their gradient on the line from the reference to the image, in a few nodes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves, tree_map
 
 from pellucid.engine import multipliers
-from pellucid.engine.operations import Call, Operations, Tag
+from pellucid.engine.beside import Beside, instead
+from pellucid.engine.operations import Call
 from pellucid.engine.paths import rule
-from pellucid.model import Model
 
 NODES = 16
 """Of the integral for operations whose multipliers have no closed form."""
@@ -67,34 +62,14 @@ _CURVES = (
 """Other functions of one number."""
 
 
-class _Standing(Function):
-    """A value whose way back is that of another."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, value: Callable[[], Tensor], way: Tensor) -> Tensor:
-        """The value."""
-        return value()
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *gradients: Any) -> tuple[None, Any]:
-        """To the other."""
-        return None, gradients[0]
-
-
-def instead(value: Tensor, way: Tensor) -> Tensor:
-    """A value of its own, out of any graph, which is given the way back of another."""
-    return _Standing.apply(lambda: value, way)  # type: ignore[no-any-return]
-
-
-class Rescale(Operations):
+class Rescale(Beside):
     """Operations whose way back is the multipliers of images against `references`, one of each.
 
     `estimated` names the operations whose multipliers are an integral in nodes, with their places.
     """
 
     def __init__(self, references: Tensor) -> None:
-        super().__init__()
-        self.references = references
+        super().__init__(references)
         self.estimated: dict[str, None] = {}
         self.handlers = {
             **dict.fromkeys(_LINEAR, self._linear),
@@ -130,81 +105,13 @@ class Rescale(Operations):
             },
         }
 
-    # What is known of tensors
-
-    @contextmanager
-    def over(self, model: Model, inputs: Tensor) -> Iterator[None]:
-        """See `Operations.over`; the inputs are paired with the references."""
-        references = torch.empty_like(inputs).copy_(self.references)
-        with super().over(model, inputs):
-            self.pair(inputs, references)
-            yield
-
-    def pair(self, made: Any, references: Any) -> Any:
-        """Keeps what stands beside each tensor of a structure for the references.
-
-        So what is detached, as a mask may be, is known for the references too; but not what a custom autograd
-        function makes inside, which runs without gradients.
-        """
-        for tensor, reference in zip(tree_leaves(made), tree_leaves(references), strict=True):
-            if isinstance(tensor, Tensor) and (tensor.requires_grad or torch.is_grad_enabled()):
-                self.tags[tensor] = Tag({"reference": reference})
-        return made
-
-    def _reference(self, value: Any) -> Any:
-        """What the references have in the place of a value: their own tensor, or the same constant."""
-        return self.tags[value].notes["reference"] if self.carries(value) else value
-
-    def _beside(self, call: Call) -> Any:
-        """What an operation gives for the references."""
-        args, kwargs = tree_map(self._reference, (call.args, call.kwargs))
-        return replace(call, args=args, kwargs=kwargs).value()
-
-    def _at(self, call: Call, t: float) -> Call:
-        """An operation at a point of the line from the references (t = 0) to the images."""
-
-        def point(value: Any) -> Any:
-            if not (self.carries(value) and value.is_floating_point()):
-                return value
-            return instead(torch.lerp(self._reference(value), value.detach(), t), value)
-
-        args, kwargs = tree_map(point, (call.args, call.kwargs))
-        return replace(call, args=args, kwargs=kwargs)
-
-    def _carriers(self, call: Call) -> list[Tensor]:
-        """The operands that depend on the input, each as often as it is one."""
-        return [x for x in tree_leaves((call.args, call.kwargs)) if self.carries(x) and x.requires_grad]
-
-    def _made(self, call: Call, way: Tensor) -> Tensor:
-        """An operation's own value, with another way back."""
-        return self.pair(instead(call.value(), way), self._beside(call))  # type: ignore[no-any-return]
-
-    def _write(self, written: Any, made: Any) -> Tensor:
-        """What is written to a tensor is seen in its views, those of its reference included."""
-        if not isinstance(written, Tensor):
-            return super()._write(written, made)
-        old = self.memory.latest(written)
-        whole = old._base if old._is_view() and old._base is not None else old
-        seen = {id(t): t for t in (whole, old, *self.tags) if t is whole or t._base is whole}.values()
-        latest = super()._write(written, made)
-        if latest is not made:
-            part, start = self._reference(old), self._reference(whole)
-            place = part.size(), part.stride(), part.storage_offset()
-            fresh = start.as_strided_scatter(self._reference(made), *place)
-            moved = fresh.storage_offset() - start.storage_offset()
-            for tensor in seen:
-                view = self._reference(tensor)
-                place = view.size(), view.stride(), view.storage_offset() + moved
-                self.pair(self.memory.latest(tensor), fresh.as_strided(*place))
-        return latest
-
     # Kinds of operations
 
     def _linear(self, call: Call) -> Any:
-        return self.pair(call.run(), self._beside(call))
+        return self.pair(call.run(), self.beside(call))
 
     def _product(self, call: Call) -> Any:
-        match len(self._carriers(call)):
+        match len(self.carriers(call)):
             case 0 | 1:
                 return self._linear(call)
             case 2:
@@ -218,10 +125,10 @@ class Rescale(Operations):
 
     def _ramp(self, call: Call) -> Any:
         """dy / dx."""
-        if len(carriers := self._carriers(call)) != 1:
+        if len(carriers := self.carriers(call)) != 1:
             return self.other(call)
-        x, y, y0 = carriers[0], call.value(), self._beside(call)
-        gained = x.detach() - self._reference(x)
+        x, y, y0 = carriers[0], call.value(), self.beside(call)
+        gained = x.detach() - self.reference(x)
         slope, same = (y - y0).div_(gained), gained == 0
         if same.any():
             slope = torch.where(same, self._slope(call, x, y), slope)
@@ -229,16 +136,16 @@ class Rescale(Operations):
 
     def _curve(self, call: Call) -> Any:
         """dy / dx, as far as rounding lets it be known."""
-        if len(carriers := self._carriers(call)) != 1:
+        if len(carriers := self.carriers(call)) != 1:
             return self.other(call)
-        x, y, y0 = carriers[0], call.value(), self._beside(call)
-        slope = multipliers.quotient(x.detach(), self._reference(x), y, y0, self._slope(call, x, y))
+        x, y, y0 = carriers[0], call.value(), self.beside(call)
+        slope = multipliers.quotient(x.detach(), self.reference(x), y, y0, self._slope(call, x, y))
         return self.pair(instead(y, slope * x), y0)
 
     def _slope(self, call: Call, x: Tensor, y: Tensor) -> Tensor:
         """The derivative at (x + x') / 2."""
         with torch.enable_grad():
-            middle = torch.lerp(self._reference(x), x.detach(), 0.5).expand_as(y).clone().requires_grad_()
+            middle = torch.lerp(self.reference(x), x.detach(), 0.5).expand_as(y).clone().requires_grad_()
             args, kwargs = tree_map(lambda value: middle if value is x else value, (call.args, call.kwargs))
             return torch.autograd.grad(replace(call, args=args, kwargs=kwargs).run().sum(), middle)[0]
 
@@ -247,8 +154,8 @@ class Rescale(Operations):
         made = call.run()
         if not any(isinstance(y, Tensor) for y in tree_leaves(made)):
             return made
-        start = self._beside(call)
-        if self._straight(made, start, self._at(call, 0.5).value()):
+        start = self.beside(call)
+        if self._straight(made, start, self.at(call, 0.5).value()):
             return self.pair(made, start)
         self.estimated[f"{call.name} in layer {call.where!r}" if call.where else call.name] = None
         nodes, weights = rule("gauss-legendre", NODES)
@@ -264,51 +171,51 @@ class Rescale(Operations):
 
     def _integral(self, call: Call, nodes: Sequence[float], weights: Sequence[float]) -> Any:
         """The mean of its gradient on the line from the references to the images."""
-        runs = [self._at(call, t).run() for t in nodes]
+        runs = [self.at(call, t).run() for t in nodes]
 
         def mean(y: Any, *parts: Any) -> Any:
             if not _differentiable(parts[0]):
                 return y
             return instead(y, sum(w * part for w, part in zip(weights, parts, strict=True)))
 
-        return self.pair(tree_map(mean, call.value(), *runs), self._beside(call))
+        return self.pair(tree_map(mean, call.value(), *runs), self.beside(call))
 
     def _quotient(self, call: Call) -> Any:
-        a, b = call.args[0], call.get(1, "other")
+        a, b = call.get(0, "input"), call.get(1, "other")
         if not self.carries(b) or call.get(2, "rounding_mode"):
             return self._linear(call)
-        return self._made(call, multipliers.divided(a, self._reference(a), b, self._reference(b)))
+        return self.made(call, multipliers.divided(a, self.reference(a), b, self.reference(b)))
 
     def _larger(self, call: Call) -> Tensor:
-        a, b = call.args[0], call.get(1, "other")
+        a, b = call.get(0, "input"), call.get(1, "other")
         with self:
             way = a + (b - a).relu()
-        return self._made(call, way)
+        return self.made(call, way)
 
     def _smaller(self, call: Call) -> Tensor:
-        a, b = call.args[0], call.get(1, "other")
+        a, b = call.get(0, "input"), call.get(1, "other")
         with self:
             way = a - (a - b).relu()
-        return self._made(call, way)
+        return self.made(call, way)
 
     def _gated(self, call: Call) -> Tensor:
         with self:
-            a, b = call.args[0].chunk(2, call.get(1, "dim", -1))
+            a, b = call.get(0, "input").chunk(2, call.get(1, "dim", -1))
             way = a * b.sigmoid()
-        return self._made(call, way)
+        return self.made(call, way)
 
     def _softmax(self, call: Call) -> Any:
-        z, dim = call.args[0], call.get(1, "dim")
-        return self._made(call, multipliers.softmax(z, self._reference(z), dim))
+        z, dim = call.get(0, "input"), call.get(1, "dim")
+        return self.made(call, multipliers.softmax(z, self.reference(z), dim))
 
     def _log_softmax(self, call: Call) -> Any:
-        z, dim = call.args[0], call.get(1, "dim")
-        return self._made(call, z - multipliers.log_sum_exp(z, self._reference(z), dim))
+        z, dim = call.get(0, "input"), call.get(1, "dim")
+        return self.made(call, z - multipliers.log_sum_exp(z, self.reference(z), dim))
 
     def _logsumexp(self, call: Call) -> Tensor:
-        z, dim = call.args[0], call.get(1, "dim")
-        way = multipliers.log_sum_exp(z, self._reference(z), dim)
-        return self._made(call, way if call.get(2, "keepdim", False) else way.squeeze(dim))
+        z, dim = call.get(0, "input"), call.get(1, "dim")
+        way = multipliers.log_sum_exp(z, self.reference(z), dim)
+        return self.made(call, way if call.get(2, "keepdim", False) else way.squeeze(dim))
 
     # What divides by a norm; within `with self`, so that its steps are replaced in turn
 
@@ -318,37 +225,37 @@ class Rescale(Operations):
         return x / (x.square().mean(dims, keepdim=True) + eps).sqrt()
 
     def _layer_norm(self, call: Call) -> Tensor:
-        x, weight = call.args[0], call.get(2, "weight")
+        x, weight = call.get(0, "input"), call.get(2, "weight")
         dims = tuple(range(-len(call.get(1, "normalized_shape")), 0))
         with self:
             way = self._scaled(x, dims, call.get(4, "eps", 1e-5))
             way = way if weight is None else way * weight
-        return self._made(call, way)
+        return self.made(call, way)
 
     def _rms_norm(self, call: Call) -> Tensor:
-        x, weight, eps = call.args[0], call.get(2, "weight"), call.get(3, "eps")
+        x, weight, eps = call.get(0, "input"), call.get(2, "weight"), call.get(3, "eps")
         dims = tuple(range(-len(call.get(1, "normalized_shape")), 0))
         with self:
             way = self._scaled(x, dims, torch.finfo(x.dtype).eps if eps is None else eps, centred=False)
             way = way if weight is None else way * weight
-        return self._made(call, way)
+        return self.made(call, way)
 
     def _group_norm(self, call: Call) -> Tensor:
-        x, groups, weight = call.args[0], call.get(1, "num_groups"), call.get(2, "weight")
+        x, groups, weight = call.get(0, "input"), call.get(1, "num_groups"), call.get(2, "weight")
         with self:
             split = x.unflatten(1, (groups, -1))
             way = self._scaled(split, tuple(range(2, split.ndim)), call.get(4, "eps", 1e-5)).flatten(1, 2)
             way = way if weight is None else way * weight.view(-1, *[1] * (x.ndim - 2))
-        return self._made(call, way)
+        return self.made(call, way)
 
     def _instance_norm(self, call: Call) -> Tensor:
-        x, weight = call.args[0], call.get(3, "weight")
+        x, weight = call.get(0, "input"), call.get(3, "weight")
         if not call.get(5, "use_input_stats", True):
             return self._linear(call)  # type: ignore[no-any-return]
         with self:
             way = self._scaled(x, tuple(range(2, x.ndim)), call.get(7, "eps", 1e-5))
             way = way if weight is None else way * weight.view(-1, *[1] * (x.ndim - 2))
-        return self._made(call, way)
+        return self.made(call, way)
 
     def _batch_norm(self, call: Call) -> Any:
         return self.other(call) if call.get(5, "training", False) else self._linear(call)
@@ -359,22 +266,23 @@ class Rescale(Operations):
         )
         with self:
             way = x / x.norm(p, dim, keepdim=True).clamp_min(eps)
-        return self._made(call, way)
+        return self.made(call, way)
 
     def _norm(self, call: Call) -> Any:
-        """The root of the sum of squares; other norms are estimated."""
-        order = "p" if call.name == "norm" else "ord"
-        if call.get(1, order, 2) not in (2, "fro", None):
+        """The root of the sum of squares; other norms are integrated."""
+        order = call.get(1, "p" if call.name == "norm" else "ord")
+        x, dim, keepdim = call.get(0, "input"), call.get(2, "dim"), call.get(3, "keepdim", False)
+        spectral = call.name == "linalg_norm" and order is not None and not isinstance(dim, int)
+        if order not in (2, "fro", None) or spectral:
             return self.other(call)
-        x, dim, keep = call.args[0], call.get(2, "dim"), call.get(3, "keepdim", False)
         with self:
-            way = x.square().sum(dim, keepdim=keep).sqrt()
-        return self._made(call, way)
+            way = x.square().sum(dim, keepdim=keepdim).sqrt()
+        return self.made(call, way)
 
     def _std(self, call: Call) -> Any:
         with self:
-            way = call.args[0].var(*call.args[1:], **call.kwargs).sqrt()
-        return self._made(call, way)
+            way = call.get(0, "input").var(*call.args[1:], **call.kwargs).sqrt()
+        return self.made(call, way)
 
     # Maxima
 
@@ -383,7 +291,7 @@ class Rescale(Operations):
 
         def handler(call: Call) -> Any:
             options = {key: value for key, value in call.kwargs.items() if key != "return_indices"}
-            x, start = call.args[0], self._reference(call.args[0])
+            x, start = call.get(0, "input"), self.reference(call.get(0, "input"))
             with torch.no_grad():
                 (y, at), (y0, at0) = (
                     pool(values, *call.args[1:], **options, return_indices=True) for values in (x, start)
@@ -396,8 +304,8 @@ class Rescale(Operations):
         return handler
 
     def _amax(self, call: Call) -> Any:
-        x, dims, keepdim = call.args[0], call.get(1, "dim", ()), call.get(2, "keepdim", False)
-        return self._made(call, multipliers.maximum(x, self._reference(x), dims, keepdim))
+        x, dims, keepdim = call.get(0, "input"), call.get(1, "dim", ()), call.get(2, "keepdim", False)
+        return self.made(call, multipliers.maximum(x, self.reference(x), dims, keepdim))
 
     def _max(self, call: Call) -> Any:
         dim = call.get(1, "dim")
@@ -405,8 +313,8 @@ class Rescale(Operations):
             return self._larger(call)
         if dim is None:
             return self._amax(call)
-        x, y, y0 = call.args[0], call.value(), self._beside(call)
-        way = multipliers.maximum(x, self._reference(x), dim, call.get(2, "keepdim", False))
+        x, y, y0 = call.get(0, "input"), call.value(), self.beside(call)
+        way = multipliers.maximum(x, self.reference(x), dim, call.get(2, "keepdim", False))
         return self.pair(type(y)((instead(y.values, way), y.indices)), y0)
 
 
