@@ -40,13 +40,16 @@ from pellucid.methods.path import (
 from pellucid.methods.perturb import kernel_shap, lime, occlusion, partition_shap, rise
 from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
 from pellucid.methods.relevance import (
+    attn_lrp,
     deconvnet,
     deep_lift,
     deep_shap,
+    excitation_backprop,
     full_grad,
     guided_backprop,
     guided_grad_cam,
     lrp,
+    relevance_cam,
 )
 
 __all__ = [
@@ -56,6 +59,7 @@ __all__ = [
     "ablation_cam",
     "agi",
     "attention_rollout",
+    "attn_lrp",
     "blur_ig",
     "cam",
     "deconvnet",
@@ -63,6 +67,7 @@ __all__ = [
     "deep_shap",
     "eigen_cam",
     "enhanced_ig",
+    "excitation_backprop",
     "expected_gradients",
     "extremal_perturbation",
     "full_grad",
@@ -94,6 +99,7 @@ __all__ = [
     "partition_shap",
     "random_baseline_ig",
     "random_cam",
+    "relevance_cam",
     "rise",
     "saliency",
     "score_cam",
