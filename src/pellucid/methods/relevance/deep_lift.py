@@ -56,7 +56,8 @@ def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
         section 3.5.2, the rescale rule, and eq. 3, the chain rule. The paper has linear layers and functions
         of one input. Products (attention, gates), softmax, normalisation and max pooling follow from the same
         condition, that multipliers times differences sum to the difference: see `engine.rescale`. Max pooling
-        gives its change to the larger maximum's place, as captum does.
+        gives its change to the larger maximum's place, as captum does. Where captum takes the gradient if x
+        and x' differ by less than 1e-10, here it is where their quotient would be of rounding errors.
     """
     start = probe.baseline(baseline)
     probe.note(NOWHERE, (probe.inputs == start).flatten(1).all(1))
@@ -81,5 +82,8 @@ def difference(probe: Probe, references: Float[Tensor, "N C H W"], key: Hashable
 def advice(estimated: tuple[str, ...]) -> str:
     """What may have kept a map from being complete."""
     if not estimated:
-        return "The score depends on the image in a way that holds no gradient, such as a mask or a branch."
+        return (
+            "The score depends on the image in a way that holds no gradient, such as a mask or a branch, or "
+            "is rounded coarsely."
+        )
     return f"No exact multipliers are known of {', '.join(estimated)}."
