@@ -497,10 +497,19 @@ def test_windows_are_refused(name):
             raw(net(name), pictures(name), method)
 
 
+class BetweenChannels(Mixed):
+    """Mixes its six channels, as many as a grid of 2 x 3 patches has, at each of 4 x 6 places."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        v = self.talk(self.patches(x).flatten(2).transpose(1, 2)).transpose(1, 2)
+        return self.head(((v @ v.transpose(1, 2)).softmax(-1) @ v).mean(2))
+
+
 def test_attention_between_channels_is_refused():
-    module = timm_model("xcit_nano_12_p16_224", img_size=64, embed_dim=96, depth=2, num_heads=2)
-    with pytest.raises(ModelError, match="over all tokens"):
-        raw(module, torch.rand(2, 3, 64, 64), "attention-rollout")
+    module = BetweenChannels("")
+    module.patches, module.talk, module.head = nn.Conv2d(3, 6, 3, 3), nn.Linear(6, 6), nn.Linear(6, 5)
+    with pytest.raises(ModelError, match=r"over all tokens.*its attention is \(3, 6, 6\), for 3 images"):
+        raw(module.eval().double(), images(size=SIZE), "attention-rollout")
 
 
 class Twice(Transformer):
