@@ -57,11 +57,12 @@ def everything(
     with nullcontext() if checked else unchecked():  # annotations are checked once, which is slow
         comparison = pellucid.compare(module, x, requests, progress=False, **options)
     refused = {refusal.title.split(":")[0] for refusal in comparison.refusals}
-    reading = ("gradient", "path", "mask")  # the input's gradient
-    blind = {m.name for m in pellucid.methods() if m.family in reading or m.name == "opti-cam"} & {
-        request[0] for request in requests
-    }
-    assert refused - {"cam"} == (blind if isinstance(module, NoGradStem) else set())
+    asked = {request[0] for request in requests}
+    reading = ("gradient", "path", "mask", "relevance")  # the input's gradient, or its like
+    blind = {m.name for m in pellucid.methods() if m.family in reading or m.name == "opti-cam"} & asked
+    attending = {m.name for m in pellucid.methods() if m.family == "attention"} & asked
+    assert refused - {"cam"} - attending == (blind if isinstance(module, NoGradStem) else set())
+    assert refused & attending in (set(), attending)  # which models have none: see their own tests
     return {entry.title: entry.explanation for entry in comparison.entries}
 
 

@@ -18,13 +18,16 @@ from pellucid.methods.registry import WRAPPERS, LayerOption, Option, method
 from zoo import seeded
 
 EXPECTED = [
-    "ablation-cam", "agi", "baylime", "blur-ig", "cam", "eigen-cam", "eigen-grad-cam", "enhanced-ig",
-    "expected-gradients", "extremal-perturbation", "grad-cam", "grad-cam++", "grad-cam-elementwise",
-    "gradient-shap", "group-cam", "guided-ig", "hirescam", "i-gos", "i-gos++", "input-x-gradient",
-    "integrated-grad-cam", "integrated-gradients", "is-cam", "kernel-shap", "layer-cam", "lime",
-    "meaningful-perturbation", "occlusion", "opti-cam", "partition-shap", "random-baseline-ig", "random-cam",
-    "rise", "saliency", "score-cam", "smooth-grad", "smooth-grad-squared", "ss-cam", "var-grad", "xgrad-cam",
-    "xrai",
+    "ablation-cam", "agi", "attention-rollout", "attn-lrp", "baylime", "blur-ig", "cam", "deconvnet",
+    "deep-lift", "deep-shap", "eigen-cam", "eigen-grad-cam", "enhanced-ig", "excitation-backprop",
+    "expected-gradients", "extremal-perturbation", "full-grad", "grad-cam", "grad-cam++",
+    "grad-cam-elementwise", "gradient-shap", "group-cam", "guided-backprop", "guided-grad-cam",
+    "guided-ig", "hirescam", "i-gos", "i-gos++", "input-x-gradient", "integrated-grad-cam",
+    "integrated-gradients", "is-cam", "kernel-shap", "layer-cam", "legrad", "lime", "lrp",
+    "meaningful-perturbation", "occlusion", "opti-cam", "partition-shap", "random-baseline-ig",
+    "random-cam", "relevance-cam", "rise", "saliency", "score-cam", "simple-full-grad",
+    "smooth-full-grad", "smooth-grad", "smooth-grad-squared", "ss-cam", "transformer-attribution",
+    "var-grad", "xgrad-cam", "xrai",
 ]  # fmt: skip
 every = pytest.mark.parametrize("entry", pellucid.methods(), ids=lambda m: m.name)
 

@@ -207,8 +207,10 @@ class Probe:
 
     @property
     def raw(self) -> Any:
-        """The model's raw output, of whichever pass came first; who reads it is billed for that pass."""
-        return self._capture((), False).raw
+        """The model's raw output: of a pass the asker has paid for, else of the first, which is billed."""
+        runs = [*self._captures, *(taken for runs in self._under.values() for taken in runs)]
+        paid = next((taken for taken in runs if self.engine.billed(taken.charge)), None)
+        return (paid or self._capture((), False)).raw
 
     @property
     def outputs(self) -> Float[Tensor, "N K"]:

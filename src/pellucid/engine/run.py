@@ -127,6 +127,10 @@ class Engine:
         for bill in self._bills:
             bill.used.add(charge)
 
+    def billed(self, charge: Charge) -> bool:
+        """Whether evidence is on every open bill already, so that using it again costs nothing."""
+        return bool(self._bills) and all(charge in bill.used for bill in self._bills)
+
     @contextmanager
     def bill(self) -> Iterator[Bill]:
         """A bill for the work done in this block."""
