@@ -28,8 +28,8 @@ def attn_lrp(
 
     Args:
         probe: the evidence.
-        attention: "all" is the paper's; "value" takes attention weights and sigmoid gates as they are (CP-LRP,
-            Ali 2022), as the authors' code does for ViTs, where that is easier to tune.
+        attention: "all" is the paper's; "value" takes attention weights and sigmoid gates as they are, by
+            CP-LRP (Ali 2022), as the authors' code does for ViTs, where that is easier to tune.
         conv_gamma: gamma of convolutions; the authors try 0.1, 0.25 and 100.
         linear_gamma: gamma of linear layers; the authors try 0, 0.01, 0.05, 0.1 and 1, and choose by eye.
         start: what is shared out: the score, one, or the score less as much evenly over all other classes.

@@ -36,9 +36,10 @@ def excitation_backprop(
         signed: whether of such a contrast what is negative is kept.
 
     Returns:
-        (N, h, w), summed over channels: probabilities. They sum to 1, less what was `absorbed` on the way and
-        what bypasses the layer; contrasts, signed, sum to about 0. `delta` is all that arrived at the input
-        or was absorbed, less what was shared out.
+        (N, h, w), summed over channels: probabilities. They sum to 1, less what bypasses the layer and what
+        was `absorbed` on the way: a unit that none of its inputs excites, only its bias, has no one to hand
+        its probability to (in MobileNets and their kin that is most of it). Contrasts, signed, sum to about
+        0. `delta` is all that arrived at the input or was absorbed, less what was shared out.
 
     Raises:
         ModelError: operations without a rule; a layer that holds no grid.
