@@ -250,7 +250,8 @@ class Relevance(Operations):
 
     def _know(self, tensor: Tensor, **notes: Any) -> Tensor:
         """Notes of a tensor; those that are false are left out."""
-        self.tags[tensor] = Tag({name: note for name, note in notes.items() if note})
+        if torch.is_grad_enabled():  # not within a custom autograd function, which may give this very tensor
+            self.tags[tensor] = Tag({name: note for name, note in notes.items() if note})
         return tensor
 
     def _note(self, tensor: Any, name: str) -> Any:
