@@ -178,8 +178,8 @@ def test_gates_answer_for_products_by_half_only_if_asked() -> None:
         signal, gate = module.value(x)[:, 1:2], module.gate(x)[:, 1:2]
         of_signal = x * module.value.weight[1] * gate.sigmoid()
         of_gate = x * module.gate.weight[1] / gate * gate.sigmoid() * signal
-    assert_close(value, of_signal, 1e-4)
-    assert_close(all_, (of_signal + of_gate) / 2, 1e-4)
+    assert_close(value, of_signal, 1e-2)  # near zero the stabiliser shows
+    assert_close(all_, (of_signal + of_gate) / 2, 1e-2)
 
 
 def test_a_network_without_attention_gives_what_lrp_gives() -> None:
