@@ -78,6 +78,8 @@ def test_one_parent_and_one_child_at_a_time_gives_the_same(layer: str) -> None:
     assert (signed.raw < 0).any()
     assert (plain.cost.forward, plain.cost.backward) == (2, 2)
     assert (contrast.cost.forward, contrast.cost.backward) == (4, 4)
+    method = pellucid.METHODS[METHOD]
+    assert method.cost(method.settle({"contrastive": True}))[:2] == (2, 2)
 
 
 def test_one_layer_has_a_closed_form() -> None:

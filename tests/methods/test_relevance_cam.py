@@ -58,6 +58,18 @@ class Before(nn.Sequential):
         nn.init.normal_(self[2].bias, std=0.2)
 
 
+class Shifted(nn.Module):
+    """A bias of its own between the convolution and the norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(3, 5, 3, bias=False), nn.BatchNorm2d(5), nn.ReLU()
+        self.bias, self.head = nn.Parameter(torch.randn(5, 1, 1)), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.act(self.norm(self.conv(x) + self.bias)).mean((2, 3)))
+
+
 def went(module: nn.Module, x: Tensor, composite: str, *layers: str, target: int | None = None) -> Relevances:
     """Where a relevance of one goes."""
     engine = Engine(Model.wrap(module))
@@ -138,10 +150,12 @@ def test_between_an_operation_and_its_norm_lies_the_relevance_of_both_as_zennit_
     assert_close(ours, kept[0].grad, 1e-4)  # where stabilisers stand differs
 
 
-@pytest.mark.parametrize("name", ["in-place", "dense", "residual", "nhwc", "vit", "norms", "norms before"])
+@pytest.mark.parametrize(
+    "name", ["in-place", "dense", "residual", "nhwc", "vit", "norms", "before", "shifted"]
+)
 def test_asking_for_layers_changes_nothing_and_none_is_bypassed(name: str) -> None:
     composite = "epsilon-plus"
-    made = {"norms": Normed, "norms before": Before}
+    made = {"norms": Normed, "before": Before, "shifted": Shifted}
     module, x = (seeded(made[name]).double(), images(2)) if name in made else (net(name), pictures(name, 2))
     plain = went(module, x, composite)
     auto = went(module, x, composite, "auto")
@@ -151,6 +165,7 @@ def test_asking_for_layers_changes_nothing_and_none_is_bypassed(name: str) -> No
         "dense": ["stem", "grow.0", "grow.2", "bn"],
         "residual": ["stem", "bn", "stage1.conv1", "stage1.bn1", "stage1.bn2", "stage1", "pool"],
         "nhwc": ["stem", "norm", "up", "down"],
+        "shifted": ["conv", "norm", "act"],
         "vit": ["patch_embed.proj", "blocks.0", "blocks.0.attn.qkv", "blocks.1.norm1"],
     }.get(name, ["0", "1", "2", "3", "4", "5"])
     for layers in ([asked[0]], [asked[1]], asked, [found]):
@@ -204,6 +219,13 @@ def test_models_of_one_logit_and_targets_of_ones_own_have_maps(target: object) -
     assert (found.raw != 0).flatten(1).any(1).all()
 
 
+def test_a_target_of_several_classes_is_no_contrast() -> None:
+    module, x = seeded(Normed).double(), images(2)
+    options = {"target": lambda logits: logits[:, 0] + logits[:, 1], "layer": "2", "signed": True}
+    maps = [pellucid.explain(module, x, "relevance-cam", start=s, **options).raw for s in ("contrast", "one")]
+    assert torch.equal(*maps)
+
+
 def test_layers_are_fused_and_counted() -> None:
     module, x = net("residual"), pictures("residual")
     options = {"signed": True}
@@ -217,6 +239,8 @@ def test_layers_are_fused_and_counted() -> None:
     assert_close(both.raw, (unit[0] + small) / 2, 1e-10)
     assert both.layer == ["stage1", "last"]
     assert (both.cost.forward, both.cost.backward) == (3 * len(x), 2 * len(x))
+    method = pellucid.METHODS["relevance-cam"]
+    assert method.cost(method.settle({"layer": ["stage1", "last"]}))[:2] == (3, 2)
 
 
 @pytest.mark.parametrize("name", ["in-place", "reused", "dense", "vit", "swin timm"])
