@@ -19,16 +19,6 @@ from zoo import assert_close, images, raw, seeded
 METHODS = ["attention-rollout", "transformer-attribution", "transformer-attribution:weights=attention",
            "legrad", "legrad:readout=mean"]  # fmt: skip
 every = pytest.mark.parametrize("method", METHODS)
-TRANSFORMERS = [
-    "vit",
-    "vit registers",
-    "vit distilled",
-    "vit average",
-    "beit",
-    "vit hf",
-    "deit hf",
-    "beit hf",
-]
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3}
 SIZE, GRID = (12, 18), (4, 6)
 
@@ -367,8 +357,8 @@ def test_attention_is_found_however_it_is_written(how):
     torch.testing.assert_close(A, expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", [*TRANSFORMERS, "torchvision", "siglip", "one layer"])
-def test_batch_equals_singles_on_transformers_of_all_libraries(name):
+@pytest.mark.parametrize("name", ["deit hf", "vit average", "torchvision", "siglip", "one layer"])
+def test_batch_equals_singles_and_single_precision_double(name):
     build = {"torchvision": torchvision_vit, "one layer": lambda: transformer(depth=1),
              "siglip": lambda: timm_model("vit_base_patch16_siglip_224", **SMALL).double()}  # fmt: skip
     module = build[name]() if name in build else net(name)
@@ -412,6 +402,18 @@ def test_the_map_has_its_rows_and_columns_as_the_picture(method, place, size):
     for map in raw(Looking().eval(), x, method, target=0):
         assert map.shape == (size[0] // 3, size[1] // 3)
         assert divmod(int(map.argmax()), map.shape[1]) == place
+
+
+@every
+def test_half_precision_is_computed_with_at_least_single(method):
+    module, x = timm_model("vit_tiny_patch16_224", **SMALL), pictures("vit").float()
+    full = raw(module, x, method, target=1)
+    lows = [raw(copy.deepcopy(module).bfloat16(), x.bfloat16(), method, target=1)]
+    if method != "transformer-attribution":
+        lows.append(raw(module, x, method, target=1, precision="bfloat16"))
+    for low in lows:
+        agreement = torch.corrcoef(torch.stack([low.flatten(), full.flatten()]))[0, 1]
+        assert agreement > (0.7 if method == "transformer-attribution" else 0.95)
 
 
 @every

@@ -48,9 +48,10 @@ class Attention:
     where: str
 
     def heads(self, images: int, of: Tensor | None = None) -> Float[Tensor, "N heads T S"]:
-        """The weights by head, or something else `of` their shape, such as their gradient."""
+        """The weights by head, or something `of` their shape, such as their gradient; float32 at least."""
         values = self.weights.detach() if of is None else of
-        return values.reshape(images, -1, *values.shape[-2:])
+        precise = values.to(torch.promote_types(values.dtype, torch.float32))
+        return precise.reshape(images, -1, *values.shape[-2:])
 
 
 class Attending(Operations):

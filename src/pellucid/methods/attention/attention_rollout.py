@@ -68,8 +68,7 @@ def attention_rollout(
         least = one.flatten(1).argsort(dim=1, stable=True)[:, : int(discard_ratio * one[0].numel())]
         return one.flatten(1).scatter(1, least, 0).view_as(one)
 
-    identity = torch.eye(seen.tokens).to(probe.inputs)
-    carrying = [shares(fused(layer) + identity) for layer in layers]
+    carrying = [shares(matrix + torch.eye(seen.tokens).to(matrix)) for matrix in map(fused, layers)]
     carrying += [shares(fused(seen.pooling))] if seen.pooling else []
     return placed(carried(_read(probe, under, seen), carrying), seen)
 
