@@ -52,7 +52,7 @@ def attention_rollout(
         1 forward, and 1 backward as far as the last attention, which tells the tokens that the head reads.
 
     Source:
-        section 4. r is the mean over the tokens that the head reads: the class token, both with distillation,
+        section 3, eq. 1. r is the mean over the tokens that the head reads: the class token, both with distillation,
         or the patches where these are averaged. An attentional pooling at the end has no residual path and
         gets no I. head_fusion and discard_ratio come from widely used code, which also keeps the first entry
         of each matrix and discards in the batch's first image only.
