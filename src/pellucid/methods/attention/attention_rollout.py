@@ -52,10 +52,10 @@ def attention_rollout(
         1 forward, and 1 backward as far as the last attention, which tells the tokens that the head reads.
 
     Source:
-        section 3, eq. 1. r is the mean over the tokens that the head reads: the class token, both with distillation,
-        or the patches where these are averaged. An attentional pooling at the end has no residual path and
-        gets no I. head_fusion and discard_ratio come from widely used code, which also keeps the first entry
-        of each matrix and discards in the batch's first image only.
+        section 3, eq. 1. r is the mean over the tokens that the head reads: the class token, both with
+        distillation, or the patches where these are averaged. An attentional pooling at the end has no
+        residual path and gets no I. head_fusion and discard_ratio come from widely used code, which keeps
+        the first entry of each matrix and discards in the batch's first image only.
     """
     if not 0 <= discard_ratio < 1:
         raise InvalidValue(f"discard_ratio must be at least 0 and below 1; got {discard_ratio}.")
