@@ -1,6 +1,8 @@
 """LRP on whole networks: closed forms, conservation, spellings, and every way to ask for it wrongly."""
 
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -389,3 +391,29 @@ def test_the_command_line_says_so_too(asked: str, says: str) -> None:
     assert result.exit_code != 0
     assert says in " ".join(result.output.split())
     assert "Traceback" not in result.output
+
+
+# --- architectures -----------------------------------------------------------------------------------------
+
+HEAVY = {
+    "alexnet",
+    "vgg19",
+    "vgg19_bn",
+    "wide_resnet50_2",
+    "densenet169",
+}  # more of the same, in 100 MB and more
+spec = spec_from_file_location("conservation", Path(__file__).parents[2] / "benchmarks/conservation.py")
+assert spec is not None
+assert spec.loader is not None
+conservation = module_from_spec(spec)
+spec.loader.exec_module(conservation)
+
+
+@pytest.mark.parametrize("name", [name for name in conservation.MODELS if name not in HEAVY])
+def test_relevance_is_all_accounted_for_on_common_architectures(name: str) -> None:
+    """In float32, out of the box; and some of it reaches the pixels, or this would say nothing."""
+    module, x = conservation.case(name, 64)
+    for composite in ("epsilon-plus-flat", "epsilon-gamma-box"):
+        shares = conservation.measured(module, x, composite)
+        assert shares["error"] < 1e-4
+        assert abs(shares["pixels"]) > 1e-5
