@@ -19,6 +19,16 @@ PATHS = (
     "integrated-grad-cam",
 )
 
+RELEVANCE = (
+    "lrp:composite=epsilon-plus",
+    "lrp:composite=epsilon-gamma-box",
+    "relevance-cam",
+    "deep-lift",
+    "guided-backprop",
+    "full-grad",
+    "excitation-backprop",
+)
+
 
 def small(path: Path, picture: Image.Image) -> None:
     """Saved with a palette, as drawings and small pictures need no more."""
@@ -26,11 +36,12 @@ def small(path: Path, picture: Image.Image) -> None:
 
 
 def main() -> None:
-    """Paths compared on one picture, and the courses of I-GOS on four."""
+    """Paths and relevance compared on one picture, and the courses of I-GOS on four."""
     model = pellucid.load()
-    grid = IMAGES / "paths.png"
-    pellucid.compare(model, "sample:cat", PATHS).save(grid)
-    small(grid, Image.open(grid))
+    for name, methods in (("paths", PATHS), ("relevance", RELEVANCE)):
+        grid = IMAGES / f"{name}.png"
+        pellucid.compare(model, "sample:cat", methods).save(grid)
+        small(grid, Image.open(grid))
     found = pellucid.explain(model, PICTURES, "i-gos")
     films = [Film(one) for one in found]
     ends = [film.frame(film.last) for film in films]

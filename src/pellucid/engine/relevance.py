@@ -109,12 +109,16 @@ class _Carried(torch.autograd.Function):
     def forward(
         ctx: Any, make: Callable[[], Tensor], back: Callable[[Tensor], Any], *carriers: Tensor
     ) -> Tensor:
-        ctx.back = back
-        return make()
+        made = make()
+        kind = made.device.type
+        enabled, lower = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+        ctx.back, ctx.precision = back, torch.autocast(kind, lower, enabled=enabled)
+        return made
 
     @staticmethod
     def backward(ctx: Any, *relevance: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *ctx.back(relevance[0])
+        with ctx.precision:  # operations that run once more run as they did
+            return None, None, *ctx.back(relevance[0])
 
 
 def carried(make: Callable[[], Tensor], back: Callable[[Tensor], Any], *carriers: Tensor) -> Tensor:
