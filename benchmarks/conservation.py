@@ -40,7 +40,7 @@ def case(name: str, size: int) -> tuple[nn.Module, Tensor]:
     if name == LITE0:
         model = pellucid.load()
         return model.module, model.prepare(["sample:cat"])[..., :size, :size]
-    size = 224 if name in TIMM else size
+    size = int(name.rpartition("_")[2]) if name.endswith("_224") else size
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).clamp(-2.9, 2.9)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(0)

@@ -400,8 +400,9 @@ HEAVY = {
     "vgg19",
     "vgg19_bn",
     "wide_resnet50_2",
+    "resnext50_32x4d",
     "densenet169",
-}  # more of the same, in 100 MB and more
+}  # more of the same
 spec = spec_from_file_location("conservation", Path(__file__).parents[2] / "benchmarks/conservation.py")
 assert spec is not None
 assert spec.loader is not None
