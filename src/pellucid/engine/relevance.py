@@ -161,14 +161,14 @@ class Linear:
 class Affine:
     """A batch norm with no linear operation before it, scale * source + shift, and perhaps a ReLU behind.
 
-    `merged` lists what took it along, so that relevance only passes it.
+    `merged` lists the layers that took it along, so that relevance only passes it.
     """
 
     source: Tensor
     scale: Tensor
     shift: Tensor
     rectified: bool = False
-    merged: list[Tensor] = field(default_factory=list)
+    merged: list[str] = field(default_factory=list)
 
     def rule(self) -> Rule:
         """Its rule where it stands alone, or where what took it along answers for it."""
@@ -500,7 +500,7 @@ class Relevance(Operations):
             plain = partial(Operands, apply, a[:0], weight, bias)
             carrier = x if self._note(x, "kept") else affine.source
             if carrier is x:  # relevance is asked for in between
-                affine.merged.append(x)
+                affine.merged.append(where)
             linear = Linear(carrier, lambda: affine.into(plain(), groups), rule, channels)
         else:
             linear = Linear(x, read, rule, channels)
@@ -635,8 +635,10 @@ class Relevance(Operations):
     def _folded(self, call: Call, x: Tensor, linear: Linear, scale: Tensor, shift: Tensor) -> Tensor:
         """A batch norm behind a linear operation: the two are one, of scaled weights and shifted biases."""
 
+        before = linear.read  # alone: with the whole of it, what it is merged with would hold itself
+
         def read() -> Operands:
-            on: Operands = linear.read()
+            on: Operands = before()
             rows = (-1,) + (1,) * (x.ndim - 2)
             bias = shift.view(rows) if on.bias is None else on.bias * scale.view(rows) + shift.view(rows)
             return replace(on, weight=on.weight * scale.view(-1, *[1] * (on.weight.ndim - 1)), bias=bias)
@@ -741,9 +743,10 @@ class Relevance(Operations):
         if raw or (constant.ndim == 0 and constant == 0):
             return self._know(whole(call, x), raw=raw, gate=gate)
         if linear is not None and sign == 1 and size == x.shape:
+            before = linear.read
 
             def read() -> Operands:
-                on: Operands = linear.read()
+                on: Operands = before()
                 return replace(on, bias=constant if on.bias is None else on.bias + constant)
 
             return self._merged(call, x, linear, read)
