@@ -42,7 +42,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "opti-cam": {"steps": 3, "signed": True},
     "integrated-grad-cam": {"steps": 3},
     "guided-grad-cam": {"signed": True},
-    "relevance-cam": {"signed": True},
+    "relevance-cam": {"signed": True, "start": "one"},  # a lamp has no second class to contrast with
     "enhanced-ig": {"steps": 3},
     "agi": {"classes": 2, "steps": 2, "epsilon": 0.001},  # no other class is reached so soon
     "guided-ig": {"steps": 3},
