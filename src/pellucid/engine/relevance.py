@@ -635,11 +635,10 @@ class Relevance(Operations):
     def _folded(self, call: Call, x: Tensor, linear: Linear, scale: Tensor, shift: Tensor) -> Tensor:
         """A batch norm behind a linear operation: the two are one, of scaled weights and shifted biases."""
 
-        before = linear.read  # alone: with the whole of it, what it is merged with would hold itself
+        before, rows = linear.read, (-1,) + (1,) * (x.ndim - 2)  # neither linear nor x, which would hold read
 
         def read() -> Operands:
             on: Operands = before()
-            rows = (-1,) + (1,) * (x.ndim - 2)
             bias = shift.view(rows) if on.bias is None else on.bias * scale.view(rows) + shift.view(rows)
             return replace(on, weight=on.weight * scale.view(-1, *[1] * (on.weight.ndim - 1)), bias=bias)
 
