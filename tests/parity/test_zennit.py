@@ -84,7 +84,9 @@ def conserves(e: pellucid.Explanation, logit: float) -> bool:
     ("name", "composite"),
     [
         *itertools.product(("vgg11_bn", "resnet18"), COMPOSITES),
-        *itertools.product(("vgg16_bn", "resnet50"), ("epsilon-alpha2-beta1-flat", "epsilon-gamma-box")),
+        ("vgg16_bn", "epsilon-gamma-box"),
+        ("resnet50", "epsilon-gamma-box"),
+        ("resnet50", "epsilon-alpha2-beta1-flat"),
     ],
 )
 def test_composites_are_zennits(name: str, composite: str) -> None:
