@@ -396,7 +396,8 @@ def test_the_command_line_says_so_too(asked: str, says: str) -> None:
 # --- architectures -----------------------------------------------------------------------------------------
 
 HEAVY = {
-    "alexnet", "vgg19", "vgg19_bn", "resnet50", "wide_resnet50_2", "resnext50_32x4d", "densenet169", "vit_b_16",
+    "alexnet", "vgg19", "vgg19_bn", "resnet50", "wide_resnet50_2", "resnext50_32x4d", "densenet169",
+    "vit_b_16",
 }  # fmt: skip
 """More of the same, in many more weights."""
 spec = spec_from_file_location("conservation", Path(__file__).parents[2] / "benchmarks/conservation.py")
