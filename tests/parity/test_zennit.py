@@ -128,7 +128,7 @@ def test_where_captum_explodes_ours_stays_finite_and_conserves() -> None:
     settled(net, x.repeat(2, 1, 1, 1))
     theirs = LRP(copy.deepcopy(net)).attribute(x, target=3)  # a copy: it changes the network for good
     assert not theirs.abs().max() < 1e20
-    logit = float(net(x)[0, 3])
+    logit = float(net(x)[0, 3].detach())
     e = pellucid.explain(net, x, "lrp", target=3, progress=False)
     assert e.raw.abs().sum() < 2 * abs(logit)
     assert conserves(e, logit)
