@@ -2,9 +2,9 @@
 
 .venv/bin/python benchmarks/relevance.py --runs 7 --out benchmarks/results/relevance.md
 
-zennit is given the canonizer that its user must choose for each family of models. No package has Relevance-CAM,
-so its row is zennit's relevance at the same layer, without the map. captum's DeepLIFT runs on the VGG alone: a
-ReLU module that is used twice, as in resnet50, stops it.
+zennit is given the canonizer that its user must choose for each family of models. No package has
+Relevance-CAM, so its row is zennit's relevance at the same layer, without the map. captum's DeepLIFT runs
+on the VGG alone: a ReLU module that is used twice, as in resnet50, stops it.
 """
 
 from collections.abc import Callable, Mapping

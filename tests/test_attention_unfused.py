@@ -131,7 +131,8 @@ def test_multihead_attention(options, hidden):
 
 
 @pytest.mark.parametrize(
-    "mask", [None, torch.ones(4, 4, dtype=torch.bool).triu(1), torch.linspace(-2, 2, 64, dtype=F64).view(4, 4, 4)]
+    "mask",
+    [None, torch.ones(4, 4, dtype=torch.bool).triu(1), torch.linspace(-2, 2, 64, dtype=F64).view(4, 4, 4)],
 )
 def test_one_sequence_without_a_batch(mask):
     module = shaken(nn.MultiheadAttention(8, 4, dtype=F64))

@@ -420,7 +420,7 @@ def test_compare_all_asks_every_method_of_every_model():
     document = json.loads(compare("b/dog.jpg", *models, "--all", "--json").stdout)
     assert [c["model"] for c in document["comparisons"]] == ["net", "other"]
     refused = {refusal["title"] for refusal in document["refusals"]}
-    # A picture of a few pixels may be one superpixel; references are the user's to give; no attention is there.
+    # A picture of a few pixels may be one superpixel; references are the user's; no attention is there.
     attending = {"attention-rollout", "transformer-attribution", "legrad"}
     assert attending <= refused
     assert refused - attending <= {"lime", "baylime", "expected-gradients", "gradient-shap", "deep-shap"}
