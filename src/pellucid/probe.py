@@ -118,6 +118,10 @@ class Under:
             raise ModelError(INDEPENDENT)
         return at_layers, at_input
 
+    def back_to_layers(self, outputs: Tensor, start: Tensor | None = None) -> dict[str, Tensor]:
+        """What comes back at the layers alone; nothing is run back beyond them."""
+        return self.probe._back(self.taken, outputs, start, of_input=False)[0]
+
 
 class Probe:
     """One model, one batch, one target.
@@ -404,14 +408,14 @@ class Probe:
         return capture(self.engine, self.inputs, layers, whole_graph, channels_last=self._channels_last)
 
     def _back(
-        self, taken: Capture, outputs: Tensor, start: Tensor | None = None
+        self, taken: Capture, outputs: Tensor, start: Tensor | None = None, of_input: bool = True
     ) -> tuple[dict[str, Tensor], Tensor | None, Charge]:
         self._refuse_quantised()
         if not outputs.requires_grad:
             raise ModelError(INDEPENDENT)
         try:
             with self.engine.making(backward=len(self.inputs)) as charge:
-                return *taken.gradients(outputs, start), charge
+                return *taken.gradients(outputs, start, of_input=of_input), charge
         except RuntimeError as error:
             if out_of_memory(error):
                 raise

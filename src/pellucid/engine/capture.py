@@ -67,21 +67,23 @@ class Capture:
     operations: Operations | None = None
 
     def gradients(
-        self, outputs: Tensor, start: Tensor | None = None, *, retain: bool = True
+        self, outputs: Tensor, start: Tensor | None = None, *, of_input: bool = True
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """d(outputs)/d(each tap), as feature maps, and d(outputs)/d(input): one backward for all of them.
 
-        `start` is what goes into the way back at each output, ones by default. A layer on which the outputs
-        do not depend has the gradient zero; such an input has None.
+        `start` is what goes into the way back at each output, ones by default; without `of_input` it ends at
+        the first tap. A layer on which the outputs do not depend has the gradient zero; such an input has
+        None.
         """
-        leaves = [tap.value for tap in self.taps.values()] + ([] if self.leaf is None else [self.leaf])
+        further = [self.leaf] if of_input and self.leaf is not None else []
+        leaves = [tap.value for tap in self.taps.values()] + further
         start = torch.ones_like(outputs) if start is None else start
-        grads = torch.autograd.grad(outputs, leaves, start, retain_graph=retain, allow_unused=True)
+        grads = torch.autograd.grad(outputs, leaves, start, retain_graph=True, allow_unused=True)
         filled = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves, strict=True)]
         at_taps = {
             name: tap.layout.maps(grad) for (name, tap), grad in zip(self.taps.items(), filled, strict=False)
         }
-        return at_taps, None if self.leaf is None else grads[-1]
+        return at_taps, grads[-1] if further else None
 
 
 def capture(

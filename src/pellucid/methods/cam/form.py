@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from pellucid.layers import layer_names
 from pellucid.methods.finding import Finding
-from pellucid.methods.registry import Counting, LayerOption, method
+from pellucid.methods.registry import Counting, LayerOption, Reads, method
 from pellucid.probe import At, Probe
 from pellucid.target import Output
 
@@ -38,6 +38,7 @@ def cam(
     signed: bool = False,
     fusion: Fusion = "mean",
     sums: bool = True,
+    evidence: Callable[..., Sequence[At]] | None = None,
 ) -> Callable[[Formula], Formula]:
     """Registers a formula `(at, *, options) -> weights, weighted maps or map` as a CAM.
 
@@ -50,6 +51,7 @@ def cam(
         signed: the default of `signed=`, as in the paper: whether negative evidence is kept.
         fusion: the default of `fusion=`.
         sums: whether the formula leaves the sum over channels to the form, so that `principal=` applies.
+        evidence: `(probe, layers, options) -> evidence at each layer`, where it is not of a plain pass.
     """
 
     def register(formula: Formula) -> Formula:
@@ -63,16 +65,15 @@ def cam(
             **own: Any,
         ) -> Finding:
             names = layer_names(probe.engine.model.network, layer)
-            ats = probe.at(*names)
+            ats = evidence(probe, names, own) if evidence else probe.at(*names)
             maps: list[Tensor] = []
             details: dict[str, Tensor | list[Tensor]] = {}
-            stderr = delta = None
+            stderr = None
             for at in ats:
                 told = formula(at, **own)
                 about = told if isinstance(told, Finding) else Finding(told)
                 found = about.map
                 details |= about.details
-                delta = about.delta
                 if found.ndim == 2:
                     details["weights"] = found
                 map = found if found.ndim == 3 else combined(found, at, principal)
@@ -81,7 +82,7 @@ def cam(
                 if about.stderr is not None and not principal and len(ats) == 1:
                     stderr = torch.einsum("nk,nkhw->nhw", about.stderr**2, at.A**2).sqrt()
             fused = maps[0] if len(maps) == 1 else fuse(maps, fusion, probe.inputs.shape[-2])
-            return Finding(fused, stderr, details, tuple(at.name for at in ats), delta)
+            return Finding(fused, stderr, details, tuple(at.name for at in ats))
 
         taken = [p for p in inspect.signature(run).parameters.values() if p.kind is not p.VAR_KEYWORD]
         if not sums:
@@ -89,7 +90,8 @@ def cam(
         own = [p for p in inspect.signature(formula).parameters.values() if p.kind is p.KEYWORD_ONLY]
         run.__signature__ = inspect.Signature([*taken, *own])  # type: ignore[attr-defined]
         run.__doc__, run.__module__, run.__name__ = formula.__doc__, formula.__module__, formula.__name__
-        method(name, paper=paper, passes=passes or (1, int(gradient)), reads="layers", output=output)(run)
+        reads: Reads = "replaced operations" if evidence else "layers"
+        method(name, paper=paper, passes=passes or (1, int(gradient)), reads=reads, output=output)(run)
         return formula
 
     return register

@@ -80,27 +80,10 @@ def propagate(
             reads it; a target without other classes to contrast with.
         ModelError: operations that no rule knows; a target that does not depend on the outputs.
     """
-    read = read_composite(composite)
-    if not read.boxed and not (low is None and high is None):
-        raise InvalidValue(
-            f"low and high are read by the rule z-box, which {composite!r} does not have: leave them out, or "
-            "write 'epsilon-plus;first=z-box'."
-        )
-    box = bounds(probe, low, high) if read.boxed else None
-    key = ("relevance", composite, None if box is None else tuple(torch.cat(box).flatten().tolist()))
-    under = probe.under(key, partial(Relevance, read, len(probe.inputs), box), *layers)
-    outputs = under.outputs
-    given = begun(probe, outputs, start) if isinstance(start, str) else start(probe, outputs)
-    operations = under.operations
-    if not isinstance(operations, Relevance):
-        raise TypeError("a run under relevance operations has them")
-    if operations.unknown:
-        probe.note(
-            f"Operations without a rule were taken by their first-order expansion: {operations.listed()}. "
-            "What they do not hand on is counted among the biases."
-        )
+    under, given = prepared(probe, composite, start, *layers, low=low, high=high)
+    operations = operations_of(under)
     operations.clear()
-    at_layers, at_input = under.back(outputs, given)
+    at_layers, at_input = under.back(under.outputs, given)
     biases, absorbed = operations.biases.clone(), operations.absorbed.clone()
     whole = given.sum(1, dtype=torch.float64).cpu()
     arrived = at_input.flatten(1).sum(1, dtype=torch.float64).cpu()
@@ -115,6 +98,36 @@ def propagate(
                 )
     delta = arrived + biases + absorbed - whole
     return Relevances(at_input, at_layers, whole, biases, absorbed, delta, under)
+
+
+def prepared(
+    probe: Probe, composite: str, start: Start | Begin, *layers: str, low: Any = None, high: Any = None
+) -> tuple[Under, Tensor]:
+    """The run that relevance goes back through, and the relevance (N, K) that its outputs begin with."""
+    read = read_composite(composite)
+    if not read.boxed and not (low is None and high is None):
+        raise InvalidValue(
+            f"low and high are read by the rule z-box, which {composite!r} does not have: leave them out, or "
+            "write 'epsilon-plus;first=z-box'."
+        )
+    box = bounds(probe, low, high) if read.boxed else None
+    key = ("relevance", composite, None if box is None else tuple(torch.cat(box).flatten().tolist()))
+    under = probe.under(key, partial(Relevance, read, len(probe.inputs), box), *layers)
+    operations = operations_of(under)
+    if operations.unknown:
+        probe.note(
+            f"Operations without a rule were taken by their first-order expansion: {operations.listed()}. "
+            "What they do not hand on is counted among the biases."
+        )
+    begin = partial(begun, start=start) if isinstance(start, str) else start
+    return under, begin(probe, under.outputs)
+
+
+def operations_of(under: Under) -> Relevance:
+    """The relevance operations of a run."""
+    if not isinstance(under.operations, Relevance):
+        raise TypeError("a run under relevance operations has them")
+    return under.operations
 
 
 def begun(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) -> Float[Tensor, "N K"]:

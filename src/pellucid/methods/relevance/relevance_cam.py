@@ -1,6 +1,7 @@
 """Relevance-CAM."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -8,30 +9,38 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
-from pellucid.methods.finding import Finding
-from pellucid.methods.registry import Passes
-from pellucid.methods.relevance.propagation import CompositeOption, begun, propagate
+from pellucid.methods.relevance.propagation import CompositeOption, begun, prepared
 from pellucid.probe import At, Probe
 
 
-def _passes(settled: Mapping[str, Any]) -> Passes:
-    layers = settled["layer"]
-    times = len(layers) if isinstance(layers, (list, tuple)) else 1
-    return Passes(1 + times, times)
+@dataclass(frozen=True)
+class RelevantAt(At):
+    """A layer's activations A and relevance R, (N, K, h, w) each, of one run."""
+
+    R: Float[Tensor, "N K h w"]
+
+
+def _evidence(probe: Probe, layers: Sequence[str], options: Mapping[str, Any]) -> list[RelevantAt]:
+    """One run, and one way back no further than the layers."""
+    start = _contrasted if options["start"] == "contrast" else options["start"]
+    under, given = prepared(probe, options["composite"], start, *layers)
+    arrived = under.back_to_layers(under.outputs, given)
+    return [RelevantAt(probe, under.layer(layer), layer, arrived[layer]) for layer in layers]
 
 
 @cam(
     "relevance-cam",
     paper="Lee et al. 2021, doi:10.1109/CVPR46437.2021.01470",
     gradient=False,
-    passes=_passes,
+    passes=(1, 1),
+    evidence=_evidence,
 )
 def relevance_cam(
-    at: At,
+    at: RelevantAt,
     *,
     composite: CompositeOption = "z-plus;bias=ignored",
     start: Literal["contrast", "one"] = "contrast",
-) -> Finding:
+) -> Float[Tensor, "N K"]:
     """L = ReLU(sum_k w_k A_k) with w_k = sum_ij R_kij, the layer's relevance by a contrastive start.
 
     Works at shallow layers too, where gradients are noise.
@@ -43,16 +52,14 @@ def relevance_cam(
             classes, and a callable target, are what they are.
 
     Returns:
-        (N, h, w) at the layer's resolution. `details` has the `weights` (N, K), and what `biases` and
-        stabilisers (`absorbed`) took on the way back to the input, by which `delta`, all that arrived less
-        what was shared out, is 0.
+        (N, h, w) at the layer's resolution; `details` has the `weights` (N, K).
 
     Raises:
         InvalidValue: a composite that is none.
         ModelError: operations without a rule; a target that does not depend on the outputs.
 
     Cost:
-        2 forward, 1 backward; 1 more of each for every further layer.
+        1 forward, 1 backward no further than the layer; so, too, for several layers together.
 
     Source:
         section 3, with the contrastive start of Gu 2018, arXiv:1812.02100. As in the authors' code the start
@@ -60,10 +67,7 @@ def relevance_cam(
         networks let relevance pass batch norms; here these are folded, and a layer between an operation and
         its norm has the relevance of both.
     """
-    begin = _contrasted if start == "contrast" else start
-    found = propagate(at.probe, composite, begin, at.asked)
-    weights = found.at_layers[at.asked].sum((2, 3))
-    return Finding(weights, details={"biases": found.biases, "absorbed": found.absorbed}, delta=found.delta)
+    return at.R.sum((2, 3))
 
 
 def _contrasted(probe: Probe, outputs: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
