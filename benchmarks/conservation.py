@@ -18,9 +18,12 @@ from torch import Tensor, nn
 import pellucid
 
 COMPOSITES = (
+    "epsilon-plus",
     "epsilon-plus-flat",
     "epsilon-alpha2-beta1",
+    "epsilon-alpha2-beta1-flat",
     "epsilon-gamma-box",
+    "excitation-backprop",
     "gamma:0.25",
     "epsilon-plus;attention=all",
 )

@@ -368,6 +368,18 @@ class Cut(torch.autograd.Function):
         return gradient
 
 
+class Reversed(torch.autograd.Function):
+    """The identity, whose gradient has the other sign: only its way back tells."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+
 class Act(nn.Module):
     """A layer around a function."""
 
@@ -398,7 +410,9 @@ def test_what_a_checkpoint_forgets_is_kept():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("act", [Cut.apply, checkpointed(True), torch.jit.script(torch.nn.functional.silu)])
+@pytest.mark.parametrize(
+    "act", [Cut.apply, Reversed.apply, checkpointed(True), torch.jit.script(torch.nn.functional.silu)]
+)
 def test_what_is_no_operation_of_pytorch_is_refused_with_its_place(act):
     module = nn.Sequential(nn.Conv2d(3, 4, 3), Act(act), nn.Conv2d(4, 5, 3), nn.Flatten()).double()
     with pytest.raises(ModelError, match=r"in layer '2' computes something by .*no rule can stand in"):

@@ -395,6 +395,8 @@ def test_float64_agrees_with_float32(name):
     for title, e in everything(net(name), x, target=0, requests=ALL).items():
         if "eigen" in title or "opti" in title:
             continue  # as ill-conditioned as two close singular values, or Adam's first step
+        if "deep-shap" in title:
+            continue  # of a flat reference, rounding decides which pixel is the maximum
         scale = e.raw.abs().max()
         assert (e.raw - low[title].raw).abs().max() <= 1e-3 * scale, title
 
@@ -434,7 +436,7 @@ def test_nine_cams_cost_one_forward_and_one_backward():
 def test_all_methods_that_read_the_picture_itself_cost_one_forward_and_one_backward():
     module, counter = watched(seeded(TinyCNN).double())
     requests = [m.name for m in pellucid.methods() if m.cost(m.settle({})) in (Passes(1, 0), Passes(1, 1))
-                and m.reads != "replaced operations"]  # fmt: skip
+                and m.reads not in ("replaced operations", "altered copies")]  # fmt: skip
     comparison = pellucid.compare(module, pictures("in-place"), requests)
     assert len(comparison) == len(requests)
     assert (counter.forward, counter.backward) == ([3], [3])

@@ -115,8 +115,10 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
         >>> head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), *head)
         >>> d = examine(net)
-        >>> d.auto, d.classes, [layer.name for layer in d.layers], all(v.works for v in d.methods)
-        ('1', 2, ['0', '1'], True)
+        >>> d.auto, d.classes, [layer.name for layer in d.layers]
+        ('1', 2, ['0', '1'])
+        >>> sorted(v.method for v in d.methods if not v.works)  # it has no attention
+        ['attention-rollout', 'legrad', 'transformer-attribution']
     """
     wrapped = Model.wrap(model)
     batch = _first(_batch(wrapped, images))

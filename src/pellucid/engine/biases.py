@@ -13,10 +13,11 @@ constant that it adds; a ReLU has none, and f(z) has f(z) - f'(z) z. Summed over
 holds exactly, whatever the network.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from inspect import signature
 from typing import Any
 
@@ -79,6 +80,7 @@ class Biases(Operations):
 
     def __init__(self, inputs: torch.Size, network: Any) -> None:
         super().__init__()
+        _load_forward_derivatives()
         self.inputs = inputs
         modules = dict(network.named_modules()) if isinstance(network, nn.Module) else {}
         self.prefix = prefix_tokens(network) if modules else None
@@ -202,3 +204,11 @@ def by_sample(value: Tensor, samples: int) -> Tensor:
         f"An operation of the model gives {tuple(shape)} for {samples} samples, which does not tell what "
         "belongs to which: explain one image at a time, with batch_size=1."
     )
+
+
+@cache
+def _load_forward_derivatives() -> None:
+    """PyTorch loads some of them at their first use, and warns about how it does that itself."""
+    with warnings.catch_warnings(), forward.dual_level():
+        warnings.simplefilter("ignore", FutureWarning)
+        forward.make_dual(torch.zeros(()), torch.zeros(()))

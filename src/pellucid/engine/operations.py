@@ -271,7 +271,8 @@ class Operations(TorchFunctionMode):
         """Keeps in mind what an operation gave, a tensor or several: which are views, and which carry."""
         if isinstance(made, Tensor):
             self.memory.watch(made)
-            if carries and made.requires_grad and made not in self.tags:
+            # A custom autograd function computes without a graph; what it gives is not to pass for ours.
+            if carries and made.requires_grad and torch.is_grad_enabled() and made not in self.tags:
                 self.tags[made] = Tag()
         elif isinstance(made, (list, tuple)):
             for part in made:
