@@ -203,20 +203,6 @@ def normalise_in_place(x: Tensor) -> Tensor:
     return x.sub_(0.5).div_(0.25)
 
 
-class Passed(torch.autograd.Function):
-    """The identity; tells a list how many samples come back through it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, seen: list[int]) -> Tensor:
-        ctx.seen = seen
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        ctx.seen.append(len(gradient))
-        return gradient, None
-
-
 @dataclass
 class Counter:
     """The samples of each forward and backward pass through a watched network."""
@@ -228,7 +214,13 @@ class Counter:
 def watched(net: nn.Module) -> tuple[nn.Module, Counter]:
     """The network, and what counts the passes through it by itself, without Pellucid's help."""
     counter = Counter()
-    module = Around(net, after=lambda y: Passed.apply(y, counter.backward)).eval()
+
+    def followed(y: Tensor) -> Tensor:
+        if y.requires_grad:
+            y.register_hook(lambda gradient: counter.backward.append(len(gradient)))
+        return y
+
+    module = Around(net, after=followed).eval()
     module.register_forward_pre_hook(lambda _, args: counter.forward.append(len(args[0])))
     return module, counter
 
