@@ -1,6 +1,7 @@
 """Pellucid: see why an image classifier decided."""
 
 from pellucid import lime
+from pellucid.allocator import keep_memory
 from pellucid.compare import Comparison, compare
 from pellucid.explain import explain
 from pellucid.explanation import Explanation
@@ -35,6 +36,7 @@ __all__ = [
     "axioms",
     "compare",
     "explain",
+    "keep_memory",
     "lime",
     "load",
     "methods",

@@ -3,14 +3,13 @@
 Exit codes: 0 all done, 1 some pictures failed, 2 the request itself was refused, 130 stopped by Ctrl-C.
 """
 
-import ctypes
 import importlib.metadata
-import sys
 import warnings
 from typing import Annotated
 
 import typer
 
+from pellucid.allocator import keep_memory
 from pellucid.cli.axioms import axioms
 from pellucid.cli.catalogue import methods, models
 from pellucid.cli.comparing import compare
@@ -49,17 +48,3 @@ def main() -> None:
     keep_memory()
     warnings.simplefilter("ignore")  # libraries' hints to programmers; ours are printed with the results
     app()
-
-
-def keep_memory() -> None:
-    """Lets glibc keep the memory of activations for the next pass instead of returning it after each.
-
-    Large blocks are otherwise mapped, zeroed page by page and unmapped every time: SmoothGrad on a CPU takes
-    1.3 to 1.8 times as long. Only for our own process: a library must not decide this for its caller.
-    """
-    if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # glibc's malloc.h
-    libc.mallopt(mmap_max, 0)
-    libc.mallopt(trim_threshold, 2**31 - 1)
-    libc.mallopt(top_pad, 2**28)
