@@ -21,7 +21,9 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(*arguments: str) -> tuple[str, int]:
-    run = subprocess.run([sys.executable, "-c", FAULTS, *arguments], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", FAULTS, *arguments], capture_output=True, text=True, check=True
+    )
     kept, count = run.stdout.split()
     return kept, int(count)
 
