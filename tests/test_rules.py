@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from pellucid.engine import rules
 from pellucid.engine.composites import read_composite
 from pellucid.engine.relevance import Relevance
 from pellucid.engine.rules import Operands, read_rule
@@ -167,6 +168,18 @@ def test_every_rule_is_its_formula(operation: str) -> None:
         agrees(run, x, rule)
     agrees(run, x.abs(), "gamma")  # without negative inputs there is a shorter way
     agrees(run, x.abs(), "alpha-beta")
+
+
+@pytest.mark.parametrize("weights", [6, 18], ids=["one output at a time", "three"])
+@pytest.mark.parametrize("operation", ["linear", "linear of tokens"])
+def test_large_dense_layers_share_a_few_outputs_at_a_time(
+    operation: str, weights: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "BLOCK", weights)
+    run, shape = OPERATIONS[operation]
+    for rule in [*RULES, "z-box"]:
+        agrees(run, drawn(2, *shape, seed=5), rule)
+        agrees(lambda x: F.linear(x, W1.flatten(1)), drawn(2, *shape, seed=5), rule)
 
 
 SMALL = st.integers(-2, 2).map(float)

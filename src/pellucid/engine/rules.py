@@ -7,7 +7,8 @@ and what its stabiliser takes is known, and nothing is lost unaccounted for.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,9 @@ from pellucid.errors import InvalidValue
 
 STABILISER = 1e-6
 """Added to denominators, with their sign, where a rule names no other."""
+
+BLOCK = 2**20
+"""Weights of a dense layer that are dealt with at a time: what a rule makes of them stays in the cache."""
 
 Apply = Callable[[Tensor, Tensor], Tensor]
 """Applies weights to inputs, without a bias."""
@@ -94,6 +98,24 @@ Rule = Callable[[Operands, Tensor], Shared]
 """A rule: (operation, relevance of its output) -> what that relevance becomes."""
 
 
+def by_outputs(rule: Rule) -> Rule:
+    """The rule of a dense layer, z = a W^T + b, for a few outputs at a time.
+
+    Each output shares by itself, so the parts add up; clamped copies of all weights of a VGG's first dense
+    layer would be 400 MB each.
+    """
+
+    def shared(on: Operands, relevance: Tensor) -> Shared:
+        outputs = max(1, BLOCK // on.weight.shape[1])
+        if len(on.weight) <= outputs:
+            return rule(on, relevance)
+        biases = (None,) * len(on.weight) if on.bias is None else on.bias.split(outputs, dim=-1)
+        blocks = zip(on.weight.split(outputs), biases, relevance.split(outputs, dim=-1), strict=False)
+        return reduce(add, (rule(replace(on, weight=w, bias=b), part) for w, b, part in blocks))
+
+    return shared
+
+
 def stabilised(z: Tensor, epsilon: float) -> Tensor:
     """z + epsilon sign(z), with sign(0) = 1."""
     return torch.where(z < 0, z - epsilon, z + epsilon)  # epsilon in the precision of z
@@ -104,11 +126,20 @@ def epsilon(on: Operands, relevance: Tensor, *, epsilon: float = STABILISER) -> 
     return on.share([(on.a, on.weight)], on.bias, relevance, epsilon)
 
 
-def _halves(a: Tensor, plus: Tensor, minus: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """(a+, plus), (a-, minus); what is zero is left out."""
+Weights = Callable[[], Tensor]
+"""Some of the weights, made when they are needed."""
+
+
+def _halves(a: Tensor, plus: Weights, minus: Weights) -> list[tuple[Tensor, Tensor]]:
+    """(a+, plus), (a-, minus); what is zero is left out, and its weights are not made."""
     if not (a < 0).any():
-        return [(a, plus)]
-    return [(a.clamp(min=0), plus), (a.clamp(max=0), minus)]
+        return [(a, plus())]
+    return [(a.clamp(min=0), plus()), (a.clamp(max=0), minus())]
+
+
+def _signed(weight: Tensor) -> tuple[Weights, Weights]:
+    """W+, W-."""
+    return partial(weight.clamp, min=0), partial(weight.clamp, max=0)
 
 
 def _clamped(bias: Tensor | None, **limit: int) -> Tensor | None:
@@ -117,8 +148,7 @@ def _clamped(bias: Tensor | None, **limit: int) -> Tensor | None:
 
 def z_plus(on: Operands, relevance: Tensor) -> Shared:
     """z+: R_i = sum_j (a_i w_ij)+ / sum_i (a_i w_ij)+ R_j. Bach 2015; Montavon 2017."""
-    pairs = _halves(on.a, on.weight.clamp(min=0), on.weight.clamp(max=0))
-    return on.share(pairs, _clamped(on.bias, min=0), relevance)
+    return on.share(_halves(on.a, *_signed(on.weight)), _clamped(on.bias, min=0), relevance)
 
 
 def excitation(on: Operands, relevance: Tensor) -> Shared:
@@ -128,7 +158,7 @@ def excitation(on: Operands, relevance: Tensor) -> Shared:
 
 def alpha_beta(on: Operands, relevance: Tensor, *, alpha: float = 2, beta: float = 1) -> Shared:
     """alpha times the shares in what is positive, less beta times those in what is negative. Bach 2015."""
-    plus, minus = on.weight.clamp(min=0), on.weight.clamp(max=0)
+    plus, minus = _signed(on.weight)
     shared = on.share(_halves(on.a, plus, minus), _clamped(on.bias, min=0), alpha * relevance)
     if beta == 0:
         return shared
@@ -137,8 +167,11 @@ def alpha_beta(on: Operands, relevance: Tensor, *, alpha: float = 2, beta: float
 
 def gamma(on: Operands, relevance: Tensor, *, gamma: float = 0.25) -> Shared:
     """LRP-gamma: what agrees with the sign of z counts 1 + gamma times. Montavon 2019; Andeol 2021."""
-    plus = on.weight + gamma * on.weight.clamp(min=0)
-    minus = on.weight + gamma * on.weight.clamp(max=0)
+
+    def favoured(**limit: int) -> Weights:
+        return lambda: on.weight + gamma * on.weight.clamp(**limit)
+
+    plus, minus = favoured(min=0), favoured(max=0)
     z = on.apply(on.a, on.weight) if on.bias is None else on.apply(on.a, on.weight) + on.bias
     lost = on.sums(torch.where(z == 0, relevance, 0))
     shared = Shared(torch.zeros_like(on.a), torch.zeros_like(lost), lost)

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear as dense
 
 from pellucid.engine.operations import Call
 from pellucid.engine.relevance.moves import Moves
 from pellucid.engine.relevance.names import CONVOLUTIONS
 from pellucid.engine.relevance.ways import Linear, carried, leading
-from pellucid.engine.rules import Apply, Operands, Rule, Shared, z_box
+from pellucid.engine.rules import Apply, Operands, Rule, Shared, by_outputs, z_box
 from pellucid.errors import InvalidValue
 
 
@@ -32,6 +33,8 @@ class Linears(Moves):
             last = number == self.linears - 1
             chosen = self.composite.rule(where, family, first=first, last=last)
             boxed = self._boxed(chosen, first)
+            if apply is dense:
+                boxed = by_outputs(boxed)
             if self.composite.choice("bias") == "counted":
                 return boxed
             return lambda on, relevance: boxed(replace(on, bias=None), relevance)
@@ -79,7 +82,7 @@ class Linears(Moves):
         if not self.carries(x) or self.carries(weight):
             return self._bilinear(call)
         two = 1 if x.ndim == 2 else None
-        return self._weighted(call, x, weight, bias, torch.nn.functional.linear, "dense", two, two)
+        return self._weighted(call, x, weight, bias, dense, "dense", two, two)
 
     def _matmul(self, call: Call) -> Any:
         x, y = call.get(0, "input"), call.get(1, "other", call.kwargs.get("mat2"))
