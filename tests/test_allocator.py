@@ -1,36 +1,108 @@
 """Memory kept for the next pass: seen by the page faults of a process of its own."""
 
+import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
+
+import pellucid
+from pellucid.allocator import REGION, Region
+from pellucid.engine.run import Engine
+from pellucid.model import Model
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
 
 FAULTS = """
-import resource, sys
-import torch, pellucid
-kept = "keep" in sys.argv and pellucid.keep_memory()
+import json, resource
+import psutil, torch, pellucid
+from pellucid.allocator import Region
+
 def fill():
     torch.ones(16, 1024, 1024)  # 64 MiB, more than glibc ever keeps of its own accord
-for _ in range(3):
-    fill()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
-    fill()
-print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+def faults():
+    for _ in range(3):
+        fill()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        fill()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():
+    return psutil.Process().memory_info().rss / 2**20
+
 """
 
 
-def faults(*arguments: str) -> tuple[str, int]:
-    run = subprocess.run(
-        [sys.executable, "-c", FAULTS, *arguments], capture_output=True, text=True, check=True
-    )
-    kept, count = run.stdout.split()
-    return kept, int(count)
+def told(code: str) -> Any:
+    run = subprocess.run([sys.executable, "-c", FAULTS + code], capture_output=True, text=True, check=True)
+    return json.loads(run.stdout)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
 def test_kept_memory_is_not_mapped_again():
-    _, without = faults()
-    kept, with_it = faults("keep")
-    assert kept == "True"
-    assert with_it < 100 < without
+    before, kept, after = told("print(json.dumps([faults(), pellucid.keep_memory(), faults()]))")
+    assert kept
+    assert after < 100 < before
+
+
+def test_a_region_keeps_memory_until_it_is_released():
+    before, inside, held, released, after = told("""
+region, before, at_first = Region(), faults(), resident()
+region.hold()
+region.hold()
+inside, held = faults(), resident()
+region.release()
+print(json.dumps([before, inside, held - at_first, resident() - at_first, faults()]))
+""")
+    assert inside < 100 < before
+    assert held > 60  # what was filled, not all of the region
+    assert released < 10
+    assert after > 100
+
+
+def test_a_session_holds_a_region_from_the_second_pass_on(monkeypatch):
+    regions: list[Watched] = []
+
+    class Watched(Region):
+        def __init__(self) -> None:
+            super().__init__()
+            self.held = self.released = 0
+            regions.append(self)
+
+        def hold(self) -> None:
+            self.held += 1
+            super().hold()
+
+        def release(self) -> None:
+            self.released += 1
+            super().release()
+
+    monkeypatch.setattr("pellucid.engine.run.Region", Watched)
+    net, x = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), torch.rand(1, 3, 2, 2)
+    pellucid.explain(net, x, "saliency")
+    pellucid.explain(net, x, "integrated-gradients", steps=5, batch_size=2)
+    assert [region.held > 0 for region in regions] == [False, True]
+    assert all(region.released == 1 and region._end is None for region in regions)
+
+    engine = Engine(Model(net))
+    with pytest.raises(RuntimeError, match="stop"), engine.session(0):
+        engine.forward(x)
+        engine.forward(x)
+        raise RuntimeError("stop")
+    assert regions[-1].held == regions[-1].released == 1
+    engine.forward(x)
+    engine.forward(x)
+    assert regions[-1].held == 1  # there is no session
+
+
+def test_where_there_is_no_room_nothing_happens(monkeypatch):
+    monkeypatch.setattr("pellucid.allocator.BLOCK", 2**62)
+    monkeypatch.setattr("pellucid.allocator.REGION", 2**63)
+    region = Region()
+    region.hold()
+    region.release()
+    assert REGION == 2**31

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pellucid.allocator import Region
 from pellucid.engine.cost import Cost
 from pellucid.engine.progress import Progress, Silent
 from pellucid.errors import InvalidValue, ModelError
@@ -64,6 +65,8 @@ class Engine:
     channels_last: bool = True  # whether the model takes inputs whose channels lie last in memory
     resumable: dict[tuple[str, tuple[int, ...]], bool] = field(default_factory=dict)  # by layer, input size
     _bills: list[Bill] = field(default_factory=list)
+    _region: Region | None = None  # of the session that is on
+    _ran: bool = False  # whether the model was run in it
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -96,6 +99,9 @@ class Engine:
             ModelError: the model failed on these inputs; its own message is kept.
         """
         low = self.precision == "bfloat16"
+        if self._ran and self._region is not None and inputs.device.type == "cpu":
+            self._region.hold()  # for a single pass it would not pay
+        self._ran = True
         try:
             with torch.autocast(inputs.device.type, torch.bfloat16) if low else nullcontext():
                 return self.model(inputs)
@@ -167,7 +173,14 @@ class Engine:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             stack.enter_context(torch.autocast(kind, enabled=False))
+            self._region, self._ran = Region(), False
+            stack.callback(self._let_go)
             yield
+
+    def _let_go(self) -> None:
+        if self._region is not None:
+            self._region.release()
+        self._region = None
 
     def may_lower(self, inputs: Tensor) -> bool:
         """Whether bfloat16 can stand in for the model's own precision here."""

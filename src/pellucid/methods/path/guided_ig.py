@@ -65,15 +65,15 @@ def guided_ig(
     start = probe.baseline(baseline).double()
     way = (probe.inputs - start).flatten(1)
     probe.note(NOWHERE, (way == 0).all(1))
-    share, total = torch.zeros_like(way), torch.zeros_like(way)
+    length, share, total = way.abs(), torch.zeros_like(way), torch.zeros_like(way)
     for step in range(1, steps + 1):
         seen = probe.altered((start + (share * way).view_as(start)).to(probe.inputs))
         gradient = seen.input_gradient().flatten(1)
         seen.refuse_nonfinite("The gradient", gradient)
         if step == 1:
             before = seen.value
-        moved = advanced(share, way.abs(), gradient.abs(), step / steps, fraction, max_dist)
-        total += gradient * (moved - share) * way
+        moved = advanced(share, length, gradient.abs(), step / steps, fraction, max_dist)
+        total.addcmul_((moved - share).mul_(way), gradient.to(total))
         share = moved
     change = probe.value - before
     delta = total.sum(1) - change
@@ -101,15 +101,17 @@ def advanced(
     """
     low, high = max(goal - max_dist, 0.0), min(goal + max_dist, 1.0)
     share = share.clamp(min=low)
-    lacking = (length * (goal - share)).sum(1, keepdim=True)
-    room = length * (high - share)
-    slope = slope.where(room > 0, torch.inf)  # from here on infinite where nothing is to be moved
+    lacking = torch.linalg.vecdot(length, goal - share)[:, None]
+    room = (high - share).mul_(length)
+    slope = slope.masked_fill(room <= 0, torch.inf)  # from here on infinite where nothing is to be moved
     part = torch.zeros_like(share)  # of its room that each value is moved
     rank = int(fraction * (share.shape[1] - 1)) + 1
-    while ((lacking > 0) & (slope < torch.inf)).any():
-        chosen = (slope <= slope.kthvalue(rank, 1, keepdim=True).values) & (slope < torch.inf)
-        reach = (room * chosen).sum(1, keepdim=True)
+    largest = torch.finfo(slope.dtype).max
+    left = (slope <= largest).sum(1, keepdim=True)
+    while ((lacking > 0) & (left > 0)).any():
+        chosen = slope <= slope.kthvalue(rank, 1, keepdim=True).values.clamp(max=largest)
+        reach = torch.linalg.vecdot(room, chosen.to(room))[:, None]
         part = torch.where(chosen, (lacking / reach).clamp(0, 1), part)
-        lacking = lacking - reach
+        lacking, left = lacking - reach, left - chosen.sum(1, keepdim=True)
         slope.masked_fill_(chosen, torch.inf)
-    return torch.lerp(share, torch.full_like(share, high), part)
+    return torch.lerp(share, share.new_tensor(high), part)
