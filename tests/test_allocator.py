@@ -89,10 +89,15 @@ def test_a_session_holds_a_region_from_the_second_pass_on(monkeypatch):
     assert all(region.released == 1 and region._end is None for region in regions)
 
     engine = Engine(Model(net))
-    with pytest.raises(RuntimeError, match="stop"), engine.session(0):
-        engine.forward(x)
-        engine.forward(x)
-        raise RuntimeError("stop")
+
+    def stopped() -> None:
+        with engine.session(0):
+            engine.forward(x)
+            engine.forward(x)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stopped()
     assert regions[-1].held == regions[-1].released == 1
     engine.forward(x)
     engine.forward(x)
