@@ -50,18 +50,17 @@ def test_kept_memory_is_not_mapped_again():
 
 
 def test_a_region_keeps_memory_until_it_is_released():
-    before, inside, held, released, after = told("""
+    before, inside, held, released = told("""
 region, before, at_first = Region(), faults(), resident()
 region.hold()
 region.hold()
 inside, held = faults(), resident()
 region.release()
-print(json.dumps([before, inside, held - at_first, resident() - at_first, faults()]))
+print(json.dumps([before, inside, held - at_first, resident() - at_first]))
 """)
     assert inside < 100 < before
     assert held > 60  # what was filled, not all of the region
     assert released < 10
-    assert after > 100
 
 
 def test_a_session_holds_a_region_from_the_second_pass_on(monkeypatch):

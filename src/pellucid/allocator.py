@@ -38,10 +38,11 @@ class Region:
             libc.free(block)
 
     def release(self) -> None:
-        """Lets go of it."""
+        """Lets go of it, also of what lies below a small block that somebody has put there meanwhile."""
         libc = _glibc()
-        if libc is not None:
+        if self._end is not None and libc is not None:
             libc.free(self._end)
+            libc.malloc_trim(0)
         self._end = None
 
 
@@ -74,5 +75,5 @@ def _glibc() -> ctypes.CDLL | None:
     if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
         return None
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
+    libc.free.argtypes, libc.malloc_trim.argtypes = [ctypes.c_void_p], [ctypes.c_size_t]
     return libc
