@@ -126,7 +126,9 @@ def jobs_of(name: str, net: nn.Module, x: Tensor, pictures: Tensor, steps: int) 
         },
         f"once: i-gos, {name}": {
             "pellucid": partial(ours, x, "i-gos"),
-            "pellucid, four pictures": partial(ours, pictures[:4], "i-gos"),
+            "pellucid, four pictures, each for its own class": partial(
+                ours, pictures[:4], "i-gos", target=None
+            ),
             "420 gradients, 20 at once": partial(gradients, net, x, 420, 20),
         },
     }

@@ -77,6 +77,7 @@ def jobs_of(
     """All groups of one model; `count` samples each, windows a `stride` apart, a layer of few channels."""
     (picture,) = (np.asarray(one.rgb) for one in model.pictures(x))
     labels = segment(picture, "slic")
+    coalitions = max(count, 4 * len(labels.unique()))  # with fewer the fit is not determined
     layer = next(key for key, module in net.named_modules() if module is few)
 
     def predict(pictures: np.ndarray) -> np.ndarray:
@@ -105,13 +106,13 @@ def jobs_of(
             "pellucid": partial(ours, method="lime", samples=count, segments=labels),
             "lime, 10 at once": partial(lime_package, picture, labels.numpy(), predict, count),
         },
-        f"KernelSHAP {count}, {name}": {
+        f"KernelSHAP {coalitions}, {name}": {
             "pellucid, float32": partial(
-                ours, method="kernel-shap", samples=count, segments=labels, precision="float32", **logit
+                ours, method="kernel-shap", samples=coalitions, segments=labels, precision="float32", **logit
             ),
-            "pellucid": partial(ours, method="kernel-shap", samples=count, segments=labels, **logit),
-            "captum, 1 at once": partial(shap, n_samples=count, perturbations_per_eval=1),
-            "captum, 16 at once": partial(shap, n_samples=count, perturbations_per_eval=16),
+            "pellucid": partial(ours, method="kernel-shap", samples=coalitions, segments=labels, **logit),
+            "captum, 1 at once": partial(shap, n_samples=coalitions, perturbations_per_eval=1),
+            "captum, 16 at once": partial(shap, n_samples=coalitions, perturbations_per_eval=16),
         },
         f"occlusion {windows}, {name}": {
             "pellucid, float32": partial(
