@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.engine.run import in_chunks
-from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
+from pellucid.methods.noise import noisy, sigma_of
 from pellucid.methods.settling import Estimate, check, until_settled
 from pellucid.probe import Probe
 
@@ -66,8 +66,6 @@ def smooth(
         Adebayo et al. 2018, arXiv:1810.03307.
     """
     check(samples, tolerance)
-    if noise < 0:
-        raise InvalidValue(f"noise must be at least 0, a share of the input's range; got {noise}.")
     if not isinstance(samples, int):
         return each(probe, lambda one, _: _until_settled(one, formula, noise, statistic, tolerance))
     moments = probe.once(
@@ -146,8 +144,7 @@ def _statistic(m1: Tensor, m2: Tensor, statistic: Statistic) -> Tensor:
 
 def moments_of(probe: Probe, formula: Formula, start: int, stop: int, noise: float) -> Moments:
     """The moments of a method's maps over noisy copies number `start` to `stop`."""
-    x = probe.inputs
-    sigma = noise * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
+    x, sigma = probe.inputs, sigma_of(probe.inputs, noise)
     sums: list[Tensor] = []
     layers: tuple[str, ...] = ()
     said: Counter[tuple[str, int]] = Counter()
@@ -155,11 +152,9 @@ def moments_of(probe: Probe, formula: Formula, start: int, stop: int, noise: flo
     def step(first: int, last: int) -> None:
         nonlocal sums, layers
         numbers = range(start + first, start + last)
-        draws = [torch.randn(x.shape[1:], generator=probe.generator(number)) for number in numbers]
-        copies = x[:, None] + sigma[:, None] * torch.stack(draws).to(x)  # (N, B, C, H, W)
-        noisy = probe.altered(copies.flatten(0, 1))
-        found = formula(noisy)
-        said.update((text, i // len(numbers)) for text, about in noisy.notes.items() for i in about)
+        seen = probe.altered(noisy(probe, sigma, numbers))
+        found = formula(seen)
+        said.update((text, i // len(numbers)) for text, about in seen.notes.items() for i in about)
         maps = found.map.unflatten(0, (len(x), -1)).double()  # (N, B, ...)
         halves = [maps[:, numbers[0] % 2 :: 2], maps[:, 1 - numbers[0] % 2 :: 2]]
         powers = [torch.stack([(half**k).sum(1) for half in halves]) for k in range(1, 5)]

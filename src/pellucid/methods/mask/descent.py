@@ -11,7 +11,7 @@ from pellucid.engine.optimise import Course, Lighten
 from pellucid.engine.run import in_chunks
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import enlarged, smoothed
-from pellucid.methods.mask.searching import LOST, backdrop, judged
+from pellucid.methods.mask.searching import LOST, backdrop, check, judged
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 
@@ -170,6 +170,25 @@ class Scene:
         losses = [frames["loss"] for frames in course.frames]
         worse = torch.tensor([bool(loss[-1] > loss[0]) for loss in losses])
         self.probe.note("The search for a mask ended with a worse one than it began with.", worse)
+
+
+class Weighed:
+    """What a search minimises: scores in units of the range of each image's, and what masks cost."""
+
+    def __init__(self, scene: Scene, l1: float, tv: float, points: int, noise: float) -> None:
+        self.scene, self.tv, self.points, self.noise = scene, tv, points, noise
+        self.range = scene.range.to(torch.promote_types(scene.x.dtype, torch.float32))
+        self.l1 = torch.full_like(self.range, l1)
+
+
+def check_options(steps: int, points: int, resolution: int, l1: float, tv: float, noise: float) -> None:
+    """Refuses what neither method can begin with.
+
+    Raises:
+        InvalidValue: fewer than one step, point or cell, a weight or noise below 0.
+    """
+    least = {"steps": (steps, 1), "points": (points, 1), "resolution": (resolution, 1)}
+    check(least | {"l1": (l1, 0), "tv": (tv, 0), "noise": (noise, 0)}, {})
 
 
 def lightening(l1: Float[Tensor, " N"], steps: int) -> Lighten:

@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pellucid.engine.optimise import Course, Look, backtracking, nesterov, spectral
 from pellucid.methods.finding import Finding
-from pellucid.methods.mask.descent import HALVINGS, Scene, found, lightening
+from pellucid.methods.mask.descent import HALVINGS, Scene, Weighed, check_options, found, lightening
 from pellucid.methods.mask.masking import total_variation
-from pellucid.methods.mask.searching import check
 from pellucid.methods.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
@@ -84,8 +82,7 @@ def i_gos(
         is long enough cost more than the score it takes away. So here the condition is put to the integral
         that is descended, noise is off and roughness cheaper.
     """
-    least = {"steps": (steps, 1), "points": (points, 1), "resolution": (resolution, 1)}
-    check(least | {"l1": (l1, 0), "tv": (tv, 0), "noise": (noise, 0)}, {})
+    check_options(steps, points, resolution, l1, tv, noise)
     scene = Scene.of(probe, baseline)
     objective = (Official if search == "official" else Deletion)(scene, l1, tv, points, noise)
     course = Course(scene.ones(resolution), objective)
@@ -98,13 +95,8 @@ def i_gos(
     return found(scene, course, _passes({"steps": steps, "points": points, "search": search}))
 
 
-class Deletion:
+class Deletion(Weighed):
     """mean_s S(x' + s M (x - x')) in units of the score's range, and what masks cost."""
-
-    def __init__(self, scene: Scene, l1: float, tv: float, points: int, noise: float) -> None:
-        self.scene, self.tv, self.points, self.noise = scene, tv, points, noise
-        self.range = scene.range.to(torch.promote_types(scene.x.dtype, torch.float32))
-        self.l1 = torch.full_like(self.range, l1)
 
     def look(self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"], slopes: bool) -> Look:
         """The mean along the path."""

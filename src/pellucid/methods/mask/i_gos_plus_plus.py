@@ -9,9 +9,8 @@ from torch import Tensor
 
 from pellucid.engine.optimise import Course, Look, nesterov, spectral
 from pellucid.methods.finding import Finding
-from pellucid.methods.mask.descent import HALVINGS, Scene, found, lightening
+from pellucid.methods.mask.descent import HALVINGS, Scene, Weighed, check_options, found, lightening
 from pellucid.methods.mask.masking import bilateral_total_variation
-from pellucid.methods.mask.searching import check
 from pellucid.methods.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
@@ -70,8 +69,7 @@ def i_gos_plus_plus(
         noise for each score that it compares, L1 and roughness weigh 10 and 20, and it is enlarged masks
         that are multiplied.
     """
-    least = {"steps": (steps, 1), "points": (points, 1), "resolution": (resolution, 1)}
-    check(least | {"l1": (l1, 0), "tv": (tv, 0), "noise": (noise, 0)}, {})
+    check_options(steps, points, resolution, l1, tv, noise)
     scene = Scene.of(probe, baseline)
     objective = Bilateral(scene, l1, tv, points, noise)
     course = Course(scene.ones(resolution, 2), objective)
@@ -79,20 +77,16 @@ def i_gos_plus_plus(
     return found(scene, course, _passes({"steps": steps, "points": points}))
 
 
-class Bilateral:
+class Bilateral(Weighed):
     """The four scores, in units of their range, and what the masks m1 and m2 cost."""
-
-    def __init__(self, scene: Scene, l1: float, tv: float, points: int, noise: float) -> None:
-        self.scene, self.tv, self.points, self.noise = scene, tv, points, scene.noise(noise, points)
-        self.range = scene.range.to(torch.promote_types(scene.x.dtype, torch.float32))
-        self.l1 = torch.full_like(self.range, l1)
 
     def look(self, masks: Float[Tensor, "A 2 h w"], images: Int[Tensor, " A"], slopes: bool) -> Look:
         """(del(m1) + ins(m2) + del(m1 m2) + ins(m1 m2)) / 2, the ends of the latter two, and the slope."""
+        noise = self.scene.noise(self.noise, self.points)
         m1, m2 = masks.split(1, 1)
         both, unit = m1 * m2, 2 * self.range[images]
         paths = [
-            self.scene.along(M, images, self.points, removed=removed, slopes=slopes, noise=self.noise)
+            self.scene.along(M, images, self.points, removed=removed, slopes=slopes, noise=noise)
             for M, removed in ((m1, False), (m2, True), (both, False), (both, True))
         ]
         left1, shown2, left, shown = (values for values, _ in paths)

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pellucid.engine.run import in_chunks
-from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
+from pellucid.methods.noise import drawn, sigma_of
 from pellucid.methods.path.integrated_gradients import NOWHERE
 from pellucid.methods.path.pairs import Drawn, draw_pairs, even, mean_of_draws
 from pellucid.methods.path.references import References, references_of
@@ -102,12 +102,10 @@ def mean_gradient(
 
     e ~ N(0, (noise * (max x - min x))^2) is of each draw, and the same for all images.
     """
-    if noise < 0:
-        raise InvalidValue(f"noise must be at least 0, a share of the input's range; got {noise}.")
+    sigma = sigma_of(probe.inputs, noise)
     x, references = probe.inputs, references_of(probe, spec)
     references = references.expand(len(x), *references.shape[1:])
     probe.note(NOWHERE, torch.stack([(x == r).flatten(1).all(1) for r in references.unbind(1)]).all(0))
-    sigma = noise * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
     known = x.new_full(references.shape[:2], torch.nan)  # the references' scores, of those drawn so far
 
     def draw(some: Probe, images: slice, first: int, last: int) -> Drawn:
@@ -128,11 +126,7 @@ def mean_gradient(
             r = references[images][:, chosen]  # (N, B, C, H, W)
             ends = some.inputs[:, None].expand_as(r)
             if noise:
-                drawn = [
-                    torch.randn(x.shape[1:], generator=some.generator(number))
-                    for number in range(first + start, first + stop)
-                ]
-                ends = ends + sigma[images][:, None] * torch.stack(drawn).to(x)
+                ends = ends + sigma[images][:, None] * drawn(some, range(first + start, first + stop))
             points = torch.lerp(r, ends, mixed[start:stop, None, None, None].to(x))
             gradients = some.altered(points.flatten(0, 1)).input_gradient().view_as(points)
             maps = (ends - r) * gradients

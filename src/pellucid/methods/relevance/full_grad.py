@@ -15,6 +15,7 @@ from pellucid.engine.biases import Bias, Biases, See, by_sample
 from pellucid.engine.run import in_chunks
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
+from pellucid.methods.noise import noisy, sigma_of
 from pellucid.methods.registry import Passes, method
 from pellucid.probe import Probe
 
@@ -102,10 +103,7 @@ def smooth_full_grad(probe: Probe, *, samples: int = 25, noise: float = 0.15) ->
     """
     if samples < 1:
         raise InvalidValue(f"samples must be at least 1; got {samples}.")
-    if noise < 0:
-        raise InvalidValue(f"noise must be at least 0, a share of the input's range; got {noise}.")
-    x = probe.inputs
-    sigma = noise * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
+    x, sigma = probe.inputs, sigma_of(probe.inputs, noise)
     terms: defaultdict[int, Any] = defaultdict(int)  # of which number 0 is the input's
     told: defaultdict[str, Any] = defaultdict(int)
 
@@ -118,9 +116,7 @@ def smooth_full_grad(probe: Probe, *, samples: int = 25, noise: float = 0.15) ->
             terms[bias.number] += mean(bias.layout.maps(bias.value * gradient))
 
     def step(start: int, stop: int) -> None:
-        draws = [torch.randn(x.shape[1:], generator=probe.generator(n)) for n in range(start, stop)]
-        copies = x[:, None] + sigma[:, None] * torch.stack(draws).to(x)  # (N, B, C, H, W)
-        decomposed = decompose(probe.altered(copies.flatten(0, 1)), see)
+        decomposed = decompose(probe.altered(noisy(probe, sigma, range(start, stop))), see)
         terms[0] += mean(decomposed.at_input)
         for name, value in decomposed.told.items():
             told[name] += mean(value)
