@@ -75,7 +75,15 @@ def merged(layer: nn.Module, *norms: nn.Module) -> nn.Module:
     for bn in norms:
         scale, shift = scale_and_shift(bn)
         bias = torch.zeros_like(shift) if layer.bias is None else layer.bias.detach()
-        layer.weight.data = layer.weight * scale.view(-1, *[1] * (layer.weight.ndim - 1))
+        if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d):  # (inputs, a group's outputs, ...)
+            weight = layer.weight.detach().clone()
+            inputs, outputs = len(weight) // layer.groups, weight.shape[1]
+            for output, factor in enumerate(scale):
+                group = output // outputs
+                weight[group * inputs : (group + 1) * inputs, output % outputs] *= factor
+            layer.weight.data = weight
+        else:
+            layer.weight.data = layer.weight * scale.view(-1, *[1] * (layer.weight.ndim - 1))
         layer.bias = nn.Parameter(bias * scale + shift)
     return layer
 
@@ -89,11 +97,17 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], type[nn.Module], tuple[int, ...
     "conv3d": (lambda: nn.Conv3d(4, 6, 2), nn.BatchNorm3d, (4, 3, 3, 2)),
     "linear": (lambda: nn.Linear(4, 6), nn.BatchNorm1d, (4,)),
 }
+BEFORE = LAYERS | {
+    "transposed": (lambda: nn.ConvTranspose1d(4, 6, 3, 2), nn.BatchNorm1d, (4, 5)),
+    "transposed groups": (
+        lambda: nn.ConvTranspose2d(4, 6, 3, 2, padding=1, groups=2), nn.BatchNorm2d, (4, 3, 2)
+    ),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", BEFORE)
 def test_a_batch_norm_is_one_with_the_layer_before_it(name: str) -> None:
-    build, kind, shape = LAYERS[name]
+    build, kind, shape = BEFORE[name]
     layer, bn, again = seeded(build).double(), norm(kind, 6), norm(kind, 6)
     x = drawn(2, *shape)
     same(nn.Sequential(layer, bn), merged(layer, bn), x, FOLDABLE)

@@ -12,7 +12,7 @@ from torch.nn.functional import linear as dense
 from pellucid.engine.operations import Call
 from pellucid.engine.relevance.moves import Moves
 from pellucid.engine.relevance.names import CONVOLUTIONS
-from pellucid.engine.relevance.ways import Linear, carried, leading
+from pellucid.engine.relevance.ways import Linear, Scaled, by_group, by_row, carried, leading
 from pellucid.engine.rules import Apply, Operands, Rule, Shared, by_outputs, z_box
 from pellucid.errors import InvalidValue
 
@@ -22,9 +22,9 @@ class Linears(Moves):
 
     def _weighted(
         self, call: Call, x: Tensor, weight: Tensor, bias: Tensor | None,
-        apply: Apply, family: str, channels: int | None = None, groups: int | None = None,
+        apply: Apply, family: str, scaled: Scaled | None = None, groups: int | None = None,
     ) -> Tensor:  # fmt: skip
-        """A linear operation with weights: `groups` where a batch norm before it can be folded into them."""
+        """A linear operation with weights; `scaled` and `groups` fold a batch norm behind, and before it."""
         number, where, first = self.linears, call.where, bool(self._note(x, "raw"))
         self.linears += 1
         self.matched |= set(self.composite.matching(where))
@@ -47,9 +47,9 @@ class Linears(Moves):
             carrier = x if self._note(x, "kept") else affine.source
             if carrier is x:  # relevance is asked for in between
                 affine.merged.append(where)
-            linear = Linear(carrier, lambda: affine.into(plain(), groups), rule, channels)
+            linear = Linear(carrier, lambda: affine.into(plain(), groups), rule, scaled)
         else:
-            linear = Linear(x, read, rule, channels)
+            linear = Linear(x, read, rule, scaled)
         return self._know(self._shared(call.value, linear), linear=linear)
 
     def _boxed(self, rule: Callable[..., Shared], first: bool) -> Rule:
@@ -73,16 +73,20 @@ class Linears(Moves):
         rest = {k: v for k, v in call.kwargs.items() if k not in ("input", "weight", "bias")}
         apply = partial(_applied, call.function, call.args[3:], rest)
         bias = None if bias is None else bias.view(-1, *[1] * (weight.ndim - 2))
-        plain = call.name in CONVOLUTIONS and x.ndim == weight.ndim
-        groups = call.get(6, "groups", 1) if plain else None
-        return self._weighted(call, x, weight, bias, apply, "conv", 1 if plain else None, groups)
+        groups = call.get(6, "groups", 1)
+        if x.ndim != weight.ndim:
+            return self._weighted(call, x, weight, bias, apply, "conv")
+        if call.name in CONVOLUTIONS:
+            return self._weighted(call, x, weight, bias, apply, "conv", by_row, groups)
+        return self._weighted(call, x, weight, bias, apply, "conv", partial(by_group, groups=groups))
 
     def _linear(self, call: Call) -> Any:
         x, weight, bias = leading(call, "input", "weight", "bias")
         if not self.carries(x) or self.carries(weight):
             return self._bilinear(call)
-        two = 1 if x.ndim == 2 else None
-        return self._weighted(call, x, weight, bias, dense, "dense", two, two)
+        if x.ndim != 2:
+            return self._weighted(call, x, weight, bias, dense, "dense")
+        return self._weighted(call, x, weight, bias, dense, "dense", by_row, 1)
 
     def _matmul(self, call: Call) -> Any:
         x, y = call.get(0, "input"), call.get(1, "other", call.kwargs.get("mat2"))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.engine.operations import Call
 from pellucid.engine.relevance.linear import Linears
-from pellucid.engine.relevance.ways import Affine, Linear, carried, leading, whole
+from pellucid.engine.relevance.ways import Affine, Linear, Scaled, carried, leading, whole
 from pellucid.engine.rules import Operands
 
 
@@ -26,8 +26,8 @@ class Norms(Linears):
         scale = (var + eps).rsqrt() if weight is None else weight * (var + eps).rsqrt()
         shift = -mean * scale if bias is None else bias - mean * scale
         linear: Linear | None = self._note(x, "linear")
-        if linear is not None and linear.channels == 1 and x.ndim > 1:
-            return self._folded(call, x, linear, scale, shift)
+        if linear is not None and linear.scaled is not None and x.ndim > 1:
+            return self._folded(call, x, linear, linear.scaled, scale, shift)
         shape = (1, -1) + (1,) * (x.ndim - 2)
         affine = Affine(x, scale, shift)
         if self._note(x, "raw"):
@@ -38,7 +38,9 @@ class Norms(Linears):
             made = self._proportional(call.value, x, lambda a: a * scales, shifts, rule=rule)
         return self._know(made, affine=affine, raw=self._note(x, "raw"))
 
-    def _folded(self, call: Call, x: Tensor, linear: Linear, scale: Tensor, shift: Tensor) -> Tensor:
+    def _folded(
+        self, call: Call, x: Tensor, linear: Linear, scaled: Scaled, scale: Tensor, shift: Tensor
+    ) -> Tensor:
         """A batch norm behind a linear operation: the two are one, of scaled weights and shifted biases."""
 
         before, rows = linear.read, (-1,) + (1,) * (x.ndim - 2)  # neither linear nor x, which would hold read
@@ -46,7 +48,7 @@ class Norms(Linears):
         def read() -> Operands:
             on: Operands = before()
             bias = shift.view(rows) if on.bias is None else on.bias * scale.view(rows) + shift.view(rows)
-            return replace(on, weight=on.weight * scale.view(-1, *[1] * (on.weight.ndim - 1)), bias=bias)
+            return replace(on, weight=scaled(on.weight, scale), bias=bias)
 
         return self._merged(call, x, linear, read)
 

@@ -47,6 +47,21 @@ def whole(call: Call, x: Tensor) -> Tensor:
     return carried(call.value, lambda relevance: (relevance.sum_to_size(size),), x)
 
 
+Scaled = Callable[[Tensor, Tensor], Tensor]
+"""`scaled(weight, scale)`: weights each of whose outputs has its own factor."""
+
+
+def by_row(weight: Tensor, scale: Tensor) -> Tensor:
+    """The weights of a convolution or dense layer, whose rows make the outputs."""
+    return weight * scale.view(-1, *[1] * (weight.ndim - 1))
+
+
+def by_group(weight: Tensor, scale: Tensor, *, groups: int) -> Tensor:
+    """The weights of a transposed convolution: in each group rows read inputs, columns make outputs."""
+    parts: Tensor = weight.unflatten(0, (groups, -1))
+    return (parts * scale.view(groups, 1, -1, *[1] * (weight.ndim - 2))).flatten(0, 1)
+
+
 @dataclass(frozen=True)
 class Linear:
     """One linear operation of the run, as long as a batch norm may still be folded into it.
@@ -58,7 +73,7 @@ class Linear:
     carrier: Tensor
     read: Callable[[], Operands]
     rule: Callable[[], Rule]
-    channels: int | None  # the axis of its output that its weight's first axis makes
+    scaled: Scaled | None  # its weights, with a factor for each channel of its output along axis 1
     merged: list[Callable[[], Operands]] = field(default_factory=list)
 
     def operands(self) -> Operands:
@@ -89,8 +104,7 @@ class Affine:
         shape = (1, -1) + (1,) * (x.ndim - 2)
         scale, shift = self.scale.view(shape), self.shift.view(shape)
         open_ = (scale * x + shift > 0).to(x) if self.rectified else torch.ones_like(x)
-        weight = on.weight.unflatten(0, (groups, -1))
-        weight = weight * self.scale.view(groups, 1, -1, *[1] * (weight.ndim - 3))
+        weight = by_group(on.weight, self.scale, groups=groups)
         bias = on.apply(shift * open_, on.weight)
         bias = bias if on.bias is None else bias + on.bias
-        return replace(on, a=x * open_, weight=weight.flatten(0, 1), bias=bias)
+        return replace(on, a=x * open_, weight=weight, bias=bias)
