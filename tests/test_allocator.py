@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -107,6 +108,17 @@ def test_a_session_holds_a_region_from_the_second_pass_on(monkeypatch):
     engine.forward(x)
     engine.forward(x)
     assert regions[-1].held == 1  # there is no session
+
+
+def test_a_region_is_for_the_main_thread():
+    region = Region()
+    other = threading.Thread(target=region.hold)
+    other.start()
+    other.join()
+    assert region._end is None
+    region.hold()
+    assert region._end is not None
+    region.release()
 
 
 def test_where_there_is_no_room_nothing_happens(monkeypatch):

@@ -7,6 +7,7 @@ it is mapped and cleared anew in the next: half of the time of a forward pass of
 import ctypes
 import sys
 from functools import cache
+from threading import current_thread, main_thread
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Their numbers in glibc's malloc.h."""
@@ -29,9 +30,12 @@ class Region:
         self._end: int | None = None
 
     def hold(self) -> None:
-        """Takes the region, once; where there is no glibc, or no such room, nothing happens."""
+        """Takes the region, once; where there is no glibc, or no such room, nothing happens.
+
+        Nor in threads beside the main one: each has a heap of its own, of which glibc gives nothing back.
+        """
         libc = _glibc()
-        if self._end is not None or libc is None:
+        if self._end is not None or libc is None or current_thread() is not main_thread():
             return
         libc.free(libc.malloc(BLOCK))  # glibc learns from it that blocks so large belong on the heap
         blocks = [libc.malloc(BLOCK) for _ in range(REGION // BLOCK + 1)]
@@ -44,7 +48,7 @@ class Region:
             libc.free(block)
 
     def release(self) -> None:
-        """Lets go of it: glibc gives it back, but for what lies below a block of the host's own."""
+        """Lets go of it: glibc may give it back as far as no block of the host's own lies behind."""
         libc = _glibc()
         if libc is not None:
             libc.free(self._end)
