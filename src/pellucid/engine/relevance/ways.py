@@ -57,7 +57,7 @@ def by_row(weight: Tensor, scale: Tensor) -> Tensor:
 
 
 def by_group(weight: Tensor, scale: Tensor, *, groups: int) -> Tensor:
-    """The weights of a transposed convolution: in each group rows read inputs, columns make outputs."""
+    """Weights whose columns have factors, group by group: a transposed convolution's outputs, else inputs."""
     parts: Tensor = weight.unflatten(0, (groups, -1))
     return (parts * scale.view(groups, 1, -1, *[1] * (weight.ndim - 2))).flatten(0, 1)
 
