@@ -73,6 +73,7 @@ class Part:
     notes: list[list[str]]
     cost: Cost
     lowered: bool
+    chosen: Mapping[str, Any]
 
 
 def explain(
@@ -230,7 +231,7 @@ def _is_list(target: Target) -> TypeGuard[Sequence[OneTarget] | Tensor]:
 
 def _examine(probe: Probe, request: Request) -> Part:
     """Runs one method on one chunk, and looks at what it gives."""
-    engine, probe.notes, probe.lowered = probe.engine, {}, False
+    engine, probe.notes, probe.chosen, probe.lowered = probe.engine, {}, {}, False
     with engine.bill() as bill:
         finding = request.method(probe, **request.options)
         value = probe.value
@@ -252,7 +253,7 @@ def _examine(probe: Probe, request: Request) -> Part:
         )
     probe.note("The map is zero everywhere.", (map == 0).flatten(1).all(1) & ~_noted(probe, len(map)))
     notes = [[text for text, images in probe.notes.items() if i in images] for i in range(len(map))]
-    return Part(finding, probe.score, value, predictions, notes, bill.total(), probe.lowered)
+    return Part(finding, probe.score, value, predictions, notes, bill.total(), probe.lowered, probe.chosen)
 
 
 def _noted(probe: Probe, n: int) -> Tensor:
@@ -305,10 +306,16 @@ def _assemble(
         layer=list(parts[0].finding.layers),
         stderr=at_input(torch.cat(stderrs), (height, width)) if stderrs else None,
         delta=torch.cat(deltas) if deltas else None,
-        details=_joined([part.finding.details for part in parts]),
+        details={**_joined([part.finding.details for part in parts]), **_choices(parts)},
         trace=_joined([part.finding.trace for part in parts]),
         notes=[notes for part in parts for notes in part.notes],
     )
+
+
+def _choices(parts: Sequence[Part]) -> dict[str, Any]:
+    """What was inferred, and what else there was; the first chunk speaks for all."""
+    chosen = {what: choice for part in reversed(parts) for what, choice in part.chosen.items()}
+    return {"chosen": chosen} if chosen else {}
 
 
 def _joined(told: Sequence[Told]) -> dict[str, Tensor | list[Tensor]]:

@@ -165,6 +165,7 @@ class Probe:
         self._parent: tuple[Probe, int] | None = None
         self._channels_last = False
         self.notes: dict[str, list[int]] = {}
+        self.chosen: dict[str, Any] = {}
         self.lowered = False  # whether some scores that count were had in bfloat16
 
     def about(self, target: Target | Score, output: Output) -> "Probe":
@@ -347,6 +348,15 @@ class Probe:
             parent.note(text, torch.arange(len(parent.inputs)) == image)
         if len(images):
             self.notes.setdefault(text, []).extend(i for i in images if i not in self.notes.get(text, []))
+
+    def choose(self, what: str, choice: Any) -> None:
+        """Reports a choice that was inferred, and what else there was: plain data, as JSON takes it.
+
+        It becomes `Explanation.details["chosen"][what]`; the same of all images of a batch.
+        """
+        self.chosen[what] = choice
+        if self._parent is not None:
+            self._parent[0].choose(what, choice)
 
     def lower(self) -> None:
         """Keeps in mind that some scores that count were had in bfloat16."""

@@ -20,7 +20,6 @@ from pellucid.engine.operations import Operations
 from pellucid.engine.run import Charge, Engine
 from pellucid.errors import ModelError
 from pellucid.layers import Layout, first_tensor, layout_of, no_grid, prefix_tokens, with_first_tensor
-from pellucid.model import Model
 
 
 @dataclass(eq=False)
@@ -128,7 +127,7 @@ def _captured(
     with (
         engine.making(forward=len(inputs)) as charge,
         Lean() if operations is None else operations.over(engine.model, own),
-        keeper.watching(engine.model),  # whose hooks see what operations in place have made of an output
+        keeper.watching(engine),  # whose hooks see what operations in place have made of an output
         torch.set_grad_enabled(whole_graph or keeper.finding),
     ):
         raw = engine.forward(own)
@@ -170,12 +169,12 @@ class Keeper:
         self.prefix: int | None = None
 
     @contextmanager
-    def watching(self, model: Model) -> Iterator[None]:
+    def watching(self, engine: Engine) -> Iterator[None]:
         """Hooks in place for this block, and gone after it whatever happens."""
         if not self.names and not self.finding:
             yield
             return
-        module = model.network
+        module = engine.network
         self.prefix = prefix_tokens(module)
         with ExitStack() as hooks:
             for name, child in module.named_modules():
@@ -316,7 +315,7 @@ def look(
 
     with ExitStack() as hooks:
         if engine.model.is_module:
-            for name, child in engine.model.network.named_modules():
+            for name, child in engine.network.named_modules():
                 if name:
                     hooks.callback(child.register_forward_hook(showing(name)).remove)
         with engine.making(forward=len(inputs)), torch.no_grad():

@@ -188,7 +188,7 @@ def replaced(engine: Engine, tap: Tap, output: Tensor) -> Iterator[list[str]]:
         reached.append(tap.name)
         return with_first_tensor(given, output)
 
-    handle = engine.model.network.get_submodule(tap.name).register_forward_hook(replace)
+    handle = engine.network.get_submodule(tap.name).register_forward_hook(replace)
     try:
         yield reached
     finally:

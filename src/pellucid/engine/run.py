@@ -74,6 +74,15 @@ class Engine:
                 f"precision must be one of {', '.join(get_args(Precision))}; got {self.precision!r}."
             )
 
+    @property
+    def network(self) -> nn.Module:
+        """The `nn.Module` that runs, to look into and to hook; `model.network` is the user's own.
+
+        Raises:
+            ModelError: there is none: see `Model.network`.
+        """
+        return self.model.network
+
     def laid(self, inputs: Tensor, channels_last: bool = True) -> Tensor:
         """Inputs as they lie best in memory: on a CPU, convolutions are faster with channels last."""
         last = channels_last and self.channels_last and inputs.ndim == 4

@@ -37,7 +37,7 @@ def head(at: At) -> Float[Tensor, "classes K"]:
     outputs = at.probe.outputs
     pooled = at.A.mean((2, 3)).to(outputs)
     shape = (outputs.shape[1], pooled.shape[1])
-    for module in at.probe.engine.model.network.modules():
+    for module in at.probe.engine.network.modules():
         if not isinstance(module, (nn.Linear, nn.Conv2d)) or module.weight.flatten(1).shape != shape:
             continue
         W = module.weight.detach().flatten(1).to(outputs)  # half, where that is what ran
