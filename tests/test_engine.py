@@ -12,7 +12,7 @@ import pellucid
 from nets import TinyCNN, pictures, state_of
 from pellucid.engine.cost import Cost
 from pellucid.engine.progress import Bar, Silent, showing
-from pellucid.engine.run import Engine, evaluating, in_chunks, out_of_memory
+from pellucid.engine.run import Engine, in_chunks, out_of_memory
 from pellucid.model import Model
 from zoo import seeded
 

@@ -1,5 +1,7 @@
 """Ordinary models and mistakes on which other libraries are silently wrong, or stop with a riddle."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -194,11 +196,14 @@ class Hungry(nn.Module):
 
     def __init__(self, most, kind=torch.OutOfMemoryError, when="forward"):
         super().__init__()
-        self.net, self.most, self.kind, self.seen = seeded(TinyCNN).double(), most, kind, []
-        self.when = when
+        self.net, self.most, self.kind = seeded(TinyCNN).double(), most, kind
+        self.when, self.seen = (
+            when,
+            SimpleNamespace(samples=[]),
+        )  # what runs is a shadow, with lists of its own
 
     def forward(self, x):
-        self.seen.append(len(x))
+        self.seen.samples.append(len(x))
         if self.when == "forward" and len(x) > self.most:
             raise self.kind("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         hungry = self
@@ -228,7 +233,7 @@ def test_out_of_memory_halves_the_chunk_and_changes_nothing(method, kind, when, 
     module = Hungry(most, kind, when)
     before = state_of(module, x)
     e = explain(module, x, method, target=0)
-    assert max(module.seen) > most  # it did run out
+    assert max(module.seen.samples) > most  # it did run out
     expected = explain(net("in-place"), x, method, target=0)
     torch.testing.assert_close(e.raw, expected.raw, rtol=1e-9, atol=1e-12)
     assert len(e.prediction) == len(e.labels) == 7

@@ -126,7 +126,7 @@ def _captured(
     own = engine.laid(leaf.clone(), channels_last)  # the model may normalise its input in place
     with (
         engine.making(forward=len(inputs)) as charge,
-        Lean() if operations is None else operations.over(engine.model, own),
+        Lean() if operations is None else operations.over(engine.running, own),
         keeper.watching(engine),  # whose hooks see what operations in place have made of an output
         torch.set_grad_enabled(whole_graph or keeper.finding),
     ):
@@ -314,7 +314,7 @@ def look(
         return show
 
     with ExitStack() as hooks:
-        if engine.model.is_module:
+        if engine.running.is_module:
             for name, child in engine.network.named_modules():
                 if name:
                     hooks.callback(child.register_forward_hook(showing(name)).remove)

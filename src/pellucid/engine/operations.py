@@ -10,13 +10,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
@@ -126,22 +124,19 @@ class Operations(TorchFunctionMode):
 
     @contextmanager
     def _placing(self, names: Mapping[nn.Module, str]) -> Iterator[None]:
-        """Knows which module runs, by two hooks for all: of its own each of hundreds would need as many."""
-        here = get_ident()
+        """Knows which module runs; the modules are a session's own, so no other thread meets these hooks."""
 
         def enter(module: nn.Module, args: Any) -> None:
-            if get_ident() == here:
-                self.places.append(names.get(module, self.places[-1]))
+            self.places.append(names.get(module, self.places[-1]))
 
         def leave(module: nn.Module, args: Any, output: Any) -> Any:
-            if get_ident() != here:
-                return None
             self.places.pop()
             return self.current(output)
 
         with ExitStack() as hooks:
-            hooks.callback(register_module_forward_pre_hook(enter).remove)
-            hooks.callback(register_module_forward_hook(leave, always_call=True).remove)
+            for module in names:
+                hooks.callback(module.register_forward_pre_hook(enter, prepend=True).remove)
+                hooks.callback(module.register_forward_hook(leave, prepend=True, always_call=True).remove)
             yield
 
     def current(self, value: Any) -> Any:

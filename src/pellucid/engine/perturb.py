@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.engine.pace import Way, pace_of
-from pellucid.engine.run import Engine, out_of_memory
+from pellucid.engine.run import Engine, lowered, out_of_memory
 from pellucid.errors import InvalidValue
 
 Copies = Callable[[int, int], Tensor]
@@ -43,13 +43,13 @@ def score_copies(
     """
     precision = "bfloat16" if low or engine.precision == "bfloat16" else "float32"
     pace = pace_of(engine.model.module, image, precision, engine.batch_size)
-    lowered = torch.autocast(image.device.type, torch.bfloat16) if low else nullcontext()
+    autocast = lowered(image.device) if low else nullcontext()
     values = [torch.empty(len(scorers), 0, dtype=torch.float64)]
 
     def run(start: int, end: int, way: Way) -> Tensor:
         batch = engine.laid(copies(start, end), way.channels_last)
         with engine.making(forward=end - start), torch.no_grad():
-            with lowered:
+            with autocast:
                 raw = engine.forward(batch)
             return torch.stack([score(raw, end - start).double() for score in scorers]).cpu()
 

@@ -1,9 +1,9 @@
-"""How a model is run: in evaluation mode, its state untouched, every pass counted and billed."""
+"""How a model is run: a shadow of it in evaluation mode, its own state untouched, each pass billed."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from pellucid.allocator import Region
 from pellucid.engine.cost import Cost
 from pellucid.engine.progress import Progress, Silent
+from pellucid.engine.randomness import Randomness
+from pellucid.engine.shadow import shadow_of
 from pellucid.errors import InvalidValue, ModelError
 from pellucid.model import Model
 
@@ -21,9 +23,6 @@ T = TypeVar("T")
 _VIEW = "view size is not compatible"
 """What PyTorch says where `view` meets activations that are not contiguous."""
 Precision = Literal["auto", "float32", "bfloat16"]
-
-_TURN = threading.RLock()
-"""Held during a session, since torch's settings and random state, and a module's mode, are all threads'."""
 
 
 @dataclass(eq=False)
@@ -64,11 +63,14 @@ class Engine:
     keep_high: bool = False
     channels_last: bool = True  # whether the model takes inputs whose channels lie last in memory
     resumable: dict[tuple[str, tuple[int, ...]], bool] = field(default_factory=dict)  # by layer, input size
+    running: Model = field(init=False)  # a shadow of the model, within a session
+    _random: Randomness | None = None
     _bills: list[Bill] = field(default_factory=list)
     _region: Region | None = None  # of the session that is on
     _ran: bool = False  # whether the model was run in it
 
     def __post_init__(self) -> None:
+        self.running = self.model
         if self.precision not in get_args(Precision):
             raise InvalidValue(
                 f"precision must be one of {', '.join(get_args(Precision))}; got {self.precision!r}."
@@ -81,7 +83,7 @@ class Engine:
         Raises:
             ModelError: there is none: see `Model.network`.
         """
-        return self.model.network
+        return self.running.network
 
     def laid(self, inputs: Tensor, channels_last: bool = True) -> Tensor:
         """Inputs as they lie best in memory: on a CPU, convolutions are faster with channels last."""
@@ -112,8 +114,8 @@ class Engine:
             self._region.hold()  # for a single pass it would not pay
         self._ran = True
         try:
-            with torch.autocast(inputs.device.type, torch.bfloat16) if low else nullcontext():
-                return self.model(inputs)
+            with lowered(inputs.device) if low else nullcontext():
+                return self._drawing(lambda: self.running(inputs))
         except (torch.OutOfMemoryError, ModelError):
             raise
         except Exception as error:
@@ -156,13 +158,16 @@ class Engine:
         finally:
             self._bills.remove(bill)
 
+    def _drawing(self, run: Callable[[], Any]) -> Any:
+        return run() if self._random is None else self._random.run(run)
+
     @contextmanager
     def session(self, seed: int) -> Iterator[None]:
-        """Everything the model is run under; whatever is set here is put back, also after exceptions.
+        """All that the model is run under; other threads see nothing of it.
 
-        Evaluation mode, gradients possible even for callers under `no_grad` or `inference_mode`, no autocast
-        (that of low precision is around the model alone, see `forward`), no fused attention that would skip a
-        hooked layer, and a random state of our own for models that draw numbers in their forward pass.
+        A shadow of the model in evaluation mode; gradients possible even for callers under `no_grad` or
+        `inference_mode`, no autocast (that of low precision is around the model alone, see `forward`), and
+        random numbers of our own for models that draw in their forward pass.
         """
         model = self.model
         module = model.module if isinstance(model.module, nn.Module) else None
@@ -171,22 +176,20 @@ class Engine:
                 "The model's weights were made under torch.inference_mode(), where gradients cannot be had: "
                 "build or load the model outside it."
             )
-        kind = model.device.type
-        accelerators = [model.device] if kind == "cuda" else []
-        with _TURN, ExitStack() as stack:
-            if module is not None:
-                stack.enter_context(evaluating(module))
-            stack.enter_context(unfused_attention())
-            stack.enter_context(torch.random.fork_rng(devices=accelerators))
-            torch.manual_seed(seed % 2**63)
+        with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
-            stack.enter_context(torch.autocast(kind, enabled=False))
+            stack.enter_context(torch.autocast(model.device.type, enabled=False))
+            if module is not None:
+                self.running = copy(model)
+                self.running.module = shadow_of(module)
+            self._random = Randomness(model.module, model.device, seed)
             self._region, self._ran = Region(), False
             stack.callback(self._let_go)
             yield
 
     def _let_go(self) -> None:
+        self.running, self._random = self.model, None
         if self._region is not None:
             self._region.release()
         self._region = None
@@ -204,28 +207,9 @@ class Engine:
         return str(self.model.dtype).removeprefix("torch.")
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for this block; every training flag is put back as it was."""
-    training = [child for child in module.modules() if child.training]
-    try:
-        for child in training:
-            child.training = False
-        yield
-    finally:
-        for child in training:
-            child.training = True
-
-
-@contextmanager
-def unfused_attention() -> Iterator[None]:
-    """nn.TransformerEncoderLayer's fused path skips its sublayers, and their hooks with them."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+def lowered(device: torch.device) -> torch.autocast:
+    """The model in bfloat16; weights that are cast for it are not shared with autocast of other threads."""
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -53,9 +53,13 @@ def rewrite(model: Model, inputs: Float[Tensor, "N C H W"], rewriting: Rewriting
     with Engine(model).session(0):
         before = _outputs(model, inputs)
     other = duplicate(model)
-    with Engine(other).session(0), torch.no_grad():
-        if not rewriting(other.network, trace(Engine(other), inputs)):
+    engine = Engine(other)
+    with engine.session(0):
+        seen = trace(engine, inputs)
+    with torch.no_grad():
+        if not rewriting(other.network, seen):
             raise ModelError("Nothing to re-write.")
+    with Engine(other).session(0), torch.no_grad():
         after = _outputs(other, inputs)
     for a, b in zip(before, after, strict=True):
         tolerance = 50 * torch.finfo(a.dtype).eps ** 0.75 * a.abs().max()
@@ -84,14 +88,17 @@ def trace(engine: Engine, inputs: Float[Tensor, "N C H W"]) -> Trace:
     read: dict[nn.BatchNorm2d, list[Tensor]] = {}
     readers = Readers()
 
-    def see(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def see(runs: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        module: Any = own[runs]
         if isinstance(module, nn.BatchNorm2d):
             read.setdefault(module, []).append(inputs[0])
         else:
             given.setdefault(module, []).append(output)
 
-    watched = [m for m in engine.model.network.modules() if _plain(m) or isinstance(m, nn.BatchNorm2d)]
-    hooks = [module.register_forward_hook(see) for module in watched]
+    # What runs is a shadow; what is to be rewritten is the module itself.
+    pairs = zip(engine.network.modules(), engine.model.network.modules(), strict=True)
+    own = {runs: module for runs, module in pairs if _plain(module) or isinstance(module, nn.BatchNorm2d)}
+    hooks = [runs.register_forward_hook(see) for runs in own]
     try:
         with torch.no_grad(), readers:
             engine.forward(inputs.clone())

@@ -1,7 +1,6 @@
 """The space that a path runs in: that of pictures, or the codes of an autoencoder."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pellucid.engine.run import evaluating, out_of_memory
+from pellucid.engine.run import out_of_memory
+from pellucid.engine.shadow import shadow_of
 from pellucid.errors import InvalidType, InvalidValue, ModelError
 from pellucid.methods.registry import Kind
 
@@ -77,8 +77,9 @@ class Space:
 def _half(name: str, half: Callable[[Tensor], Any], values: Tensor) -> Tensor:
     """What one half of the autoencoder gives, in evaluation mode and outside any graph."""
     try:
-        with torch.no_grad(), evaluating(half) if isinstance(half, nn.Module) else nullcontext():
-            found = half(values.clone())  # it may begin with an operation in place
+        running = shadow_of(half) if isinstance(half, nn.Module) else half
+        with torch.no_grad():
+            found = running(values.clone())  # it may begin with an operation in place
     except Exception as error:
         if out_of_memory(error):
             raise

@@ -1,0 +1,422 @@
+"""A private shadow of a module: its own hooks, flags, caches and buffers, the same weights.
+
+A session never runs the user's module. It runs a shadow of it, which no other thread knows: every module of
+the tree is a new object of the same class that shares the parameters. So a hook, a training flag or a cache
+that a model fills in evaluation mode is seen by nobody else, and nobody else's pass is taken for ours. A
+shadow is made anew for each session, in about a millisecond for 250 modules, so it is never stale.
+"""
+
+import random
+import types
+import weakref
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy, deepcopy
+from functools import lru_cache, partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import Module
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pellucid.errors import ModelError
+
+SMALL = 2**16
+"""Buffers of up to so many elements are copied: a model that writes to them does not write to the user's."""
+DEPTH = 4
+"""How many plain objects deep a reference to a module is looked for."""
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
+_SHARED = (
+    "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks", "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", "_non_persistent_buffers_set",
+)  # fmt: skip
+"""What no forward pass writes to."""
+_TREE = {"_parameters", "_buffers", "_modules", "_compiled_call_impl", *_SHARED, *_HOOKS, *_FLAGS}
+_NUMBERS = {int, float, bool, str, type(None)}
+_PLAIN = {
+    int, float, bool, str, bytes, complex, type(None), type, torch.Size, torch.dtype, torch.device, Tensor,
+    nn.Parameter, np.ndarray, types.ModuleType, types.BuiltinFunctionType, slice, range,
+}  # fmt: skip
+"""Types that lead to no module."""
+_SOURCES = (random.Random, np.random.Generator, np.random.RandomState)
+_CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
+
+
+def shadow_of(module: nn.Module) -> nn.Module:
+    """A shadow of a module, in evaluation mode by its own `eval()`; the module itself stays as it is.
+
+    References to the module's parts are followed through containers, methods, partial functions, closures,
+    weak references and plain objects. Compiled parts run as they were written.
+
+    Raises:
+        ModelError: the model's own `eval()` fails.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.Dropout())
+        >>> shadow = shadow_of(net)
+        >>> shadow is net, shadow[0].weight is net[0].weight, shadow.training, net.training
+        (False, True, False, True)
+    """
+    private = module in _OWN_WEIGHTS
+    shadow = Shadow(private).module(module)
+    try:
+        evaluate(shadow, module)
+    except _Writes:  # its eval() changes weights, as merged adapters do: it gets weights of its own
+        _OWN_WEIGHTS.add(module)
+        shadow = Shadow(private=True).module(module)
+        evaluate(shadow, None)
+    return shadow
+
+
+_OWN_WEIGHTS: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
+
+
+class Shadow:
+    """The making of one shadow: what stands for what."""
+
+    def __init__(self, private: bool = False) -> None:
+        self.private = private
+        self.made: dict[int, Any] = {}  # the id of an object -> what stands for it
+        self.originals: list[Any] = []  # kept, so that no id is used again meanwhile
+        self.leads: dict[int, tuple[bool, int]] = {}  # whether it leads to a module, so many deep
+
+    def module(self, module: nn.Module) -> nn.Module:
+        """The shadow of a module and of all that is below it."""
+        tree: list[tuple[nn.Module, nn.Module]] = []
+        with torch.no_grad():
+            shadow = self._grow(module, tree, self.private)
+        for original, made in tree:  # weights and buffers are known now, wherever they are held
+            self._fill(original, made)
+        return shadow
+
+    def _grow(self, module: nn.Module, tree: list[tuple[nn.Module, nn.Module]], alias: bool) -> nn.Module:
+        """New modules of the same classes with the same weights, as yet without attributes.
+
+        With `alias` the parameters are new objects over the same memory: what assigns to their `data` changes
+        the shadow's alone.
+        """
+        if id(module) in self.made:
+            return cast(nn.Module, self.made[id(module)])
+        if isinstance(module, torch.jit.ScriptModule):
+            return cast(nn.Module, self._keep(module, _scripted(module)))
+        kind = Uncompiled if _compiled(module) else type(module)
+        shadow: nn.Module = object.__new__(kind)
+        self.made[id(module)] = shadow
+        tree.append((module, shadow))
+        own, new = module.__dict__, shadow.__dict__
+        alias = alias or _overrides_mode(module)
+        parameters = own["_parameters"]
+        new["_parameters"] = (
+            {name: None if p is None else self._weight(p) for name, p in parameters.items()}
+            if alias
+            else dict(parameters)
+        )
+        new["_buffers"] = {
+            name: None if b is None else self._buffer(b) for name, b in own["_buffers"].items()
+        }
+        new["_modules"] = {
+            name: None if child is None else self._grow(child, tree, alias)
+            for name, child in list(own["_modules"].items())
+        }
+        return shadow
+
+    def _fill(self, module: nn.Module, shadow: nn.Module) -> None:
+        """The attributes of a module."""
+        own, new = module.__dict__, shadow.__dict__
+        for name in own.keys() - _TREE:
+            value = own[name]
+            kind = type(value)
+            if kind in _NUMBERS or (kind is tuple and {*map(type, value)} <= _NUMBERS):
+                new[name] = value
+            else:
+                new[name] = self.value(value)
+        for name in _SHARED:
+            new[name] = own[name]
+        for name in _HOOKS:
+            hooks = new[name] = OrderedDict(own[name])
+            for key, hook in hooks.items():
+                hooks[key] = self.value(hook)
+        for name in _FLAGS:
+            new[name] = OrderedDict(own[name])
+        for name, value in _slots(module):
+            object.__setattr__(shadow, name, self.value(value))
+        if isinstance(shadow, Uncompiled):
+            new.pop("forward", None)
+        elif isinstance(shadow, nn.TransformerEncoderLayer):
+            new["activation_relu_or_gelu"] = 0  # the only use of it is to choose the fused path
+        elif isinstance(shadow, nn.TransformerEncoder):
+            new["enable_nested_tensor"] = new["use_nested_tensor"] = False
+        elif isinstance(shadow, nn.MultiheadAttention) and "forward" not in new:
+            new["forward"] = partial(_unfused, type(shadow).forward, weakref.ref(shadow))
+
+    def value(self, value: Any, depth: int = DEPTH) -> Any:
+        """What stands for a value: containers anew, modules by their shadows, the rest as it is."""
+        kind = type(value)
+        if kind in _PLAIN:
+            return self.made.get(id(value), value)
+        if id(value) in self.made:
+            return self.made[id(value)]
+        if kind in _CONTAINERS:
+            return self._container(value, depth)
+        if isinstance(value, nn.Module):
+            return self.module(value)
+        if isinstance(value, torch.Generator):  # numbers it gives us are not taken from the user
+            return self._keep(value, torch.Generator(value.device).set_state(value.get_state()))
+        if isinstance(value, _SOURCES):
+            return self._keep(value, deepcopy(value))
+        return self._rebuilt(value, depth - 1) if self._leads(value, depth) else value
+
+    def _container(self, value: Any, depth: int) -> Any:
+        made = self._keep(value, copy(value))
+        items = value.values() if isinstance(value, dict) else value
+        kinds = set(map(type, items))
+        if kinds <= _PLAIN and not kinds & {Tensor, nn.Parameter}:
+            return made
+        if isinstance(value, dict):
+            for key, item in list(value.items()):
+                made[key] = self.value(item, depth)
+        elif isinstance(value, set):
+            made.clear()
+            made.update([self.value(item, depth) for item in value])
+        else:
+            for i, item in enumerate(value):
+                made[i] = self.value(item, depth)
+        return made
+
+    def _rebuilt(self, value: Any, depth: int) -> Any:
+        """A value that leads to a module, with the shadow in the module's place."""
+        if isinstance(value, (dict, list, set, deque)):  # of a class of its own
+            return self._container(value, depth)
+        if isinstance(value, (tuple, frozenset)):
+            items = [self.value(item, depth) for item in value]
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        if isinstance(value, types.MethodType):
+            return types.MethodType(value.__func__, self.value(value.__self__, depth))
+        if isinstance(value, partial):
+            return partial(
+                self.value(value.func, depth),
+                *[self.value(item, depth) for item in value.args],
+                **{name: self.value(item, depth) for name, item in value.keywords.items()},
+            )
+        if isinstance(value, weakref.ref):
+            return weakref.ref(self.value(value(), depth))
+        if isinstance(value, types.FunctionType):
+            cells = tuple(types.CellType() for _ in value.__closure__ or ())
+            function = types.FunctionType(
+                value.__code__, value.__globals__, value.__name__, value.__defaults__, cells
+            )
+            function.__kwdefaults__ = value.__kwdefaults__
+            self._keep(value, function)
+            function.__dict__.update({name: self.value(item, depth) for name, item in vars(value).items()})
+            for cell, of in zip(cells, value.__closure__ or (), strict=True):
+                for content in _content(of):
+                    cell.cell_contents = self.value(content, depth)
+            return function
+        made = self._keep(value, object.__new__(type(value)))
+        for name, item in list(getattr(value, "__dict__", {}).items()):
+            made.__dict__[name] = self.value(item, depth)
+        for name, item in _slots(value):
+            object.__setattr__(made, name, self.value(item, depth))
+        return made
+
+    def _leads(self, value: Any, depth: int) -> bool:
+        """Whether a value leads to a module; plain objects are followed so many deep."""
+        kind = type(value)
+        if kind in _PLAIN or depth < 0:
+            return False
+        if isinstance(value, nn.Module):
+            return True
+        known, searched = self.leads.get(id(value), (False, -1))
+        if known or searched >= depth:
+            return known
+        self.leads[id(value)] = False, depth  # while it is found out: what leads back to itself leads nowhere
+        self.originals.append(value)
+        found = any(self._leads(part, depth - 1) for part in _parts(value))
+        self.leads[id(value)] = found, depth
+        return found
+
+    def _weight(self, weight: Tensor) -> Tensor:
+        if id(weight) in self.made:
+            return cast(Tensor, self.made[id(weight)])
+        if type(weight) is not nn.Parameter:
+            return weight
+        data = weight.detach().clone() if self.private else weight.detach()
+        return cast(Tensor, self._keep(weight, nn.Parameter(data, weight.requires_grad)))
+
+    def _buffer(self, buffer: Tensor) -> Tensor:
+        if id(buffer) in self.made:
+            return cast(Tensor, self.made[id(buffer)])
+        if type(buffer) is not Tensor or buffer.requires_grad:
+            return buffer
+        if not self.private and buffer.numel() > SMALL:
+            return buffer
+        return cast(Tensor, self._keep(buffer, buffer.clone()))
+
+    def _keep(self, original: Any, made: Any) -> Any:
+        self.made[id(original)] = made
+        self.originals.append(original)
+        return made
+
+
+class Uncompiled(nn.Module):
+    """What stands for torch.compile's wrapper: the module as it was written, under the same name."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module gives."""
+        return self._orig_mod(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """The attributes of the module, as the wrapper has them."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["_modules"]["_orig_mod"], name)
+
+
+# --- evaluation mode ----------------------------------------------------------------------------------------
+
+
+def evaluate(shadow: nn.Module, original: nn.Module | None) -> None:
+    """Puts a shadow in evaluation mode by its own `eval()`, which may clear or fill caches there.
+
+    Raises:
+        _Writes: it writes to weights that it shares with the original.
+        ModelError: it fails.
+    """
+    modules = list(shadow.modules())
+    if not any(module.training for module in modules):
+        return
+    custom = original is not None and any(map(_overrides_mode, original.modules()))
+    try:
+        if custom and original is not None:
+            with _Watching(t for t in (*original.parameters(), *original.buffers())):
+                shadow.eval()
+        else:
+            shadow.eval()
+    except _Writes:
+        raise
+    except NotImplementedError:  # an exported graph has no modes
+        for module in modules:
+            module.training = False
+    except Exception as error:
+        raise ModelError(
+            f"The model's own eval() must put it in evaluation mode; it fails: {error}"
+        ) from error
+
+
+class _Writes(Exception):
+    """A model's `eval()` writes to weights that are the user's."""
+
+
+class _Watching(TorchDispatchMode):
+    """Within it nothing may be written to the memory of some tensors."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.shared = {tensor.untyped_storage().data_ptr() for tensor in tensors} - {0}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        for i, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                written = args[i] if i < len(args) else kwargs.get(argument.name)
+                if isinstance(written, Tensor) and written.untyped_storage().data_ptr() in self.shared:
+                    raise _Writes
+        return func(*args, **kwargs)
+
+
+def _overrides_mode(module: nn.Module) -> bool:
+    """Whether a module does more than set flags when its mode changes."""
+    kind = type(module)
+    return kind.train is not Module.train or kind.eval is not Module.eval
+
+
+# --- parts --------------------------------------------------------------------------------------------------
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What a value holds that a module may be found in."""
+    if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
+        items = list(value.values() if isinstance(value, dict) else value)
+        if not set(map(type, items)) <= _PLAIN:
+            yield from items
+    elif isinstance(value, types.MethodType):
+        yield value.__self__
+    elif isinstance(value, partial):
+        yield from (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, weakref.ref):
+        yield value()
+    elif isinstance(value, types.FunctionType):
+        yield from vars(value).values()
+        for cell in value.__closure__ or ():
+            yield from _content(cell)
+    elif not _foreign(value):
+        yield from list(getattr(value, "__dict__", {}).values())
+        yield from (item for _, item in _slots(value))
+
+
+def _content(cell: types.CellType) -> Iterator[Any]:
+    """What a closure's cell holds, if anything yet."""
+    try:
+        yield cell.cell_contents
+    except ValueError:
+        return
+
+
+def _foreign(value: Any) -> bool:
+    """Whether an object is a class, has no attributes, or is one of PyTorch's own, which are left alone."""
+    kind = type(value)
+    return (
+        isinstance(value, type)
+        or not (hasattr(value, "__dict__") or any(_slots(value)))
+        or vars(object)["__new__"] is not getattr(kind, "__new__", None)
+        or kind.__module__.partition(".")[0] in ("torch", "numpy", "builtins", "threading", "logging")
+    )
+
+
+def _slots(value: Any) -> Iterator[tuple[str, Any]]:
+    """The attributes of an object that lie in slots."""
+    kind: Any = type(value)
+    for name in _slot_names(kind):
+        if hasattr(value, name):
+            yield name, getattr(value, name)
+
+
+@lru_cache(1024)
+def _slot_names(kind: Any) -> tuple[str, ...]:
+    slots = [base.__dict__.get("__slots__", ()) for base in kind.__mro__]
+    names = [name for some in slots for name in ((some,) if isinstance(some, str) else some)]
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+
+
+def _compiled(module: nn.Module) -> bool:
+    """Whether a module is torch.compile's wrapper of another."""
+    return "_orig_mod" in module._modules and type(module).__name__ == "OptimizedModule"
+
+
+def _scripted(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """A TorchScript module as it is; where it is in training mode a copy, whose mode is its own."""
+    if not any(child.training for child in module.modules()):
+        return module
+    return deepcopy(module)
+
+
+class _Plain(TorchFunctionMode):
+    """Changes nothing; while it is on, PyTorch's attention takes no fused path, which would skip layers."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def _unfused(forward: Callable[..., Any], module: Any, *args: Any, **kwargs: Any) -> Any:
+    with _Plain():
+        return forward(module(), *args, **kwargs)
