@@ -112,18 +112,6 @@ def test_only_the_modules_that_trained_train_again():
     assert [name for name, child in module.named_modules() if child.training] == ["bn1"]
 
 
-def test_a_module_whose_train_method_is_its_own_is_never_called():
-    class Proud(TinyCNN):
-        def train(self, mode=True):
-            raise AssertionError("its mode is its own")
-
-    module = Proud()
-    module.__dict__["training"] = True
-    with evaluating(module):
-        assert not module.bn1.training
-    assert module.bn1.training
-
-
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_fast_path_of_attention_is_put_back(enabled):
     before = torch.backends.mha.get_fastpath_enabled()

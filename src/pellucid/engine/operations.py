@@ -6,7 +6,9 @@ place. Operations in place are run on a copy, and whoever holds the tensor, or a
 from then on, so that nothing kept for the way back is overwritten. Parameters are constants here.
 """
 
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -113,8 +115,7 @@ class Operations(TorchFunctionMode):
                 names[child] = name
         with ExitStack() as stack:
             stack.enter_context(self._placing(names))
-            if "torch._dynamo" in sys.modules:  # what was compiled runs as it was written
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(_EAGER)
             self.tags[inputs] = Tag()
             self._root = inputs if inputs.grad_fn is None else inputs.grad_fn
             stack.callback(self._constants.clear)
@@ -272,6 +273,44 @@ class Operations(TorchFunctionMode):
         elif isinstance(made, (list, tuple)):
             for part in made:
                 self._seen(part, carries)
+
+
+class _Eager:
+    """While anybody is within it, functions compiled by torch.compile run as they were written.
+
+    PyTorch has one such switch per process: the first to come sets it, the last to go puts it back. Compiled
+    modules need no switch, as a shadow has none.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.within = threading.Lock(), 0
+        self.stance: Any = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.stance is None and "torch._dynamo" in sys.modules:
+                self.stance = torch.compiler.set_stance("force_eager")
+                self.stance.__enter__()
+            self.within += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.within -= 1
+            if not self.within and self.stance is not None:
+                self.stance.__exit__(None, None, None)
+                self.stance = None
+
+    def forget(self) -> None:
+        """In a forked child, whose parent's other threads are not there."""
+        self.lock, self.within = threading.Lock(), 0
+        if self.stance is not None:
+            self.stance.__exit__(None, None, None)
+            self.stance = None
+
+
+_EAGER = _Eager()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_EAGER.forget)
 
 
 def _same(tensor: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Randomness:
     def __init__(self, module: Any, device: torch.device, seed: int) -> None:
         self.module, self.device, self.seed = module, device, seed
         self.own = Drawing(seed)
-        self._lent: tuple[Any, Any] | None = None
+        self._lent_states: tuple[Any, Any] | None = None
 
     def run(self, forward: Callable[[], T]) -> T:
         """What one forward pass gives; the host's sources are as before, also after an exception."""
@@ -84,20 +84,26 @@ class Randomness:
             with _seeing() as drawn:
                 made = self._drawing(forward)
         except Exception:
-            if drawn:
-                random.setstate(python)
-            if self.own.drew:
+            others = bool(drawn) or _numpy_state() != numpy
+            if others:
+                self._put_back(python if drawn else None, numpy)
+            if others or self.own.drew:
                 raise
             self._remember(False, False)
             return self.run(forward)  # it failed perhaps for being watched; else it fails again
-        lent = bool(drawn) or (_numpy_state() != numpy and self._uses_numpy(forward))
-        self._remember(self.own.drew, lent)
-        if not lent:
+        others = bool(drawn) or (_numpy_state() != numpy and self._uses_numpy(forward))
+        self._remember(self.own.drew, others)
+        if not others:
             return made
-        if drawn:
+        self._put_back(python if drawn else None, numpy)
+        self.own, self._lent_states = Drawing(self.seed), None  # from the beginning, as it will be next time
+        return self.run(forward)
+
+    @staticmethod
+    def _put_back(python: Any, numpy: tuple[Any, ...]) -> None:
+        if python is not None:
             random.setstate(python)
         _set_numpy_state(numpy)
-        return self.run(forward)
 
     def _again(self, forward: Callable[[], T], before: bytes, made: T | None = None) -> T:
         """A pass during which PyTorch's source has changed: by this model, or by another thread?"""
@@ -130,11 +136,11 @@ class Randomness:
         with _LENT:
             before, seed = (random.getstate(), np.random.get_state()), self.seed
             own = random.Random(seed).getstate(), np.random.RandomState(seed % 2**32).get_state()
-            _set_sources(self._lent or own)
+            _set_sources(self._lent_states or own)
             try:
                 yield
             finally:
-                self._lent = random.getstate(), np.random.get_state()
+                self._lent_states = random.getstate(), np.random.get_state()
                 _set_sources(before)
 
     def _known(self) -> tuple[bool, bool] | None:
