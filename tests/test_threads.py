@@ -2,22 +2,22 @@
 
 import multiprocessing
 import os
+import re
+import subprocess
 import sys
 import threading
-import time
-from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import pellucid
-from nets import TinyCNN, state_of, timm_model
+from crowd import CNN, explained, image
+from nets import TinyCNN
+from pellucid.caching import cached_property
 from zoo import ResidualNet, seeded
-
-CNN = ["grad-cam", "ablation-cam", "lrp", "rise:samples=12", "lime:samples=12,segments=grid:3"]
-VIT = ["attention-rollout", "grad-cam"]
 
 
 @pytest.fixture(autouse=True)
@@ -31,72 +31,15 @@ def _one_thread_each():
     sys.setswitchinterval(interval)
 
 
-def image(seed: int = 0, size: int = 32) -> Tensor:
-    return torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def explained(net: nn.Module, x: Tensor, method: str) -> Tensor:
-    return pellucid.explain(net, x, method, target=1, batch_size=4, progress=False).raw
+def run_alone(scene: str) -> None:
+    """In a process of its own, without the type checks of the tests: they are slow, and hold locks."""
+    crowd = Path(__file__).with_name("crowd.py")
+    ran = subprocess.run([sys.executable, crowd, scene], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_explaining_predicting_and_training_threads_do_not_see_one_another():
-    cnn = seeded(ResidualNet)
-    vit = timm_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=2, embed_dim=24, num_heads=2)
-    kinds = [(cnn, method) for method in CNN] + [(vit, method) for method in VIT]
-    jobs = [(net, i, method) for net, method in kinds for i in range(2)]
-    alone = {(id(net), i, method): explained(net, image(i), method) for net, i, method in jobs}
-    with torch.no_grad():
-        answers = {id(net): net(image(7)) for net in (cnn, vit)}
-    before = [state_of(net) for net in (cnn, vit)]
-    stop, count, wrong = threading.Event(), Counter(), []
-
-    def host(net):
-        while not stop.wait(0.002):
-            with torch.no_grad():
-                out = net(image(7))
-            count["predictions"] += 1
-            if not torch.equal(out, answers[id(net)]):
-                wrong.append("a prediction")
-            flags = [m for m in net.modules() if m.training or m._forward_hooks or m._forward_pre_hooks]
-            wrong.extend("a flag or a hook" for _ in flags)
-
-    def train():
-        torch.manual_seed(0)
-        net = seeded(TinyCNN).train()
-        optimiser = torch.optim.SGD(net.parameters(), 0.01)
-        while not stop.wait(0.002):
-            loss = net(image(count["steps"], 16)).logsumexp(1).sum()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            count["steps"] += 1
-            if not net.training or not torch.is_grad_enabled():
-                wrong.append("the training")
-
-    def explain(number):
-        for call in range(125):
-            net, i, method = jobs[(call * 4 + number) % len(jobs)]
-            found, expected = explained(net, image(i), method), alone[id(net), i, method]
-            count["explanations"] += 1
-            if not torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())):
-                wrong.append(f"a map of {method}")
-
-    others = [threading.Thread(target=host, args=(net,)) for net in (cnn, vit)]
-    others.append(threading.Thread(target=train))
-    for thread in others:
-        thread.start()
-    try:
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(explain, range(4)))
-    finally:
-        stop.set()
-        for thread in others:
-            thread.join()
-    assert not wrong, Counter(wrong)
-    assert count["explanations"] == 500
-    assert count["predictions"] > 20
-    assert count["steps"] > 5
-    assert [state_of(net) for net in (cnn, vit)] == before
+    run_alone("threads")
 
 
 def test_a_host_that_trains_the_very_network_that_is_explained_keeps_its_mode():
@@ -200,41 +143,8 @@ def test_a_pool_of_processes():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_child_that_is_forked_while_another_thread_explains_does_not_wait_for_it():
-    net, stop = seeded(ResidualNet), threading.Event()
-    expected = explained(net, image(), "grad-cam")
-
-    def busy():
-        while not stop.is_set():
-            explained(net, image(1), "rise:samples=40")
-
-    thread = threading.Thread(target=busy)
-    thread.start()
-    codes = []
-    try:
-        for _ in range(3):
-            time.sleep(0.05)
-            child = os.fork()
-            if not child:
-                try:
-                    same = torch.allclose(explained(net, image(), "grad-cam"), expected)
-                    os._exit(0 if same else 1)
-                finally:
-                    os._exit(2)
-            end = time.monotonic() + 60
-            while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < end:
-                time.sleep(0.05)
-            if ended == (0, 0):
-                os.kill(child, 9)
-                os.waitpid(child, 0)
-                codes.append("waits")
-            else:
-                codes.append(os.waitstatus_to_exitcode(ended[1]))
-    finally:
-        stop.set()
-        thread.join()
-    assert codes == [0, 0, 0]
+    run_alone("fork")
 
 
 def test_the_switch_of_compiled_functions_is_put_back_by_the_last_to_leave():
@@ -247,3 +157,34 @@ def test_the_switch_of_compiled_functions_is_put_back_by_the_last_to_leave():
         step()
         stances.append(torch._dynamo.eval_frame._stance.stance)
     assert stances == ["default", *["force_eager"] * 3, "default"]
+
+
+def test_a_property_that_is_computed_once_holds_no_lock():
+    """Python 3.11's holds one for all instances, while it is computed."""
+
+    class Slow:
+        started, go = threading.Event(), threading.Event()
+
+        @cached_property
+        def value(self):
+            self.started.set()
+            return self.go.wait(60)
+
+    first, second = Slow(), Slow()
+    thread = threading.Thread(target=lambda: first.value)
+    thread.start()
+    Slow.started.wait()
+    other = threading.Thread(target=lambda: (Slow.go.set(), second.value))
+    other.start()
+    other.join(30)
+    assert not other.is_alive()
+    thread.join()
+    assert first.value is second.value is True
+
+
+def test_nothing_in_the_package_uses_the_property_that_holds_a_lock():
+    source = Path(pellucid.__file__).parent
+    for file in source.rglob("*.py"):
+        if file.name != "caching.py":
+            assert "functools.cached_property" not in file.read_text()
+            assert not re.search(r"from functools import .*\bcached_property", file.read_text()), file

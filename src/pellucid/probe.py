@@ -6,7 +6,6 @@ share it, and so do two targets where the evidence does not depend on the target
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -16,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pellucid.baselines import baseline
+from pellucid.caching import cached_property
 from pellucid.engine.capture import Capture, Tap, capture, first_nonfinite
 from pellucid.engine.operations import Operations
 from pellucid.engine.perturb import Copies, Scorer, score_copies

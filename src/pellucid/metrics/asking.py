@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from pellucid.caching import cached_property
 from pellucid.engine.run import Engine
 from pellucid.errors import InvalidType, InvalidValue, PellucidError
 from pellucid.explain import Request, investigate
