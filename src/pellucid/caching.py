@@ -1,12 +1,12 @@
 """Properties that are computed once, without a lock."""
 
-import functools
-from typing import Any, Self, TypeVar, overload
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class cached_property(functools.cached_property[T]):  # noqa: N801
+class cached_property(Generic[T]):  # noqa: N801
     """`functools.cached_property` as it is from Python 3.12 on: no lock.
 
     Python 3.11's holds one lock per property, of all instances, while it is computed: sessions of other
@@ -23,19 +23,19 @@ class cached_property(functools.cached_property[T]):  # noqa: N801
         (9, {'area': 9})
     """
 
-    @overload
-    def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self.function, self.name, self.__doc__ = function, function.__name__, function.__doc__
 
-    @overload
-    def __get__(self, instance: object, owner: type[Any] | None = None) -> T: ...
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        """The name under which the value is kept, where attributes are found before properties."""
+        self.name = name
 
-    def __get__(self, instance: object, owner: type[Any] | None = None) -> Any:
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> T:
         """The value, computed at the first call."""
         if instance is None:
-            return self
-        if self.attrname is None:
-            raise TypeError("a cached property needs a name: it must be made in a class")
+            return self  # type: ignore[return-value]
         values = instance.__dict__
-        if self.attrname not in values:
-            values[self.attrname] = self.func(instance)
-        return values[self.attrname]
+        if self.name not in values:
+            values[self.name] = self.function(instance)
+        value: T = values[self.name]
+        return value
