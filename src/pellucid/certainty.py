@@ -1,7 +1,15 @@
-"""How well a sampled map is known, in one number."""
+"""How well a sampled map is known, in one number, and what must be said of a map that says little."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
+
+DOUBTFUL = 0.25
+"""A sampled map whose relative error is larger says so."""
+NEARLY = 0.1
+"""A map whose values differ by no more than this share of the largest is called nearly constant."""
 
 
 def height(value: Float[Tensor, "*shape"]) -> float:
@@ -35,3 +43,39 @@ def _top(value: Tensor) -> tuple[Tensor, Tensor]:
     apart = (value - value.median()).abs().flatten()
     values, indices = apart.topk(max(1, len(apart) // 10))
     return values, indices
+
+
+def doubtful(error: float | None, stderr: Float[Tensor, "D H W"], options: Mapping[str, Any]) -> list[str]:
+    """What to say of a sampled map that is hardly known, and how to know it better; else nothing.
+
+    Args:
+        error: its relative error; None for a constant map, and where it is unknown.
+        stderr: its standard errors.
+        options: those of the method.
+    """
+    more = "a larger smooth=" if options.get("smooth") else "more samples=, or samples='auto',"
+    if not stderr.isfinite().all():
+        return [f"How well the map is known cannot be told from so few samples: {more} would tell."]
+    if error is None or error <= DOUBTFUL:
+        return []
+    return [
+        f"The map is hardly known: where it is strongest its standard error is {error:.0%} of what stands "
+        f"out. {more[0].upper()}{more[1:]} would lower it."
+    ]
+
+
+def flat(map: Float[Tensor, "*shape"], image: Float[Tensor, "C H W"]) -> str:
+    """What to say of a map that prefers no place, and why where that is known; else nothing."""
+    low, high = float(map.min()), float(map.max())
+    top = max(abs(low), abs(high))
+    if top == 0 or high - low > NEARLY * top:
+        return ""
+    if map.numel() == 1:
+        return "The map is a single value: the layer has one cell for the whole image; choose an earlier one."
+    why = ": the image is the same everywhere" if bool((image == image[:, :1, :1]).all()) else ""
+    if low == high:
+        return f"The map is constant: it prefers no place{why}."
+    return (
+        f"The map is nearly constant: its values differ by {(high - low) / top:.1%} of the largest, so that "
+        f"the places it prefers say little{why}."
+    )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pellucid.engine.cost import Cost
 from pellucid.engine.run import Precision
 from pellucid.errors import InvalidValue, PellucidError
-from pellucid.explain import Request, investigate
+from pellucid.explain import Outcome, Request, investigate
 from pellucid.explanation import Explanation
 from pellucid.files import atomic_write
 from pellucid.images import Box, place
@@ -60,13 +60,18 @@ class Comparison:
 
     Attributes:
         entries: in the order asked: models, then targets, then methods.
-        refusals: methods that could not explain a model, and why.
+        refusals: methods that could not explain a model, or an image, which is named; and why.
         cost: what was really run; evidence that methods share is counted once.
+        left_out: what is not in the grid, whose rows are the images that all its methods explained: the
+            explanations of other images, each by the methods that could.
+        images: which of the images asked about are the rows of the grid, counted from 0.
     """
 
     entries: tuple[Entry, ...]
     refusals: tuple[Refusal, ...]
     cost: Cost
+    left_out: tuple[Entry, ...] = ()
+    images: tuple[int, ...] = ()
 
     @property
     def explanations(self) -> list[Explanation]:
@@ -141,7 +146,8 @@ def compare(
         progress: see `output`.
 
     Returns:
-        A `Comparison`; a method that cannot explain a model is in its `refusals`.
+        A `Comparison`; a method that cannot explain a model, or an image, is in its `refusals`. An image that
+        some method cannot explain is not in the grid, but the other methods' results are kept, `left_out`.
 
     Raises:
         PellucidError: what `explain` raises, if no method could explain any model.
@@ -161,9 +167,9 @@ def compare(
     if not requests:
         raise InvalidValue("methods must name at least one method; got none.")
     models = _told_apart([Model.wrap(m) for m in (model if isinstance(model, (list, tuple)) else [model])])
-    entries: list[Entry] = []
     refusals: list[Refusal] = []
     errors: list[PellucidError] = []
+    found: list[Outcome] = []
     spent = Cost()
     for one in models:
         outcomes, cost = investigate(
@@ -184,10 +190,40 @@ def compare(
                 refusals.append(Refusal(title, one.name, str(outcome.answer)))
                 errors.append(outcome.answer)
             else:
-                entries.append(Entry(title, outcome.answer))
-    if not entries:
+                found.append(outcome)
+                refusals += [
+                    Refusal(title, one.name, f"Image {image}: {error}")
+                    for image, error in outcome.failures.items()
+                ]
+    if not found:
         raise errors[0]
-    return Comparison(tuple(entries), tuple(refusals), spent)
+    rows, entries, left_out = _in_rows(found)
+    return Comparison(tuple(entries), tuple(refusals), spent, tuple(left_out), tuple(sorted(rows)))
+
+
+def _in_rows(outcomes: Sequence[Outcome]) -> tuple[set[int], list[Entry], list[Entry]]:
+    """Images that all methods explain, what explains them, and what explains the rest.
+
+    A method that would leave no image is left out itself.
+    """
+    rows, asked = set(outcomes[0].images) | set(outcomes[0].failures), set[int]()
+    for i in sorted(range(len(outcomes)), key=lambda i: len(outcomes[i].failures)):
+        if rows - set(outcomes[i].failures):
+            rows -= set(outcomes[i].failures)
+            asked.add(i)
+    entries: list[Entry] = []
+    left_out: list[Entry] = []
+    for i, outcome in enumerate(outcomes):
+        answer, title = outcome.answer, outcome.request.title
+        if isinstance(answer, PellucidError):
+            continue
+        here = [at for at, image in enumerate(outcome.images) if i in asked and image in rows]
+        there = [at for at in range(len(outcome.images)) if at not in here]
+        if here:
+            entries.append(Entry(title, answer[here] if there else answer))
+        if there:
+            left_out.append(Entry(title, answer[there] if here else answer))
+    return rows, entries, left_out
 
 
 def _told_apart(models: Sequence[Model]) -> list[Model]:

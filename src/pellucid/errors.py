@@ -4,6 +4,9 @@ Each class is also the built-in that a Python user expects in its place, so `exc
 keeps working. A message says what must hold, what came, and what to do.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class PellucidError(Exception):
     """Base of all errors raised by Pellucid."""
@@ -31,3 +34,29 @@ class ExtraMissing(PellucidError, ImportError):
 
 class ModelError(InvalidValue):
     """A model that cannot be loaded, or an output that cannot be understood."""
+
+
+class ModelFailed(ModelError):
+    """An error that the model itself raised on some inputs; on others it may run."""
+
+
+class SomeFailed(InvalidValue):
+    """Some of several images could not be explained.
+
+    Attributes:
+        partial: the `Explanation` of the others, in their order.
+        images: which images those are, counted from 0.
+        failures: {image: the error for which it has no explanation}.
+    """
+
+    def __init__(self, partial: Any, images: Sequence[int], failures: Mapping[int, PellucidError]) -> None:
+        self.partial, self.images, self.failures = partial, tuple(images), dict(failures)
+        reasons: dict[str, list[int]] = {}
+        for image, error in self.failures.items():
+            reasons.setdefault(str(error), []).append(image)
+        each = " ".join(f"Image {', '.join(map(str, some))}: {text}" for text, some in reasons.items())
+        count = len(self.images) + len(self.failures)
+        super().__init__(
+            f"{len(self.failures)} of {count} images could not be explained. {each} The error's .partial "
+            "holds the explanation of the others, .images tells which they are."
+        )

@@ -2,8 +2,8 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -14,10 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from pellucid.certainty import doubtful, flat
 from pellucid.engine.cost import Cost
+from pellucid.engine.mixing import SamplesMix
 from pellucid.engine.progress import showing
 from pellucid.engine.run import Engine, Precision, batch_limit, copies_limit, in_chunks
-from pellucid.errors import InvalidType, InvalidValue, ModelError, PellucidError
+from pellucid.errors import InvalidType, InvalidValue, ModelError, ModelFailed, PellucidError, SomeFailed
 from pellucid.explanation import Explanation, Prediction
 from pellucid.images import Batch
 from pellucid.layers import layer_names
@@ -29,6 +31,10 @@ from pellucid.probe import Probe
 from pellucid.target import OneTarget, Output, Score, Target, are_probabilities, class_name, probabilities
 
 TOP = 5
+ALONE = (
+    "The samples of a batch influence one another in this model ({}): each was run alone, so that its scores "
+    "do not depend on which samples run together."
+)
 
 
 @dataclass(frozen=True)
@@ -56,24 +62,63 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one request gave for one target: an Explanation, or the reason why there is none."""
+    """What one request gave for one target.
+
+    Attributes:
+        request: what was asked.
+        answer: the Explanation of `images`, or, where no image has one, the reason why.
+        images: those that were explained, counted from 0.
+        failures: the others, and why they have no explanation.
+    """
 
     request: Request
     answer: Explanation | PellucidError
+    images: tuple[int, ...] = ()
+    failures: Mapping[int, PellucidError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one request found about one chunk of the images; its tensors are kept on the CPU."""
+    """What one request found about some of the images; its tensors are kept on the CPU."""
 
+    images: list[int]
     finding: Finding
     score: Score
     value: Float[Tensor, " N"]
     predictions: list[list[Prediction]]
     notes: list[list[str]]
-    cost: Cost
-    lowered: bool
+    lowered: list[bool]
     chosen: Mapping[str, Any]
+    failures: Mapping[int, PellucidError]
+
+
+@dataclass
+class Answer:
+    """What has come of one request for one target; `refused` is an error that is about the model."""
+
+    parts: list[Part] = field(default_factory=list)
+    failures: dict[int, PellucidError] = field(default_factory=dict)
+    refused: PellucidError | None = None
+    cost: Cost = field(default_factory=Cost)
+
+    def take(self, images: range, found: Part | PellucidError, cost: Cost) -> None:
+        """Adds what came of some images."""
+        self.cost += cost
+        if isinstance(found, Part):
+            self.parts.append(found)
+            self.failures |= found.failures
+        elif len(images) == 1:
+            self.failures[images[0]] = found
+        if self.refuses(found):
+            self.refused = found
+
+    def refuses(self, found: Part | PellucidError) -> TypeGuard[PellucidError]:
+        """Whether an error is about the model, whatever the image."""
+        return isinstance(found, ModelError) and not isinstance(found, ModelFailed) and not self.parts
+
+
+Tried = tuple[int, range, Part | PellucidError, Cost]
+"""The number of a request, some images, and what came of them at what cost."""
 
 
 def explain(
@@ -102,9 +147,9 @@ def explain(
         seed: of everything drawn at random.
         batch_size: the most samples run together; never changes a result beyond rounding.
         precision: "float32" runs the model in its own precision, "bfloat16" under autocast. "auto" is its
-            own, except for altered copies whose scores do no harm in bfloat16: the error this brings is
-            measured, and kept below a quarter of a sampled map's standard error, or a thousandth of another's
-            maximum. The result says what ran.
+            own, except for altered copies whose scores do no harm in bfloat16, on devices that are faster in
+            it: the error this brings is measured on each image, kept below half of a sampled map's standard
+            error, which then holds both, or a thousandth of another's maximum. The result says what ran.
         progress: True for a bar, False for none, None for one where standard error is a terminal.
         **options: the method's, and `smooth=`, `smooth_noise=`, `smooth_statistic=`, `augment=`, which
             every method takes.
@@ -113,6 +158,7 @@ def explain(
         An `Explanation` of all images.
 
     Raises:
+        SomeFailed: some of several images cannot be explained; the error holds the explanation of the others.
         InvalidValue, InvalidType: an image, target, method or option that does not hold.
         ModelError: the model fails on the images, or cannot be explained by this method.
 
@@ -141,6 +187,8 @@ def explain(
     )
     if isinstance(outcome.answer, PellucidError):
         raise outcome.answer
+    if outcome.failures:
+        raise SomeFailed(outcome.answer, outcome.images, outcome.failures)
     return outcome.answer
 
 
@@ -158,8 +206,9 @@ def investigate(
 ) -> tuple[list[Outcome], Cost]:
     """Every request for every target over one batch, evidence shared; and what was really run.
 
-    Targets are the outer order. A method that cannot explain this model costs the others nothing: its
-    outcome holds the reason.
+    Targets are the outer order. A method that cannot explain this model, or an image that cannot be
+    explained, costs the others nothing: the outcome holds the reason. Images that fail together, with nothing
+    to tell which of them it was, are run again one by one, for the methods that failed.
     """
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise InvalidType(f"seed must be a whole number; got {seed!r}.")
@@ -174,37 +223,65 @@ def investigate(
         for t in range(len(targets))
         for request in requests
     ]
-    parts: list[list[Part]] = [[] for _ in asked]
-    errors: dict[int, PellucidError] = {}
     passes = len(batch.inputs) * sum(request.method.cost(request.options).forward for _, request, _ in asked)
-    engine, plan = Engine(model, precision, batch_size), _plan(model, requests)
+    engine, plan = Engine(model, precision, batch_size, watching=True), _plan(model, requests)
+    answers = [Answer() for _ in asked]
     with showing(model.name, passes, progress) as engine.progress, engine.session(seed):
         inputs = batch.inputs.clone() if batch.inputs.is_inference() else batch.inputs
 
-        def step(start: int, stop: int) -> None:
-            numbers = range(start, stop)
-            base = Probe(engine, inputs[start:stop], seed=seed, limit=most, numbers=numbers, **plan)
+        def tried(images: range, which: Iterable[int]) -> Iterator[Tried]:
+            """What comes of some images: together, and where that fails for a request, of each of them."""
+            start, stop = images.start, images.stop
+            base = Probe(engine, inputs[start:stop], seed=seed, limit=most, numbers=images, **plan)
             probes: dict[tuple[int, str], Probe] = {}
-            done: dict[int, Part] = {}
-            for t, _, about in asked:  # all of them first: evidence is made for all targets that ask for it
+            again: list[int] = []
+            which = [i for i in which if answers[i].refused is None]
+            for t, _, about in (asked[i] for i in which):  # evidence is made for all targets that ask for it
                 if (t, about) not in probes:
                     probes[t, about] = base.about(_some(targets[t], start, stop), about)
-            for i, (t, request, about) in enumerate(asked):
-                if i in errors:
-                    continue
-                try:
-                    done[i] = _examine(probes[t, about], request)
-                except PellucidError as error:
-                    errors[i] = error
-            for i, part in done.items():
-                parts[i].append(part)
+            for i in which:
+                t, request, about = asked[i]
+                found: Part | PellucidError
+                with engine.bill() as bill:
+                    try:
+                        found = _examine(probes[t, about], request, len(inputs))
+                    except PellucidError as error:
+                        found = error
+                if len(images) > 1 and isinstance(found, PellucidError) and not answers[i].refuses(found):
+                    again.append(i)
+                yield i, images, found, bill.total()
+            del base, probes  # with what they keep of a pass
+            for image in images if again else ():
+                yield from tried(range(image, image + 1), again)
 
-        in_chunks(len(inputs), limit, step)
-    outcomes = [
-        Outcome(request, errors[i] if i in errors else _assemble(request, parts[i], batch, engine, seed))
-        for i, (_, request, _) in enumerate(asked)
-    ]
-    return outcomes, engine.spent
+        def step(start: int, stop: int) -> None:
+            # Nothing is kept before all of it is done: where memory runs out the chunk begins again.
+            for i, images, found, cost in list(tried(range(start, stop), range(len(asked)))):
+                answers[i].take(images, found, cost)
+
+        try:
+            in_chunks(len(inputs), limit, step)
+        except SamplesMix as mixed:
+            engine.alone, engine.batch_size, most = mixed.suspect, 1, 1
+            answers[:] = [Answer() for _ in asked]
+        if engine.alone:
+            in_chunks(len(inputs), 1, step)
+    return [
+        _outcome(request, answer, batch, engine, seed)
+        for answer, (_, request, _) in zip(answers, asked, strict=True)
+    ], engine.spent
+
+
+def _outcome(request: Request, answer: Answer, batch: Batch, engine: Engine, seed: int) -> Outcome:
+    n = len(batch.inputs)
+    answer.parts.sort(key=lambda part: part.images[0])
+    images = tuple(image for part in answer.parts for image in part.images)
+    known, refused = answer.failures, answer.refused
+    failures = {i: known.get(i) or refused for i in range(n) if i not in images}
+    reasons = {i: error for i, error in failures.items() if error is not None}
+    if not images:
+        return Outcome(request, refused or reasons[min(reasons)], images, reasons)
+    return Outcome(request, _assemble(request, answer, batch, engine, seed), images, reasons)
 
 
 def _plan(model: Model, requests: Sequence[Request]) -> dict[str, Any]:
@@ -229,31 +306,52 @@ def _is_list(target: Target) -> TypeGuard[Sequence[OneTarget] | Tensor]:
     return isinstance(target, (list, tuple)) or (isinstance(target, Tensor | np.ndarray) and target.ndim > 0)
 
 
-def _examine(probe: Probe, request: Request) -> Part:
-    """Runs one method on one chunk, and looks at what it gives."""
-    engine, probe.notes, probe.chosen, probe.lowered = probe.engine, {}, {}, False
-    with engine.bill() as bill:
-        finding = request.method(probe, **request.options)
-        value = probe.value
-        try:
-            outputs = probe.outputs
-        except ModelError:  # a callable target may read outputs that hold no classes
-            predictions: list[list[Prediction]] = [[] for _ in value]
-        else:
-            predictions = _predictions(engine.model, outputs)
-            if are_probabilities(outputs) and probe.output == "logit" and probe.score.function is None:
-                probe.note("The model ends in a softmax: a probability is explained, as there are no logits.")
+def _examine(probe: Probe, request: Request, total: int) -> Part:
+    """Runs one method on a chunk of `total` images, and looks at what it gives; failed ones are left out."""
+    engine, n = probe.engine, len(probe.inputs)
+    probe.start()
+    finding = request.method(probe, **request.options)
+    value = probe.value
+    left = [image for image in range(n) if image not in probe.failures]
+    try:
+        outputs = probe.outputs[left]
+    except ModelError:  # a callable target may read outputs that hold no classes
+        predictions: list[list[Prediction]] = [[] for _ in value]
+    else:
+        predictions = [[] for _ in value]
+        for image, row in zip(left, _predictions(engine.model, outputs), strict=True):
+            predictions[image] = row
+        if are_probabilities(outputs) and probe.output == "logit" and probe.score.function is None:
+            probe.note("The model ends in a softmax: a probability is explained, as there are no logits.")
     finding, value = _kept(finding), value.cpu()
     map = finding.map
-    if not map.isfinite().all():
-        bad = int((~map.isfinite()).flatten(1).any(1).nonzero()[0])
-        raise InvalidValue(
-            f"{request.title} gave a value that is not finite for image {bad} of its batch: the model's "
-            "activations or gradients overflow. Try the model in float32."
-        )
-    probe.note("The map is zero everywhere.", (map == 0).flatten(1).all(1) & ~_noted(probe, len(map)))
-    notes = [[text for text, images in probe.notes.items() if i in images] for i in range(len(map))]
-    return Part(finding, probe.score, value, predictions, notes, bill.total(), probe.lowered, probe.chosen)
+    for image in left:
+        if not map[image].isfinite().all():
+            number = probe.numbers[image]
+            text = (
+                f"{request.title} gave a value that is not finite for image {number}: the model's "
+                "activations or gradients overflow. Try the model in float32."
+            )
+            probe.fail(image, InvalidValue(text))
+    probe.note("The map is zero everywhere.", (map == 0).flatten(1).all(1) & ~_noted(probe, n))
+    for image in left:
+        if text := flat(map[image], probe.inputs[image]):
+            probe.note(text, torch.arange(n) == image)
+    if engine.alone and (total > 1 or request.method.cost(request.options).forward > 1):
+        probe.note(ALONE.format(engine.alone))
+    notes = [[text for text, images in probe.notes.items() if i in images] for i in range(n)]
+    left = [image for image in left if image not in probe.failures]
+    return Part(
+        [probe.numbers[image] for image in left],
+        finding if len(left) == n else _of(finding, left),
+        probe.score if len(left) == n else probe.score.pick(left),
+        value[left],
+        [predictions[image] for image in left],
+        [notes[image] for image in left],
+        [image in probe.lowered for image in left],
+        probe.chosen,
+        {probe.numbers[image]: error for image, error in probe.failures.items()},
+    )
 
 
 def _noted(probe: Probe, n: int) -> Tensor:
@@ -275,17 +373,22 @@ def _predictions(model: Model, outputs: Float[Tensor, "N K"]) -> list[list[Predi
     ]
 
 
-def _assemble(
-    request: Request, parts: Sequence[Part], batch: Batch, engine: Engine, seed: int
-) -> Explanation:
+def _assemble(request: Request, answer: Answer, batch: Batch, engine: Engine, seed: int) -> Explanation:
     """One Explanation of all images from those of its chunks."""
+    parts = answer.parts
+    images = [image for part in parts for image in part.images]
+    lowered = [low for part in parts for low in part.lowered]
+    ran = [engine.ran_in() + (" and bfloat16" if low else "") for low in lowered]
+    details = {**_joined([part.finding.details for part in parts]), **_choices(parts)}
+    if len(set(ran)) > 1:
+        details["precisions"] = ran
     height, width = batch.inputs.shape[-2:]
     raw = torch.cat([part.finding.map for part in parts])
     stderrs = [part.finding.stderr for part in parts if part.finding.stderr is not None]
     deltas = [part.finding.delta for part in parts if part.finding.delta is not None]
     scores = [part.score for part in parts]
     method = request.method
-    return Explanation(
+    explanation = Explanation(
         method=method.name,
         options={name: _plain(value) for name, value in request.options.items() if _matters(name, request)},
         attribution=at_input(raw, (height, width)),
@@ -298,18 +401,22 @@ def _assemble(
         model=engine.model.name,
         paper=method.paper,
         seed=seed,
-        precision=engine.ran_in() + (" and bfloat16" if any(part.lowered for part in parts) else ""),
+        precision=max(ran, key=len),
         versions=versions(),
-        cost=sum((part.cost for part in parts), Cost()),
-        pictures=batch.pictures,
-        boxes=batch.boxes,
+        cost=answer.cost,
+        pictures=[batch.pictures[image] for image in images],
+        boxes=[batch.boxes[image] for image in images],
         layer=list(parts[0].finding.layers),
         stderr=at_input(torch.cat(stderrs), (height, width)) if stderrs else None,
         delta=torch.cat(deltas) if deltas else None,
-        details={**_joined([part.finding.details for part in parts]), **_choices(parts)},
+        details=details,
         trace=_joined([part.finding.trace for part in parts]),
         notes=[notes for part in parts for notes in part.notes],
     )
+    if explanation.stderr is not None:
+        for image, notes in enumerate(explanation.notes):
+            notes += doubtful(explanation.relative_error(image), explanation.stderr[image], request.options)
+    return explanation
 
 
 def _choices(parts: Sequence[Part]) -> dict[str, Any]:
@@ -318,15 +425,36 @@ def _choices(parts: Sequence[Part]) -> dict[str, Any]:
     return {"chosen": chosen} if chosen else {}
 
 
-def _joined(told: Sequence[Told]) -> dict[str, Tensor | list[Tensor]]:
-    """What was told of all images: tensors, or lists where shapes differ from image to image."""
-    joined: dict[str, Tensor | list[Tensor]] = {}
+def _joined(told: Sequence[Told]) -> dict[str, Any]:
+    """What was told of all images: tensors, or lists where shapes differ from image to image; or by layer."""
+    joined: dict[str, Any] = {}
     for name in told[0]:
-        values = [one[name] for one in told]
+        values: list[Any] = [one[name] for one in told]
+        if isinstance(values[0], Mapping):
+            joined[name] = _joined(values)
+            continue
         tensors = [value for value in values if isinstance(value, Tensor)]
         alike = len(tensors) == len(values) and len({tensor.shape[1:] for tensor in tensors}) == 1
         joined[name] = torch.cat(tensors) if alike else [one for value in values for one in value]
     return joined
+
+
+def _of(finding: Finding, images: Sequence[int]) -> Finding:
+    """A finding about some of its images."""
+
+    def some(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: some(one) for name, one in value.items()}
+        return [value[image] for image in images] if isinstance(value, list) else value[images]
+
+    return Finding(
+        some(finding.map),
+        None if finding.stderr is None else some(finding.stderr),
+        some(finding.details),
+        finding.layers,
+        None if finding.delta is None else some(finding.delta),
+        some(finding.trace),
+    )
 
 
 def at_input(map: Tensor, size: tuple[int, int]) -> Float[Tensor, "N D H W"]:
@@ -345,11 +473,10 @@ def _kept(finding: Finding) -> Finding:
         tensor = tensor.detach().cpu()
         return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
-    def all_kept(told: Told) -> Told:
-        return {
-            name: kept(value) if isinstance(value, Tensor) else [kept(one) for one in value]
-            for name, value in told.items()
-        }
+    def all_kept(told: Any) -> Any:
+        if isinstance(told, Mapping):
+            return {name: all_kept(value) for name, value in told.items()}
+        return kept(told) if isinstance(told, Tensor) else [kept(one) for one in told]
 
     return Finding(
         kept(finding.map),

@@ -52,7 +52,8 @@ class Explanation:
         layer: dotted names of the layers read.
         stderr: standard error of a sampled map, shaped like `attribution` or `raw`.
         delta: (N,) completeness or conservation error, where the theory promises one.
-        details: what else the method can tell; in it, tensors of N rows and lists of N are per image.
+        details: what else the method can tell; in it, tensors of N rows and lists of N are per image. Of a
+            method that reads several layers, a dict by layer of such.
         notes: for each image, what a reader should know before trusting its map, in words.
         trace: an optimisation's course, per image and step: `mask`, `deletion`, `insertion`, ...; else empty.
     """
@@ -351,33 +352,42 @@ class Explanation:
     def __iter__(self) -> Iterator["Explanation"]:
         return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, index: int) -> "Explanation":
-        """The explanation of one image, as a batch of one. `cost` stays that of the batch."""
+    def __getitem__(self, index: int | list[int]) -> "Explanation":
+        """The explanation of one image, or of several, as a batch. `cost` stays that of the whole batch."""
         count = len(self)
-        if not -count <= index < count:
-            raise IndexError(f"index must be below {count}, the number of images; got {index}.")
-        at = index % count
-        keep = slice(at, at + 1)
+        keep = [index] if isinstance(index, int) else list(index)
+        for at in keep:
+            if not -count <= at < count:
+                raise IndexError(f"index must be below {count}, the number of images; got {at}.")
 
-        def one(value: Any) -> Any:
-            per_image = (isinstance(value, Tensor) and value.dim() > 0) or isinstance(value, list)
-            return value[keep] if per_image and len(value) == count else value
+        def some(value: Any) -> Any:
+            if isinstance(value, Tensor) and value.dim() > 0 and len(value) == count:
+                at = keep[0] % count
+                return value[at : at + 1] if len(keep) == 1 else value[keep]
+            return [value[i] for i in keep] if isinstance(value, list) and len(value) == count else value
 
+        def detail(name: str, value: Any) -> Any:
+            if isinstance(value, dict) and name != "chosen":  # by layer
+                return {layer: detail(layer, item) for layer, item in value.items()}
+            return some(value)
+
+        ran = [self.details["precisions"][i] for i in keep] if "precisions" in self.details else []
         return replace(
             self,
-            attribution=self.attribution[keep],
-            raw=self.raw[keep],
-            target=self.target[keep],
-            labels=self.labels[keep],
-            score=self.score[keep],
-            prediction=self.prediction[keep],
-            pictures=self.pictures[keep],
-            boxes=self.boxes[keep],
-            notes=self.notes[keep],
-            stderr=one(self.stderr),
-            delta=one(self.delta),
-            details={name: one(value) for name, value in self.details.items()},
-            trace={name: one(value) for name, value in self.trace.items()},
+            attribution=some(self.attribution),
+            raw=some(self.raw),
+            target=some(self.target),
+            labels=some(self.labels),
+            score=some(self.score),
+            prediction=some(self.prediction),
+            pictures=some(self.pictures),
+            boxes=some(self.boxes),
+            notes=some(self.notes),
+            precision=max(ran, key=len) if ran else self.precision,
+            stderr=some(self.stderr),
+            delta=some(self.delta),
+            details={name: detail(name, value) for name, value in self.details.items()},
+            trace={name: some(value) for name, value in self.trace.items()},
         )
 
     # --- files ---------------------------------------------------------------------------------------------

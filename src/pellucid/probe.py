@@ -6,7 +6,7 @@ share it, and so do two targets where the evidence does not depend on the target
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
@@ -17,17 +17,18 @@ from torch import Tensor
 from pellucid.baselines import baseline
 from pellucid.caching import cached_property
 from pellucid.engine.capture import Capture, Tap, capture, first_nonfinite
+from pellucid.engine.evidence import Evidence, Ledger
+from pellucid.engine.mixing import SamplesMix
 from pellucid.engine.operations import Operations
 from pellucid.engine.perturb import Copies, Scorer, score_copies
 from pellucid.engine.resume import Alter, resume
-from pellucid.engine.run import Charge, Engine, out_of_memory
-from pellucid.errors import InvalidValue, ModelError, PellucidError
+from pellucid.engine.run import Engine, first_line, out_of_memory
+from pellucid.errors import InvalidValue, ModelError, ModelFailed, PellucidError
 from pellucid.images import Picture
 from pellucid.layers import quantised_layer
 from pellucid.model import outputs_of
 from pellucid.target import Output, Score, Target, resolve
 
-T = TypeVar("T")
 _BASELINE = 1 << 40  # a draw of its own, apart from those of masks and noise
 INDEPENDENT = (
     "The score does not depend on the input through differentiable operations (a detached output, no_grad "
@@ -113,7 +114,7 @@ class Under:
             outputs: where the way back begins: the score, outputs, ...
             start: what goes into it there, of the same shape; ones by default.
         """
-        at_layers, at_input, _ = self.probe._back(self.taken, outputs, start)
+        at_layers, at_input = self.probe._back(self.taken, outputs, start)
         if at_input is None:
             raise ModelError(INDEPENDENT)
         return at_layers, at_input
@@ -123,7 +124,7 @@ class Under:
         return self.probe._back(self.taken, outputs, start, of_input=False)[0]
 
 
-class Probe:
+class Probe(Ledger):
     """One model, one batch, one target.
 
     Args:
@@ -151,28 +152,28 @@ class Probe:
         limit: int = 4,
         numbers: Sequence[int] | None = None,
     ) -> None:
-        self.engine, self.inputs, self.seed, self.limit = engine, inputs, seed, limit
+        super().__init__(engine, len(inputs))
+        self.inputs, self.seed, self.limit = inputs, seed, limit
         self.target, self.output = target, output
         self.numbers = list(range(len(inputs)) if numbers is None else numbers)
         self._planned = (tuple(layers), with_input)
-        self._captures: list[Capture] = []
-        self._gradients: dict[Capture, tuple[dict[str, Tensor], Tensor | None, Charge]] = {}
-        self._under: dict[Hashable, list[Capture]] = {}
-        self._made: dict[Hashable, tuple[Any, tuple[Charge, ...]]] = {}
+        self._captures: list[Evidence[Capture]] = []
+        self._gradients: dict[Capture, Evidence[tuple[dict[str, Tensor], Tensor | None]]] = {}
+        self._under: dict[Hashable, list[Evidence[Capture]]] = {}
         # Who asks about the same inputs, each for another target; held weakly, so that no cycle keeps a pass.
         self._family: WeakSet[Probe] = WeakSet([self])
-        self._scored: dict[Hashable, tuple[WeakKeyDictionary[Probe, Tensor], tuple[Charge, ...]]] = {}
-        self._parent: tuple[Probe, int] | None = None
+        self._scored: dict[Hashable, Evidence[WeakKeyDictionary[Probe, Tensor]]] = {}
         self._channels_last = False
-        self.notes: dict[str, list[int]] = {}
-        self.chosen: dict[str, Any] = {}
-        self.lowered = False  # whether some scores that count were had in bfloat16
+        self._broken: list[ModelFailed] = []  # the error of the plain pass, which fails whoever asks
+
+    _parent: "tuple[Probe, int] | None"
 
     def about(self, target: Target | Score, output: Output) -> "Probe":
         """The same evidence for another target: forward passes are shared, backward passes are not."""
         other = self._like(self.inputs, target, output, self.numbers)
         other._planned, other._captures, other._under = self._planned, self._captures, self._under
-        other._scored, other._family = self._scored, self._family
+        other._scored, other._family, other._records = self._scored, self._family, self._records
+        other._broken = self._broken
         self._family.add(other)
         return other
 
@@ -194,6 +195,7 @@ class Probe:
         whose = images.tolist()
         numbers = [self.numbers[image] for image in whose]
         other = self._like(copies, self.score.pick(whose), self.output, numbers)
+        other._original = self, whose
         # The images' own maps keep the numerics of a plain pass; of many copies speed counts.
         other._channels_last = copies.device.type == "cpu"
         return other
@@ -213,9 +215,9 @@ class Probe:
     @property
     def raw(self) -> Any:
         """The model's raw output: of a pass the asker has paid for, else of the first, which is billed."""
-        runs = [*self._captures, *(taken for runs in self._under.values() for taken in runs)]
-        paid = next((taken for taken in runs if self.engine.billed(taken.charge)), None)
-        return (paid or self._capture((), False)).raw
+        runs = [*self._captures, *(run for runs in self._under.values() for run in runs)]
+        paid = next((run for run in runs if self.engine.billed(run.value.charge)), None)
+        return (self._use(paid) if paid else self._capture((), False)).raw
 
     @property
     def outputs(self) -> Float[Tensor, "N K"]:
@@ -230,11 +232,15 @@ class Probe:
         with torch.no_grad():
             return resolve(self.target, self.raw, self.engine.model, self.output)
 
-    @cached_property
+    @property
     def value(self) -> Float[Tensor, " N"]:
         """The explained number of each sample, outside the graph."""
+        return self._checked(self._value)
+
+    @cached_property
+    def _value(self) -> Float[Tensor, " scores"]:
         with torch.no_grad():
-            return self._checked(self.score(self.raw))
+            return self.score(self.raw)
 
     @cached_property
     def pictures(self) -> list[Picture]:
@@ -274,17 +280,35 @@ class Probe:
             return self._finite(scores, start)
         parent, image = self._parent
         about = image, key, start, stop, low
-        if about not in parent._scored or parent not in parent._scored[about][0]:
+
+        def scored() -> WeakKeyDictionary[Probe, Tensor]:
             asking = [probe for probe in parent._family if probe is parent or probe._answerable]
             scorers = [probe.one(image)._scorer for probe in asking]
-            with self.engine.bill() as bill:
-                rows = score_copies(self.engine, self.inputs, copies, start, stop, scorers, low=low)
-            found = WeakKeyDictionary(zip(asking, rows, strict=True))
-            parent._scored[about] = found, tuple(bill.used)
-        found, charges = parent._scored[about]
-        for charge in charges:
-            self.engine.use(charge)
-        return self._finite(found[parent], start)
+            rows = score_copies(self.engine, self.inputs, copies, start, stop, scorers, low=low)
+            return WeakKeyDictionary(zip(asking, rows, strict=True))
+
+        if about not in parent._scored or parent not in parent._scored[about].value:
+            parent._scored[about] = self._make(scored)
+        return self._finite(self._use(parent._scored[about])[parent], start)
+
+    def scores_in_bfloat16(
+        self, copies: Copies, start: int, stop: int, *, key: Hashable
+    ) -> Float[Tensor, " S"] | None:
+        """The same in bfloat16; None where the model fails so, which is reported as the precision chosen.
+
+        Some operations have no bfloat16 (an FFT), others refuse to mix it with the float32 of a buffer, and
+        large numbers overflow.
+        """
+        try:
+            return self.scores(copies, start, stop, key=key, low=True)
+        except SamplesMix:
+            raise
+        except Exception as error:  # whatever it is, float32 tells whether it is bfloat16's
+            if out_of_memory(error):
+                raise
+            reason = first_line(error).removesuffix(".")
+        self.choose("precision", f"float32, as bfloat16 failed: {reason}.")
+        return None
 
     def at(self, *layers: str) -> list[At]:
         """Evidence at layers, by name or "auto"; several cost one pass together."""
@@ -302,16 +326,15 @@ class Probe:
         """The gradients of the pass that kept `layer` (None: the input): one backward for all it kept."""
         taken = self._capture((layer,) if layer else (), layer is None)
         if taken not in self._gradients:
-            score = self._checked(self.score(taken.raw))
-            if not score.requires_grad and taken.leaf is None:
+            if not self.score(taken.raw).requires_grad and taken.leaf is None:
                 # The model switches gradients off inside: build the graph from the input on instead.
-                self._captures.remove(taken)
+                self._captures[:] = [run for run in self._captures if run.value is not taken]
                 self._captures.append(self._run(tuple(taken.taps), True))
                 return self.gradients(layer)
-            self._gradients[taken] = self._back(taken, score)
-        at_taps, at_input, charge = self._gradients[taken]
-        self.engine.use(charge)
-        return at_taps, at_input
+            self._gradients[taken] = self._make(
+                lambda: self._back(taken, self._checked(self.score(taken.raw)))
+            )
+        return self._use(self._gradients[taken])
 
     def under(self, key: Hashable, make: Callable[[], Operations], *layers: str) -> Under:
         """One pass with the model's operations replaced by what `make` gives, kept for all who give its key.
@@ -324,56 +347,24 @@ class Probe:
         Raises:
             ModelError: an operation that cannot be replaced, a layer that is not run or holds no grid.
         """
-        for taken in self._under.get(key, []):
-            if set(layers) <= set(taken.taps):
-                self.engine.use(taken.charge)
-                return Under(self, taken)
+        for run in self._under.get(key, []):
+            if set(layers) <= set(run.value.taps):
+                return Under(self, self._use(run))
         self._refuse_quantised()
         last = self._channels_last
-        taken = capture(self.engine, self.inputs, layers, True, channels_last=last, replaced=make)
-        self._under.setdefault(key, []).append(taken)
-        if not self._captures and self._planned == ((), False):
-            self._captures.append(Capture(taken.raw, {}, None, taken.charge))  # what it says, once
+        run = self._make(
+            lambda: capture(self.engine, self.inputs, layers, True, channels_last=last, replaced=make)
+        )
+        self._under.setdefault(key, []).append(run)
+        taken = run.value
+        if not self._captures and self._planned == ((), False):  # what it says, once
+            said = Capture(taken.raw, {}, None, taken.charge)
+            self._captures.append(Evidence(said, run.charges, run.remarks))
         return Under(self, taken)
 
     def generator(self, draw: int = 0) -> torch.Generator:
         """The source of the numbers of one draw: the same for every image, batch size and device."""
         return torch.Generator().manual_seed((self.seed * 1_000_003 + draw) % 2**63)
-
-    def note(self, text: str, where: Tensor | None = None) -> None:
-        """A warning about some images of the batch (a mask (N,)), or about all."""
-        images = range(len(self.inputs)) if where is None else where.nonzero()[:, 0].tolist()
-        if len(images) and self._parent is not None:
-            parent, image = self._parent
-            parent.note(text, torch.arange(len(parent.inputs)) == image)
-        if len(images):
-            self.notes.setdefault(text, []).extend(i for i in images if i not in self.notes.get(text, []))
-
-    def choose(self, what: str, choice: Any) -> None:
-        """Reports a choice that was inferred, and what else there was: plain data, as JSON takes it.
-
-        It becomes `Explanation.details["chosen"][what]`; the same of all images of a batch.
-        """
-        self.chosen[what] = choice
-        if self._parent is not None:
-            self._parent[0].choose(what, choice)
-
-    def lower(self) -> None:
-        """Keeps in mind that some scores that count were had in bfloat16."""
-        self.lowered = True
-        if self._parent is not None:
-            self._parent[0].lower()
-
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gives, made once per probe; whoever asks again is billed for it as well."""
-        if key not in self._made:
-            with self.engine.bill() as bill:
-                made = make()
-            self._made[key] = made, tuple(bill.used)
-        made, charges = self._made[key]
-        for charge in charges:
-            self.engine.use(charge)
-        return made
 
     # How it is had
 
@@ -391,7 +382,7 @@ class Probe:
 
     def _finite(self, scores: Float[Tensor, " S"], start: int) -> Float[Tensor, " S"]:
         bad = ~scores.isfinite()
-        if bad.any():
+        if bad.any():  # of a single image: whoever asks about several goes on with the others
             first = int(bad.nonzero()[0])
             raise InvalidValue(
                 f"Every score must be finite; altered copy {start + first} has {scores[first].item()}: the "
@@ -400,37 +391,49 @@ class Probe:
         return scores
 
     def _capture(self, layers: Sequence[str], with_input: bool) -> Capture:
-        for taken in self._captures:
+        for run in self._captures:
+            taken = run.value
             if set(layers) <= set(taken.taps) and (taken.leaf is not None or not with_input):
-                self.engine.use(taken.charge)
-                return taken
+                return self._use(run)
+        if self._broken:
+            raise self._broken[0]
         planned, with_planned = self._planned
         if not self._captures and set(layers) <= set(planned) and with_input <= with_planned:
             try:
                 self._captures.append(self._run(planned, with_planned))
-                return self._captures[-1]
+                return self._captures[-1].value
+            except ModelFailed:
+                raise
             except ModelError:  # a layer that others asked for: each asks for its own from here on
                 self._planned = ((), False)
         self._captures.append(self._run(layers, with_input))
-        return self._captures[-1]
+        return self._captures[-1].value
 
-    def _run(self, layers: Sequence[str], whole_graph: bool) -> Capture:
-        return capture(self.engine, self.inputs, layers, whole_graph, channels_last=self._channels_last)
+    def _run(self, layers: Sequence[str], whole_graph: bool) -> Evidence[Capture]:
+        last = self._channels_last
+        try:
+            return self._make(
+                lambda: capture(self.engine, self.inputs, layers, whole_graph, channels_last=last)
+            )
+        except ModelFailed as error:
+            self._broken.append(error)
+            raise
 
     def _back(
         self, taken: Capture, outputs: Tensor, start: Tensor | None = None, of_input: bool = True
-    ) -> tuple[dict[str, Tensor], Tensor | None, Charge]:
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
         self._refuse_quantised()
         if not outputs.requires_grad:
             raise ModelError(INDEPENDENT)
         try:
-            with self.engine.making(backward=len(self.inputs)) as charge:
-                return *taken.gradients(outputs, start, of_input=of_input), charge
+            with self.engine.making(backward=len(self.inputs)):
+                return taken.gradients(outputs, start, of_input=of_input)
         except RuntimeError as error:
             if out_of_memory(error):
                 raise
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"The model's gradients cannot be computed: {reason}") from error
+            raise ModelFailed(
+                f"The model's gradients cannot be computed{self.engine.in_bfloat16}: {first_line(error)}"
+            ) from error
 
     def _refuse_quantised(self) -> None:
         if quantised := quantised_layer(self.engine.model.module):
@@ -448,17 +451,19 @@ class Probe:
         return score
 
     def refuse_nonfinite(self, what: str, values: Float[Tensor, "N *rest"]) -> None:
-        """Stops at a NaN or an infinity, and says where it came from.
+        """Lets images fail that have a NaN or an infinity, and says where it came from; the others go on.
 
         Raises:
-            InvalidValue: naming the image, the value, and the first layer of the model that gave such a one.
+            InvalidValue: naming the image, the value, and the first layer of the model that gave such a one,
+                if no image is left.
         """
         bad = ~values.detach().isfinite()
-        if bad.any():
-            image = int(bad.flatten(1).any(1).nonzero()[0])
+        images = [i for i in bad.flatten(1).any(1).nonzero()[:, 0].tolist() if i not in self.failed]
+        if not images:
+            return
+        layer = self.once("first non-finite", lambda: first_nonfinite(self.engine, self.inputs))
+        where = f". The first layer to give such a value is {layer!r}." if layer else "."
+        for image in images:
             value = values[image][bad[image]][0].item()
-            layer = first_nonfinite(self.engine, self.inputs)
-            raise InvalidValue(
-                f"{what} must be finite; image {image} of its batch has {value}"
-                + (f". The first layer to give such a value is {layer!r}." if layer else ".")
-            )
+            text = f"{what} must be finite; image {self.numbers[image]} has {value}{where}"
+            self.fail(image, InvalidValue(text))

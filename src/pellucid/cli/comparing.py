@@ -97,7 +97,7 @@ def compare(
         with waiting("drawing", quiet):
             files = [comparison.save(out / name) for name in ("compare.png", "report.html")]
         if json:
-            print_json(_report(comparison, readable, files))
+            print_json(_report(comparison, [readable[i] for i in comparison.images], files))
         elif not quiet:
             _show(comparison, files)
         asked_and_refused = bool(comparison.refusals) and not every

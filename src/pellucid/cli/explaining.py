@@ -1,6 +1,6 @@
 """`pellucid explain`: one result per picture, target and method."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -237,37 +237,23 @@ class Run:
                 self._fail(source, error)
         if not readable:
             return
-        answers = list(self._ask(joined(batches)))
-        if not self.results:
-            for of_one_question in zip(*answers, strict=True):
-                errors = [answer for answer in of_one_question if isinstance(answer, PellucidError)]
-                if len(errors) == len(readable):
-                    raise errors[0]
-        for source, row in zip(readable, answers, strict=True):
-            for index, answer in enumerate(row):
-                if isinstance(answer, PellucidError):
-                    self._fail(source, answer, self.questions[index].request.title)
-                else:
-                    files = self.files.write(source, index, answer)
-                    name = self.files.pictures[source]
-                    self.results.append(result(source, name, self.questions[index], answer, files))
-
-    def _ask(self, batch: Batch) -> Iterator[list[Answer]]:
-        """For each picture of a batch, the answer to every question."""
         targets = list({question.text: question.target for question in self.questions}.values())
         requests = list({question.request.title: question.request for question in self.questions}.values())
-        outcomes, cost = investigate(self.model, batch, requests, targets, **self.settings)
+        outcomes, cost = investigate(self.model, joined(batches), requests, targets, **self.settings)
         self.cost += cost
-        n = len(batch.pictures)
-        refused = any(isinstance(outcome.answer, PellucidError) for outcome in outcomes)
-        if n > 1 and refused:  # which of the pictures is it?
-            for i in range(n):
-                yield from self._ask(
-                    Batch(batch.inputs[i : i + 1], batch.pictures[i : i + 1], batch.boxes[i : i + 1])
-                )
-            return
-        for i in range(n):
-            yield [answer(outcome, i) for outcome in outcomes]
+        if not self.results:
+            for outcome in outcomes:
+                if isinstance(outcome.answer, PellucidError):
+                    raise outcome.answer
+        for image, source in enumerate(readable):
+            for index, outcome in enumerate(outcomes):
+                found = answer(outcome, image)
+                if isinstance(found, PellucidError):
+                    self._fail(source, found, self.questions[index].request.title)
+                else:
+                    files = self.files.write(source, index, found)
+                    name = self.files.pictures[source]
+                    self.results.append(result(source, name, self.questions[index], found, files))
 
     def _fail(self, source: str, error: PellucidError, method: str = "") -> None:
         self.failures.append({"picture": source, "method": method, "message": str(error)})
@@ -350,11 +336,12 @@ def result(
     }
 
 
-def answer(outcome: Outcome, index: int) -> Answer:
+def answer(outcome: Outcome, image: int) -> Answer:
     """What an outcome says about one picture of a group, with its share of the group's cost."""
     explanation = outcome.answer
-    if isinstance(explanation, PellucidError):
-        return explanation
+    if isinstance(explanation, PellucidError) or image in outcome.failures:
+        return outcome.failures[image]
+    index = outcome.images.index(image)
     return replace(explanation[index], cost=explanation.cost.share(len(explanation)))
 
 

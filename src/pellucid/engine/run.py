@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from pellucid.allocator import Region
 from pellucid.engine.cost import Cost
+from pellucid.engine.mixing import SamplesMix, Watch, differ, known_apart, remember_apart
+from pellucid.engine.pace import bfloat16_pays
 from pellucid.engine.progress import Progress, Silent
 from pellucid.engine.randomness import Randomness
 from pellucid.engine.shadow import shadow_of
-from pellucid.errors import InvalidValue, ModelError
+from pellucid.errors import InvalidValue, ModelError, ModelFailed
 from pellucid.model import Model
 
 T = TypeVar("T")
@@ -50,8 +52,8 @@ class Bill:
 class Engine:
     """Runs one model: the single place where it is called.
 
-    `spent` is what was really run; a bill says what one method would have cost alone. `keep_high` says that
-    bfloat16 was tried and did harm.
+    `spent` is what was really run; a bill says what one method would have cost alone. `watching` lets it find
+    out whether the samples of a batch influence one another.
     """
 
     model: Model
@@ -60,7 +62,8 @@ class Engine:
     progress: Progress = field(default_factory=Silent)
     spent: Cost = field(default_factory=Cost)
     auto_layers: dict[tuple[int, ...], str] = field(default_factory=dict)
-    keep_high: bool = False
+    watching: bool = False
+    alone: str = ""  # what mixes the samples of a batch in this model, so that each is run alone
     channels_last: bool = True  # whether the model takes inputs whose channels lie last in memory
     resumable: dict[tuple[str, tuple[int, ...]], bool] = field(default_factory=dict)  # by layer, input size
     running: Model = field(init=False)  # a shadow of the model, within a session
@@ -68,6 +71,7 @@ class Engine:
     _bills: list[Bill] = field(default_factory=list)
     _region: Region | None = None  # of the session that is on
     _ran: bool = False  # whether the model was run in it
+    _suspicion: tuple[str, Tensor, Any] | None = None  # what may mix samples, the last one, what came out
 
     def __post_init__(self) -> None:
         self.running = self.model
@@ -110,21 +114,72 @@ class Engine:
             ModelError: the model failed on these inputs; its own message is kept.
         """
         low = self.precision == "bfloat16"
+        watch = self._watch(inputs)
+        last = inputs[-1:].clone() if watch else None  # the model may change its input in place
         if self._ran and self._region is not None and inputs.device.type == "cpu":
             self._region.hold()  # for a single pass it would not pay
         self._ran = True
         try:
             with lowered(inputs.device) if low else nullcontext():
-                return self._drawing(lambda: self.running(inputs))
+                raw = self._drawing(lambda: self._watched(inputs, watch))
         except (torch.OutOfMemoryError, ModelError):
             raise
         except Exception as error:
             if out_of_memory(error):
                 raise
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelError(
-                f"The model failed on an input of shape {tuple(inputs.shape)}: {reason}"
+            raise ModelFailed(
+                f"The model failed{self.in_bfloat16} on an input of shape {tuple(inputs.shape)}: "
+                f"{first_line(error)}"
             ) from error
+        if watch and last is not None:
+            if watch.suspect:
+                self._suspicion = watch.suspect, last, raw
+            else:
+                remember_apart(self.model.module, inputs)
+        return raw
+
+    def _watch(self, inputs: Tensor) -> Watch | None:
+        """What looks for operations that may mix the samples of a batch, where that is not known yet."""
+        kind = inputs.device.type
+        if not self.watching or len(inputs) < 2 or torch.is_autocast_enabled(kind):
+            return None
+        module = self.model.module
+        return None if known_apart(module, inputs) else Watch(module, len(inputs))
+
+    def _watched(self, inputs: Tensor, watch: Watch | None) -> Any:
+        with watch or nullcontext():
+            return self.running(inputs)
+
+    def _check_apart(self) -> None:
+        """Runs the last sample of a suspicious batch alone.
+
+        Raises:
+            SamplesMix: something else came out for it.
+        """
+        if self._suspicion is None:
+            return
+        (suspect, last, raw), self._suspicion = self._suspicion, None
+        alone: list[Any] = []
+        low = self.precision == "bfloat16"
+        own, self._random = self._random, Randomness(self.model.module, last.device, 0)
+        try:
+            for _ in range(2):
+                with self.making(forward=1), torch.no_grad():
+                    alone.append(self.forward(last.clone()))
+                if not differ(raw, alone[0], -1, low=low):
+                    remember_apart(self.model.module, last)
+                    return
+        except ModelFailed:  # which needs several samples
+            raise SamplesMix(suspect) from None
+        finally:
+            self._random = own
+        if not differ(alone[0], alone[1], 0, low=low):  # else the model draws numbers, and nothing is known
+            raise SamplesMix(suspect)
+
+    @property
+    def in_bfloat16(self) -> str:
+        """What error messages say where low precision was asked for, which may be the fault."""
+        return " in bfloat16 (precision='float32' may run)" if self.precision == "bfloat16" else ""
 
     @contextmanager
     def making(self, forward: int = 0, backward: int = 0, resumed: int = 0) -> Iterator[Charge]:
@@ -138,6 +193,7 @@ class Engine:
         for bill in self._bills:
             bill.measured += charge.cost.seconds
         self.use(charge)
+        self._check_apart()
 
     def use(self, charge: Charge) -> None:
         """Puts evidence on every open bill."""
@@ -195,10 +251,10 @@ class Engine:
         self._region = None
 
     def may_lower(self, inputs: Tensor) -> bool:
-        """Whether bfloat16 can stand in for the model's own precision here."""
+        """Whether bfloat16 can stand in for the model's own precision here, and is faster on this device."""
         model = self.model
         lower = isinstance(model.module, nn.Module) and model.dtype == inputs.dtype == torch.float32
-        return lower and self.precision == "auto" and not self.keep_high
+        return lower and self.precision == "auto" and bfloat16_pays(inputs.device)
 
     def ran_in(self) -> str:
         """The precision that ran: 'float32', 'bfloat16', ..."""
@@ -210,6 +266,12 @@ class Engine:
 def lowered(device: torch.device) -> torch.autocast:
     """The model in bfloat16; weights that are cast for it are not shared with autocast of other threads."""
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from pellucid.errors import ModelError, ModelFailed, PellucidError
 from pellucid.probe import Probe
 
-Told = Mapping[str, Tensor | list[Tensor]]
-"""Tensors by name, with the images first, or lists of one tensor per image."""
+T = TypeVar("T")
+OfImages = Tensor | list[Tensor]
+Told = Mapping[str, OfImages | Mapping[str, OfImages]]
+"""Tensors by name, with the images first, or lists of one tensor per image; or several of these by layer."""
 
 RAGGED = ("coefficients", "coefficient_stderr")
 """Details whose length differs from image to image: always lists."""
@@ -23,7 +27,7 @@ class Finding:
         map: (N, h, w) at a layer's resolution or (N, C, H, W) at the input's, in the model's precision.
         stderr: the standard error of `map`, of its shape, for sampled methods.
         details: tensors with the images first, such as a CAM's channel `weights`, or lists of one tensor per
-            image, such as LIME's `coefficients`.
+            image, such as LIME's `coefficients`; of several layers, such a one by the name of each.
         layers: the names of the layers that were read.
         delta: (N,), by how much the map's sum misses what theory promises of it, in units of the score.
         trace: an optimisation's course, its steps second: `mask` (N, T, h, w), `deletion` (N, T), ...
@@ -42,7 +46,7 @@ def each(probe: Probe, formula: Callable[[Probe, int], Finding]) -> Finding:
 
     Details of different shapes, as many numbers as an image has segments, become a list.
     """
-    found = [formula(probe.one(image), image) for image in range(len(probe.inputs))]
+    found = of_each(probe, formula)
     stderrs = [one.stderr for one in found if one.stderr is not None]
     deltas = [one.delta for one in found if one.delta is not None]
     return Finding(
@@ -55,10 +59,40 @@ def each(probe: Probe, formula: Callable[[Probe, int], Finding]) -> Finding:
     )
 
 
+def of_each(probe: Probe, find: Callable[[Probe, int], T]) -> list[T]:
+    """What `find(probe of one image, its number)` gives for each image of a batch.
+
+    An image for which it fails costs the others nothing: in its place there is what another one gave, and
+    the probe knows that it is not to be read.
+
+    Raises:
+        PellucidError: it fails for all images, or whatever the image.
+    """
+    found: dict[int, T] = {}
+    for image in range(len(probe.inputs)):
+        if image in probe.failures:
+            continue
+        try:
+            found[image] = find(probe.one(image), image)
+        except PellucidError as error:
+            if isinstance(error, ModelError) and not isinstance(error, ModelFailed):
+                raise
+            probe.fail(image, error)
+    instead = next(iter(found.values()))
+    return [found.get(image, instead) for image in range(len(probe.inputs))]
+
+
 def _stacked(told: Sequence[Told]) -> Told:
-    stacked: dict[str, Tensor | list[Tensor]] = {}
+    stacked: dict[str, OfImages | Mapping[str, OfImages]] = {}
     for name in told[0]:
-        values = [one[name][0] for one in told]
+        values = [_of_one(one[name]) for one in told]
         alike = len({value.shape for value in values}) == 1 and name not in RAGGED
         stacked[name] = torch.stack(values) if alike else values
     return stacked
+
+
+def _of_one(value: OfImages | Mapping[str, OfImages]) -> Tensor:
+    """What is told of a single image, by a method that reads one layer."""
+    if isinstance(value, Mapping):
+        raise TypeError("what is told of each image must not be by layer")
+    return value[0]

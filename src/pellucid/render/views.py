@@ -56,16 +56,24 @@ def certainty(explanation: Explanation, index: int = 0) -> dict[str, Any]:
 
     None where it is unknown.
     """
-    samples, r2 = (explanation.details.get(name) for name in ("samples", "r2"))
+    samples, r2 = samples_of(explanation, index), explanation.details.get("r2")
     errors = None if explanation.stderr is None else explanation.error_map(index)
     return {
-        "samples": None if samples is None else int(samples[index]),
+        "samples": samples,
         "relative_error": explanation.relative_error(index),
         "stderr": None if errors is None else {"mean": float(errors.mean()), "max": float(errors.max())},
         "r2": None if r2 is None else float(r2[index]),
         "delta": None if explanation.delta is None else float(explanation.delta[index]),
         "relative_delta": explanation.relative_delta(index),
     }
+
+
+def samples_of(explanation: Explanation, index: int = 0) -> int | None:
+    """How many samples were drawn for one image, of all layers together; None where none were."""
+    drawn = explanation.details.get("samples")
+    if drawn is None:
+        return None
+    return sum(int(one[index]) for one in (drawn.values() if isinstance(drawn, dict) else [drawn]))
 
 
 COMPLETE = 0.05

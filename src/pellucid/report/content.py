@@ -19,7 +19,7 @@ from pellucid.render.layer import Blend, Layer, error_layer, overlay_layer, ramp
 from pellucid.render.scale import merge_channels
 from pellucid.render.sheet import fitted, number
 from pellucid.render.superpixels import Weight, of, outline_path
-from pellucid.render.views import certainty, percent, remark
+from pellucid.render.views import certainty, percent, remark, samples_of
 
 _SIDE = 1000  # pixels of a photograph's longer side
 _CELLS = 1024  # a map of no more cells is written out in numbers
@@ -346,8 +346,8 @@ def _facts(explanation: Explanation, index: int) -> list[tuple[str, str]]:
     if explanation.layer:
         facts.append(("Layer" if len(explanation.layer) == 1 else "Layers", ", ".join(explanation.layer)))
     details = explanation.details
-    if "samples" in details:
-        facts.append(("Samples", f"{int(details['samples'][index])} per picture"))
+    if (samples := samples_of(explanation, index)) is not None:
+        facts.append(("Samples", f"{samples} per picture"))
     error = explanation.relative_error(index)
     if error is not None:
         facts.append(("Std. error", f"±{percent(error)} where the map is strongest"))

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
+from pellucid.methods.finding import of_each
 from pellucid.probe import At
 
 
@@ -35,4 +36,5 @@ def ablated(at: At) -> Float[Tensor, "N K"]:
     def zero(maps: Tensor, start: int, stop: int) -> None:
         maps[range(stop - start), range(start, stop)] = 0
 
-    return torch.stack([at.scores(image, zero, at.A.shape[1]) for image in range(len(at.A))])
+    channels = at.A.shape[1]
+    return torch.stack(of_each(at.probe, lambda _, image: at.scores(image, zero, channels)))

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.layers import layer_names
-from pellucid.methods.finding import Finding
+from pellucid.methods.finding import Finding, Told
 from pellucid.methods.registry import Counting, LayerOption, Reads, method
 from pellucid.probe import At, Probe
 from pellucid.target import Output
@@ -67,22 +67,22 @@ def cam(
             names = layer_names(probe.engine.model.network, layer)
             ats = evidence(probe, names, own) if evidence else probe.at(*names)
             maps: list[Tensor] = []
-            details: dict[str, Tensor | list[Tensor]] = {}
+            details: list[Mapping[str, Any]] = []
             stderr = None
             for at in ats:
                 told = formula(at, **own)
                 about = told if isinstance(told, Finding) else Finding(told)
                 found = about.map
-                details |= about.details
-                if found.ndim == 2:
-                    details["weights"] = found
+                weights = {"weights": found} if found.ndim == 2 else {}
+                details.append({**about.details, **weights})
                 map = found if found.ndim == 3 else combined(found, at, principal)
                 maps.append(map if signed else map.relu())
                 warn(probe, at, map, gradient, signed)
                 if about.stderr is not None and not principal and len(ats) == 1:
                     stderr = torch.einsum("nk,nkhw->nhw", about.stderr**2, at.A**2).sqrt()
             fused = maps[0] if len(maps) == 1 else fuse(maps, fusion, probe.inputs.shape[-2])
-            return Finding(fused, stderr, details, tuple(at.name for at in ats))
+            layers = tuple(at.name for at in ats)
+            return Finding(fused, stderr, by_layer(layers, details), layers)
 
         taken = [p for p in inspect.signature(run).parameters.values() if p.kind is not p.VAR_KEYWORD]
         if not sums:
@@ -95,6 +95,17 @@ def cam(
         return formula
 
     return register
+
+
+def by_layer(layers: Sequence[str], details: Sequence[Mapping[str, Any]]) -> Told:
+    """The details of a layer as they are; of several, each detail as a dict by layer."""
+    if len(details) == 1:
+        return details[0]
+    names = dict.fromkeys(name for told in details for name in told)
+    return {
+        name: {at: told[name] for at, told in zip(layers, details, strict=True) if name in told}
+        for name in names
+    }
 
 
 def combined(found: Tensor, at: At, principal: bool) -> Float[Tensor, "N h w"]:
@@ -117,6 +128,7 @@ def principal_component(
     Computed from the smaller Gram matrix in float64.
     """
     at.probe.refuse_nonfinite(f"What layer {at.name} gives", maps)  # of which no component is principal
+    maps = maps.nan_to_num(0.0, 0.0, 0.0) if at.probe.failures else maps
     M = maps.flatten(2).transpose(1, 2).double()  # (N, Z, K)
     if center:
         M = M - M.mean(1, keepdim=True)

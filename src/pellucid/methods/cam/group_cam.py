@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from pellucid.errors import InvalidValue
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import enlarged
-from pellucid.methods.finding import Finding
+from pellucid.methods.finding import Finding, of_each
 from pellucid.methods.options import Baseline
 from pellucid.methods.registry import Passes
 from pellucid.probe import At, Probe
@@ -59,9 +59,7 @@ def group_cam(at: At, *, groups: int = 32, threshold: float = 70.0, baseline: Ba
     if threshold:
         maps = maps.where(maps > percentile(maps, threshold), 0.0)
     fills = probe.baseline(baseline)
-    gains = torch.stack(
-        [gained(probe.one(image), maps[image], fills[image : image + 1]) for image in range(len(A))]
-    )
+    gains = torch.stack(of_each(probe, lambda one, image: gained(one, maps[image], fills[image : image + 1])))
     silent = (maps == 0).flatten(1).all(1)
     probe.note(f"No group of channels at layer {at.name} speaks for this class: the map is empty.", silent)
     probe.note(

@@ -7,9 +7,10 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import constant, enlarged
+from pellucid.methods.finding import of_each
 from pellucid.methods.perturb.screening import Use, screened
 from pellucid.methods.registry import Passes
-from pellucid.probe import At
+from pellucid.probe import At, Probe
 
 
 @cam(
@@ -41,13 +42,13 @@ def is_cam(at: At, *, steps: int = 10) -> Float[Tensor, "N K"]:
     """
     if steps < 1:
         raise InvalidValue(f"steps must be at least 1; got {steps}.")
-    weights = torch.stack([_weights(at, image, steps) for image in range(len(at.A))])
-    return weights.to(at.A)
+    weights = of_each(at.probe, lambda probe, image: _weights(at, probe, image, steps))
+    return torch.stack(weights).to(at.A)
 
 
-def _weights(at: At, image: int, steps: int) -> Float[Tensor, " K"]:
+def _weights(at: At, probe: Probe, image: int, steps: int) -> Float[Tensor, " K"]:
     """The weights of one image's channels; copies number k * steps to (k + 1) * steps are channel k's."""
-    probe, A = at.probe.one(image), at.A[image]
+    A = at.A[image]
     maps = A.double().cpu()
     probe.engine.progress.expect(steps * len(A))
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.methods.cam.form import cam
+from pellucid.methods.finding import of_each
 from pellucid.methods.perturb.screening import Use, screened
-from pellucid.probe import At
+from pellucid.probe import At, Probe
 from pellucid.target import Output
 
 Variant = Literal["official", "paper", "pytorch-grad-cam"]
@@ -46,13 +47,13 @@ def score_cam(at: At, *, variant: Variant = "official") -> Float[Tensor, "N K"]:
         algorithm 1 and section 3.2. The baseline's score, which algorithm 1 subtracts from all channels
         alike, has no effect under its softmax.
     """
-    weights = torch.stack([_weights(at, image, variant) for image in range(len(at.A))])
-    return weights.to(at.A)
+    weights = of_each(at.probe, lambda probe, image: _weights(at, probe, image, variant))
+    return torch.stack(weights).to(at.A)
 
 
-def _weights(at: At, image: int, variant: Variant) -> Float[Tensor, " K"]:
+def _weights(at: At, probe: Probe, image: int, variant: Variant) -> Float[Tensor, " K"]:
     """The weights of one image's channels."""
-    probe, A, corners = at.probe.one(image), at.A[image], variant == "pytorch-grad-cam"
+    A, corners = at.A[image], variant == "pytorch-grad-cam"
     maps = A.double().cpu()
     flat = constant(maps)
     probe.engine.progress.expect(len(A))

@@ -107,7 +107,7 @@ def _weighed(
     count = len(found.scores) // K
     return Finding(
         weights[None].to(A),
-        stderr[None].to(A) if count > 1 else None,
+        found.widened * stderr[None].to(A) if count > 1 else None,
         {"samples": torch.tensor([count])},
     )
 

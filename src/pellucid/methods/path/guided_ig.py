@@ -70,6 +70,7 @@ def guided_ig(
         seen = probe.altered((start + (share * way).view_as(start)).to(probe.inputs))
         gradient = seen.input_gradient().flatten(1)
         seen.refuse_nonfinite("The gradient", gradient)
+        gradient = gradient.nan_to_num(0.0, 0.0, 0.0) if seen.failures else gradient
         if step == 1:
             before = seen.value
         moved = advanced(share, length, gradient.abs(), step / steps, fraction, max_dist)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.engine.paths import Node, Quadrature, refine, rule
 from pellucid.engine.run import in_chunks
 from pellucid.errors import InvalidValue
-from pellucid.methods.finding import Finding
+from pellucid.methods.finding import Finding, of_each
 from pellucid.methods.options import Baseline
 from pellucid.methods.registry import Passes, Steps, method
 from pellucid.probe import Probe
@@ -106,7 +106,7 @@ def straight(
         raise InvalidValue(f"tolerance must be between 0 and 1; got {tolerance}.")
     probe.note(NOWHERE, (probe.inputs == start).flatten(1).all(1))
     if not isinstance(steps, int):
-        lines = [_settled(probe.one(i), start[i : i + 1], tolerance) for i in range(len(start))]
+        lines = of_each(probe, lambda one, i: _settled(one, start[i : i + 1], tolerance))
         parts = zip(*((line.map, line.delta, line.change, line.steps) for line in lines), strict=True)
         return Line(*(torch.cat(part) for part in parts))
     x = probe.inputs

@@ -241,13 +241,13 @@ def _local(
         details = {
             "segments": cut.labels[None],
             "coefficients": found.coefficients[None],
-            "coefficient_stderr": found.stderr[None],
+            "coefficient_stderr": drawn.estimate.stderr[None],
             "intercept": torch.tensor([found.intercept]),
             "r2": torch.tensor([found.r2]),
             "samples": torch.tensor([len(scores)]),
             **{name: value[None] for name, value in more.items()},
         }
-        return Finding(cut.painted(found.coefficients), cut.painted(found.stderr), details)
+        return Finding(cut.painted(found.coefficients), cut.painted(drawn.estimate.stderr), details)
 
     return each(probe, one)
 

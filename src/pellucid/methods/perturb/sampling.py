@@ -1,23 +1,23 @@
-"""How sampled methods draw: until the map is settled, and in low precision only while that does no harm."""
+"""How sampled methods draw: until the map is settled, and in bfloat16 only while that does little harm.
+
+Everything is decided by the image's own scores: neither the clock nor another image has a say.
+"""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.pace import pace_of
 from pellucid.engine.perturb import Copies
 from pellucid.methods.settling import Estimate, check, until_settled
 from pellucid.probe import Probe
 
 FIRST = 128
 """Samples after which it is asked for the first time whether a map is settled."""
-ALLOWED = 0.25
-"""The share of a map's own standard error that low precision may bring as an error."""
-PAYS = 0.8
-"""Low precision is used if it takes less than this share of the time."""
+ALLOWED = 0.5
+"""The share of a map's own standard error that bfloat16 may add as an error: together 1.12 of it."""
 
 
 Estimator = Callable[[Float[Tensor, " S"]], Estimate]
@@ -26,10 +26,14 @@ Estimator = Callable[[Float[Tensor, " S"]], Estimate]
 
 @dataclass(frozen=True)
 class Sampled:
-    """The outcome of sampling: the scores, and what they say."""
+    """The outcome of sampling: the scores, and what they say.
+
+    `estimate.stderr` holds the error of bfloat16 too; it is `widened` times that of the samples alone.
+    """
 
     scores: Float[Tensor, " S"]
     estimate: Estimate
+    widened: float = 1.0
 
 
 def sample(
@@ -58,8 +62,9 @@ def sample(
     check(samples, tolerance)
     least = max(FIRST, least)
     if isinstance(samples, int):
-        scores = _scored(probe, copies, estimate, samples, key, least)
-        return Sampled(scores, estimate(scores))
+        scores, error = _scored(probe, copies, estimate, samples, key, least)
+        found, widened = estimate(scores), (1 + error**2) ** 0.5
+        return Sampled(scores, replace(found, stderr=found.stderr * widened), widened)
     scores = torch.empty(0, dtype=torch.float64)
 
     def upto(count: int) -> Estimate:
@@ -73,39 +78,27 @@ def sample(
 
 def _scored(
     probe: Probe, copies: Copies, estimate: Estimator, samples: int, key: Hashable, pilot: int
-) -> Float[Tensor, " S"]:
-    """The scores of the first `samples` copies.
+) -> tuple[Float[Tensor, " S"], float]:
+    """The scores of the first `samples` copies, and bfloat16's error in units of the standard error.
 
-    A pilot is scored in float32 and in bfloat16; the rest in bfloat16 if that is faster, and if the error it
-    brings to the estimate stays below a quarter of the estimate's own standard error.
+    Where the device is faster in bfloat16, a pilot is scored in both precisions, and the rest in bfloat16 if
+    the error that brings to the estimate stays within half of the estimate's own standard error. A model that
+    cannot run in bfloat16 runs in float32.
     """
-    engine = probe.engine
     pilot = min(pilot, samples)
     exact = probe.scores(copies, 0, pilot, key=key)
-    low = False
-    if engine.may_lower(probe.inputs) and samples >= 4 * pilot:
-        coarse = probe.scores(copies, 0, pilot, key=key, low=True)
-        slope, offset = line(coarse, exact)
-        low = lowering_pays(probe) and (brought(estimate, exact, slope * coarse + offset, samples) <= ALLOWED)
-        engine.keep_high = not low  # what one image does not allow is not tried on the next
-    rest = probe.scores(copies, pilot, samples, key=key, low=low)
-    if low:
-        probe.lower()
-        rest = slope * rest + offset
-    return torch.cat([exact, rest])
-
-
-def lowering_pays(probe: Probe) -> bool:
-    """Whether bfloat16 has proved clearly faster on this machine."""
-    high, low = pass_seconds(probe)
-    return low < PAYS * high
-
-
-def pass_seconds(probe: Probe) -> tuple[float, float]:
-    """Seconds per copy in float32 and in bfloat16, as far as they are known."""
-    module, batch_size = probe.engine.model.module, probe.engine.batch_size
-    high, low = (pace_of(module, probe.inputs, p, batch_size) for p in ("float32", "bfloat16"))
-    return high.sample_seconds(high.fastest), low.sample_seconds(low.fastest)
+    if probe.engine.may_lower(probe.inputs) and samples >= 4 * pilot:
+        coarse = probe.scores_in_bfloat16(copies, 0, pilot, key=key)
+        if coarse is not None:
+            slope, offset = line(coarse, exact)
+            error = brought(estimate, exact, slope * coarse + offset, samples)
+            rest = None
+            if error <= ALLOWED:
+                rest = probe.scores_in_bfloat16(copies, pilot, samples, key=key)
+            if rest is not None:
+                probe.lower()
+                return torch.cat([exact, slope * rest + offset]), error
+    return torch.cat([exact, probe.scores(copies, pilot, samples, key=key)]), 0.0
 
 
 def line(x: Float[Tensor, " S"], y: Float[Tensor, " S"]) -> tuple[float, float]:

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pellucid.engine.pace import BFLOAT16_SHARE
 from pellucid.engine.perturb import Copies
-from pellucid.methods.perturb.sampling import PAYS, line, pass_seconds
+from pellucid.methods.perturb.sampling import line
 from pellucid.probe import Probe
 
 WITHIN = 1e-3
@@ -16,6 +17,8 @@ WITHIN = 1e-3
 SURE = 4.0
 """How many standard errors of it must fit into WITHIN."""
 PILOT = 64
+PAYS = 0.8
+"""It is screened if that takes less than this share of the time of scoring all in float32."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +68,19 @@ def screened(probe: Probe, copies: Copies, use: Use, key: Hashable) -> Float[Ten
     total = len(use.reach)
     pilot = min(PILOT, total)
     exact = probe.scores(copies, 0, pilot, key=key)
-    pays = False
+    rest = None
     if probe.engine.may_lower(probe.inputs) and total >= 4 * pilot:
-        coarse = probe.scores(copies, 0, pilot, key=key, low=True)
-        slope, offset = line(coarse, exact)
-        weights = use.weight(exact)
-        error = _relative(use.weight(slope * coarse + offset), weights)
-        pays = _pays(probe, use, weights.repeat(-(-total // pilot))[:total], error)
-    if not pays:
+        coarse = probe.scores_in_bfloat16(copies, 0, pilot, key=key)
+        if coarse is not None:
+            slope, offset = line(coarse, exact)
+            weights = use.weight(exact)
+            error = _relative(use.weight(slope * coarse + offset), weights)
+            if _pays(use, weights.repeat(-(-total // pilot))[:total], error):
+                rest = probe.scores_in_bfloat16(copies, pilot, total, key=key)
+    if rest is None:
         return torch.cat([exact, probe.scores(copies, pilot, total, key=key)])
     probe.lower()
-    scores = torch.cat([exact, slope * probe.scores(copies, pilot, total, key=key, low=True) + offset])
+    scores = torch.cat([exact, slope * rest + offset])
     order, done = use.order(use.weight(scores)), 0
     while (wanted := use.needed(use.weight(scores), order, error)) > done:
         again = order[done:wanted]
@@ -85,11 +90,10 @@ def screened(probe: Probe, copies: Copies, use: Use, key: Hashable) -> Float[Ten
     return scores
 
 
-def _pays(probe: Probe, use: Use, typical: Float[Tensor, " S"], error: float) -> bool:
+def _pays(use: Use, typical: Float[Tensor, " S"], error: float) -> bool:
     """Whether screening would be clearly faster, if all weights were like the pilot's."""
-    high, low = pass_seconds(probe)
     again = use.needed(typical, use.order(typical), error)
-    return low * len(typical) + high * again < PAYS * high * len(typical)
+    return BFLOAT16_SHARE * len(typical) + again < PAYS * len(typical)
 
 
 def _relative(coarse: Float[Tensor, " S"], exact: Float[Tensor, " S"]) -> float:

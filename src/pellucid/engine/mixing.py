@@ -1,0 +1,169 @@
+"""Samples that influence one another: their scores depend on which images run together.
+
+A batch norm on the statistics of its batch, a softmax over the batch, or a mean taken off. The first pass of
+a model with several samples is watched for operations that may do so; only where there is one, the last
+sample is run alone as well, and must give what it gave beside the others. What was found to keep its samples
+apart is not watched again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+_ALONG = frozenset({
+    "softmax", "log_softmax", "softmin", "gumbel_softmax", "cumsum", "cumprod", "cummax", "cummin",
+    "logcumsumexp", "sort", "argsort", "topk", "flip", "flipud", "roll", "normalize",
+    "index_select", "gather", "take_along_dim", "renorm", "fft", "ifft", "rfft", "irfft", "fft2",
+    "ifft2", "rfft2", "irfft2", "mean", "nanmean", "sum", "nansum", "prod", "std", "var",
+    "std_mean", "var_mean", "amax", "amin", "aminmax", "max", "min", "median", "mode", "norm",
+    "vector_norm", "logsumexp", "quantile", "all", "any", "argmax", "argmin", "transpose",
+    "swapaxes", "swapdims", "movedim", "moveaxis"
+})  # fmt: skip
+"""Functions that work along a dimension, or move it."""
+_WHOLE = frozenset({
+    "fftn", "ifftn", "rfftn", "irfftn", "lstm", "gru", "rnn_tanh", "rnn_relu",
+    "multi_head_attention_forward"
+})  # fmt: skip
+"""Functions that work along the first dimension too, unless told otherwise."""
+_LIKE = ("new_", "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like")
+"""Functions whose results hold nothing of their arguments."""
+
+
+_TURNED = (Tensor.T.__get__, Tensor.H.__get__)  # type: ignore[attr-defined]
+
+
+class SamplesMix(Exception):
+    """The samples of a batch influence one another; `suspect` is the operation that is likely to do so.
+
+    No `PellucidError`: the work begins again, sample by sample.
+    """
+
+    def __init__(self, suspect: str) -> None:
+        super().__init__(suspect)
+        self.suspect = suspect
+
+
+class Watch(TorchFunctionMode):
+    """Looks for the first operation that may mix the samples of a batch."""
+
+    def __init__(self, module: Any, batch: int) -> None:
+        super().__init__()
+        self.batch = batch
+        modules = module.modules() if isinstance(module, nn.Module) else ()
+        opaque = any(isinstance(child, torch.jit.ScriptModule) for child in modules)
+        self.suspect = "a scripted module" if opaque else ""  # whose operations are not seen
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        shapes = [] if self.suspect else [t.shape for t in _samples((args, kwargs), self.batch)]
+        result = func(*args, **kwargs)
+        if shapes and may_mix(func, args, kwargs, shapes, result, self.batch):
+            self.suspect = getattr(func, "__name__", type(func).__name__)
+        return result
+
+
+def may_mix(
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    shapes: list[torch.Size],
+    result: Any,
+    batch: int,
+) -> bool:
+    """Whether a function of samples, of these shapes, may let them influence one another.
+
+    It does not if its result has one row per sample, and the function is none that works along the samples.
+    """
+    name = getattr(func, "__name__", "")
+    if name.startswith(_LIKE):
+        return False
+    if name == "batch_norm":
+        return bool(args[5] if len(args) > 5 else kwargs.get("training", False))
+    if name in _WHOLE:
+        return True
+    if name in _ALONG:
+        first = {0, -len(shapes[0])}
+        given = [*args[1:], kwargs.get("dim"), kwargs.get("dims"), kwargs.get("axis")]
+        if name == "flipud" or any(type(value) is int and value in first for value in _flat(given)):
+            return True
+    if name == "permute":
+        return next(_flat([*args[1:], *kwargs.values()]), 0) != 0
+    if name == "t" or func in _TURNED:
+        return True
+    if name == "layer_norm":
+        return any(len(shape) == len(args[1]) for shape in shapes[:1]) if len(args) > 1 else True
+    if name == "__getitem__":
+        index = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
+        if isinstance(index, (int, list, Tensor)):
+            return True
+    most = max(shape.count(batch) for shape in shapes)
+    return any(
+        value.ndim == 0 or len(value) != batch or value.shape.count(batch) > most
+        for value in _flat((result,))
+        if isinstance(value, Tensor)
+    )
+
+
+def differ(raw: Any, alone: Any, row: int, *, low: bool = False) -> bool:
+    """Whether the outputs for one sample alone are others than a row of those for a batch.
+
+    Rounding does not count: that of the outputs' type, of bfloat16 where the model ran `low`, and of TF32 on
+    CUDA.
+    """
+    rows, own = ([t for t in tree_leaves(out) if isinstance(t, Tensor) and t.ndim] for out in (raw, alone))
+    if len(rows) != len(own):
+        return True
+    for many, one in zip(rows, own, strict=True):
+        if many.shape[1:] != one.shape[1:] or not many.is_floating_point():
+            continue
+        reference, value = many.detach()[row].double(), one.detach()[-1].double()
+        coarser = torch.bfloat16 if low else many.dtype
+        eps = max(torch.finfo(many.dtype).eps, torch.finfo(coarser).eps, 2**-10 if many.is_cuda else 0.0)
+        tolerance = eps**0.6 * float(reference.abs().max()) if one.numel() else 0.0
+        if not torch.allclose(reference, value, rtol=0.0, atol=tolerance, equal_nan=True):
+            return True
+    return False
+
+
+_APART: WeakKeyDictionary[Any, set[tuple[int, ...]]] = WeakKeyDictionary()
+"""Of each model, the shapes of inputs whose samples do not influence one another."""
+
+
+def known_apart(module: Any, inputs: Tensor) -> bool:
+    """Whether it is known that the model keeps samples of this shape apart."""
+    try:
+        return tuple(inputs.shape[1:]) in _APART.get(module, ())
+    except TypeError:  # a callable that can be neither hashed nor watched
+        return False
+
+
+def remember_apart(module: Any, inputs: Tensor) -> None:
+    """Keeps in mind that the model keeps samples of this shape apart."""
+    try:
+        _APART.setdefault(module, set()).add(tuple(inputs.shape[1:]))
+    except TypeError:
+        return
+
+
+def _samples(value: Any, batch: int) -> Iterator[Tensor]:
+    """The tensors among arguments that may hold one row per sample."""
+    for item in _flat((value,)):
+        own = isinstance(item, Tensor) and not isinstance(item, nn.Parameter)
+        if own and item.ndim and len(item) == batch:
+            yield item
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """What is in arguments or results, lists and dicts opened."""
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, (list, tuple, dict)):
+            yield from _flat(item)
+        else:
+            yield item
