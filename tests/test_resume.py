@@ -41,7 +41,7 @@ def without(module: nn.Module, x: Tensor, at: At, channels: list[int], target=1)
 
         def zeroed(_, args, output, channel=channel, calls=calls):
             calls.append(1)
-            if len(calls) != at.tap.calls:
+            if len(calls) != at.tap.call:
                 return output
             tensor = first_tensor(output).clone()
             match layout.kind:

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.engine.capture import capture, look
+from pellucid.engine.capture import survey
 from pellucid.engine.run import Engine
-from pellucid.errors import ModelError, PellucidError
+from pellucid.errors import PellucidError
 from pellucid.explain import Request, investigate
 from pellucid.explanation import Prediction
 from pellucid.images import Batch
-from pellucid.layers import Layout, layout_of, prefix_tokens
+from pellucid.layers import Layout
 from pellucid.methods import METHODS, Method
 from pellucid.model import Model
 from pellucid.preprocess import Preprocess
@@ -71,6 +71,7 @@ class Diagnosis:
         prediction: the class of the first image, with its probability.
         layers: all layers that hold feature maps, in the order they run.
         auto: the layer that `layer="auto"` chooses; None where there is none.
+        chosen: how it was chosen, as in an explanation's `details["chosen"]["layer"]`.
         methods: a verdict for every registered method.
         forward_seconds, backward_seconds: for one image; backward without forward, None where there is none.
     """
@@ -91,6 +92,7 @@ class Diagnosis:
     prediction: Prediction
     layers: tuple[FeatureLayer, ...]
     auto: str | None
+    chosen: dict[str, Any] | None
     methods: tuple[Verdict, ...]
     forward_seconds: float
     backward_seconds: float | None
@@ -127,10 +129,10 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
     with engine.session(0):
         probe = Probe(engine, batch.inputs)
         outputs = probe.outputs
-        layers = feature_layers(engine, batch.inputs)
-        auto = _auto(engine, batch.inputs)
+        layers, chosen = feature_layers(engine, batch.inputs)
         forward, backward = _seconds(engine, batch.inputs)
         kept = _graph_bytes(engine, batch.inputs)
+    auto = chosen["name"] if chosen is not None else None
     odds = probabilities(outputs.float())[0]
     best = int(odds.argmax())
     parameters = list(wrapped.module.parameters()) if isinstance(wrapped.module, nn.Module) else []
@@ -152,24 +154,27 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
         prediction=Prediction(best, class_name(wrapped, best, outputs.shape[1]), float(odds[best])),
         layers=layers,
         auto=auto,
+        chosen=chosen,
         methods=_verdicts(wrapped, batch, forward, backward, _channels(layers, auto)),
         forward_seconds=forward,
         backward_seconds=backward,
     )
 
 
-def feature_layers(engine: Engine, inputs: Tensor) -> tuple[FeatureLayer, ...]:
-    """All layers whose output holds feature maps, in the order they finish: one forward pass."""
+def feature_layers(engine: Engine, inputs: Tensor) -> tuple[tuple[FeatureLayer, ...], dict[str, Any] | None]:
+    """All layers whose output holds feature maps, in the order they finish, and how "auto" chooses.
+
+    One forward pass, and one over changed pictures where outputs cannot be followed.
+    """
+    if not engine.model.is_module:
+        return (), None
+    auto, events = survey(engine, inputs)
     found: dict[str, FeatureLayer] = {}
-    prefix = prefix_tokens(engine.model.module) if isinstance(engine.model.module, nn.Module) else None
-
-    def see(name: str, module: nn.Module, output: Tensor) -> None:
-        layout = layout_of(output.shape, inputs.shape, prefix)
-        if layout is not None:
-            found[name] = FeatureLayer(name, type(module).__name__, layout, tuple(output.shape))
-
-    look(engine, inputs, see)
-    return tuple(found.values())
+    for event in events:
+        if event.layout is not None:
+            kind = type(engine.network.get_submodule(event.name)).__name__
+            found[event.name] = FeatureLayer(event.name, kind, event.layout, tuple(event.shape))
+    return tuple(found.values()), auto.report() if auto is not None else None
 
 
 def _modules(model: Model) -> dict[str, nn.Module]:
@@ -188,13 +193,6 @@ def _batch(model: Model, images: Any) -> Batch:
 
 def _first(batch: Batch) -> Batch:
     return Batch(batch.inputs[:1], batch.pictures[:1], batch.boxes[:1])
-
-
-def _auto(engine: Engine, inputs: Tensor) -> str | None:
-    try:
-        return capture(engine, inputs, ("auto",)).taps["auto"].name
-    except ModelError:
-        return None
 
 
 def _seconds(engine: Engine, inputs: Tensor) -> tuple[float, float | None]:
@@ -251,7 +249,7 @@ def _channels(layers: tuple[FeatureLayer, ...], auto: str | None) -> int:
     """How many channels the layer of "auto" has."""
     for layer in layers:
         if layer.name == auto:
-            return layer.shape[1 if layer.layout.kind == "NCHW" else -1]
+            return layer.shape[layer.layout.channel_axis]
     return 0
 
 

@@ -290,7 +290,7 @@ def _plan(model: Model, requests: Sequence[Request]) -> dict[str, Any]:
     for request in requests:
         if request.method.reads == "layers" and request.method.shares(request.options):
             try:
-                layers += layer_names(model.network, request.options["layer"])
+                layers += layer_names(model.network, request.options["layer"], request.options.get("layout"))
             except PellucidError:
                 continue  # this request will fail by itself
     with_input = any(r.method.reads == "input gradient" and r.method.shares(r.options) for r in requests)

@@ -1,116 +1,155 @@
 """Which layer, and how its output becomes feature maps (N, K, h, w).
 
-Outputs come as NCHW, as NHWC, or as tokens with class, distillation or register tokens before them.
-Which one it is follows from the shapes of output and input alone, so no reshape function is ever asked
-for: a grid is spatial when it has the input's aspect ratio.
+Outputs come as NCHW, as NHWC, or as tokens with class, distillation or register tokens before them. Which
+one it is follows from what the model does with its input (`engine.axes`, `engine.tracing`), never from
+numbers that happen to fit; `layout=` says it where nothing proves it.
 """
 
 import difflib
-import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from math import isqrt
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pellucid.errors import InvalidValue, ModelError
+from pellucid.errors import InvalidValue
 
-MOST_PREFIX_TOKENS = 16
+Order = Literal["NCHW", "NHWC", "NTC", "TNC"]
+ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 @dataclass(frozen=True)
 class Layout:
     """How a layer's output holds its (h, w) grid.
 
-    `NTC`: (N, prefix + h*w, K) tokens; `TNC`: the same with the batch second.
+    `NTC`: (N, T, K) tokens, of which `prefix` come before the h*w of the grid, and the rest behind it; `TNC`:
+    the same with the batch second. `flips` tells whether rows and columns run backwards in the output, as in
+    a pass over the flipped picture.
     """
 
-    kind: Literal["NCHW", "NHWC", "NTC", "TNC"]
+    kind: Order
     grid: tuple[int, int]
     prefix: int = 0
+    flips: tuple[bool, bool] = (False, False)
 
     def maps(self, output: Tensor) -> Float[Tensor, "N K h w"]:
-        """The output, or its gradient, as feature maps; prefix tokens are left out.
+        """The output, or its gradient, as feature maps the picture's way round; other tokens are left out.
 
         Example:
             >>> Layout("NTC", grid=(2, 3), prefix=1).maps(torch.zeros(1, 7, 5)).shape
             torch.Size([1, 5, 2, 3])
         """
+        maps = self.view(output)
+        backwards = [dim for dim, flip in zip((2, 3), self.flips, strict=True) if flip]
+        return maps.flip(backwards) if backwards else maps
+
+    def view(self, output: Tensor) -> Float[Tensor, "N K h w"]:
+        """The same as they lie in the output, flipped or not: writing to them writes to it."""
+        cells = slice(self.prefix, self.prefix + self.grid[0] * self.grid[1])
         match self.kind:
             case "NCHW":
                 return output
             case "NHWC":
                 return output.permute(0, 3, 1, 2)
             case "NTC":
-                return output[:, self.prefix :].transpose(1, 2).reshape(len(output), -1, *self.grid)
+                tokens = output[:, cells].transpose(1, 2)
             case "TNC":
-                return output[self.prefix :].permute(1, 2, 0).reshape(output.shape[1], -1, *self.grid)
+                tokens = output[cells].permute(1, 2, 0)
+        return tokens.unflatten(2, self.grid)  # type: ignore[no-any-return]
+
+    @property
+    def batch_axis(self) -> int:
+        """Which axis of the output is the batch's."""
+        return int(self.kind == "TNC")
+
+    @property
+    def channel_axis(self) -> int:
+        """Which axis of the output is the channels'."""
+        return 1 if self.kind == "NCHW" else -1
 
     def __str__(self) -> str:
         tokens = f", {self.prefix} prefix tokens" if self.prefix else ""
-        return f"{self.kind} {self.grid[0]}x{self.grid[1]}{tokens}"
+        ways = [way for way, flip in zip(("upside down", "mirrored"), self.flips, strict=True) if flip]
+        return ", ".join([f"{self.kind} {self.grid[0]}x{self.grid[1]}{tokens}", *ways])
 
 
-@lru_cache(maxsize=4096)
-def layout_of(shape: torch.Size, inputs: torch.Size, prefix: int | None = None) -> Layout | None:
-    """The layout of an output of `shape` for inputs (N, C, H, W), or None if it holds no grid.
+def other_tokens(shape: Sequence[int], layout: Layout) -> int:
+    """How many tokens of an output are not of the grid: class, distillation and register tokens."""
+    if layout.kind in ("NCHW", "NHWC"):
+        return 0
+    return int(shape[1 - layout.batch_axis]) - layout.grid[0] * layout.grid[1]
 
-    `prefix` is the number of prefix tokens where the model tells it; otherwise the smallest number that
-    leaves a grid of the input's aspect ratio.
+
+class Given(NamedTuple):
+    """A layout as `layout=` gives it; prefix and grid may be left to what the output's shape leaves."""
+
+    kind: Order
+    prefix: int | None
+    grid: tuple[int, int] | None
+
+    def of(self, name: str, shape: torch.Size, images: int) -> Layout:
+        """The layout of an output of this shape.
+
+        Raises:
+            InvalidValue: the output cannot be read so.
+        """
+        tokens = self.kind in ("NTC", "TNC")
+        if len(shape) != len(self.kind) or shape[int(self.kind == "TNC")] != images:
+            raise InvalidValue(
+                f"layout {self} needs an output of {len(self.kind)} axes with the {images} images at N; "
+                f"{name!r} gives {tuple(shape)}."
+            )
+        if not tokens:
+            h, w = shape[2:] if self.kind == "NCHW" else shape[1:3]
+            if h * w < 2 or self.grid not in (None, (h, w)):
+                raise InvalidValue(
+                    f"layout {self} needs a grid of more than one cell that is the output's own; "
+                    f"{name!r} gives {tuple(shape)}."
+                )
+            return Layout(self.kind, (h, w))
+        count, prefix = shape[0] if self.kind == "TNC" else shape[1], self.prefix or 0
+        side = isqrt(max(count - prefix, 0))
+        grid = self.grid or (side, side)
+        if grid[0] * grid[1] < 2 or (
+            grid[0] * grid[1] != count - prefix if self.grid is None else grid[0] * grid[1] + prefix > count
+        ):
+            raise InvalidValue(
+                f"layout {self} must account for the {count} tokens of {name!r}: say how many come before "
+                f"the grid, and the grid where it is no square, as in {self.kind}:1:7x7."
+            )
+        return Layout(self.kind, grid, prefix)
+
+    def __str__(self) -> str:
+        grid = [f"{self.grid[0]}x{self.grid[1]}"] if self.grid else []
+        prefix = [str(self.prefix or 0)] if self.prefix is not None or (grid and "T" in self.kind) else []
+        return ":".join([self.kind, *prefix, *grid])
+
+
+_WRITTEN = re.compile(r"(NCHW|NHWC|NTC|TNC)(?::(\d+))?(?::(\d+)x(\d+))?")
+
+
+def read_layout(text: str) -> Given:
+    """A layout as it is written: "NCHW", "NHWC", "NTC", "NTC:1" (a prefix token), "NTC:1:7x7" (and the grid).
+
+    Raises:
+        InvalidValue: it is none of these.
+
+    Example:
+        >>> read_layout("NTC:1:7x7")
+        Given(kind='NTC', prefix=1, grid=(7, 7))
     """
-    n, H, W = inputs[0], inputs[2], inputs[3]
-    if len(shape) == 4 and shape[0] == n:
-        for fits in (_same_aspect, _same_margin):
-            for kind, (h, w) in (("NCHW", shape[2:]), ("NHWC", shape[1:3])):
-                if h * w > 1 and fits(h, w, H, W):
-                    return Layout(kind, (h, w))  # type: ignore[arg-type]
-    if len(shape) == 3:
-        for kind, batch, tokens in (("NTC", shape[0], shape[1]), ("TNC", shape[1], shape[0])):
-            if batch != n:
-                continue
-            for p in range(MOST_PREFIX_TOKENS + 1) if prefix is None else (prefix, 0):
-                grid = _grid(tokens - p, H, W)
-                if grid is not None:
-                    return Layout(kind, grid, p)  # type: ignore[arg-type]
-    return None
-
-
-def _same_aspect(h: int, w: int, H: int, W: int) -> bool:
-    """Whether an h x w grid can come of an H x W input by one stride, rounded at each step."""
-    if h > H or w > W:
-        return False
-    stride = max(H / h, W / w) if h * w else math.inf
-    return abs(h - H / stride) <= 1 and abs(w - W / stride) <= 1 and min(h, w) > 0
-
-
-def _same_margin(h: int, w: int, H: int, W: int) -> bool:
-    """Whether an h x w grid can come of convolutions without padding, which take as much from both sides."""
-    if h > H or w > W or not h * w:
-        return False
-    strides = 1, max(H / h, W / w)
-    low, high = sorted((H - W) / stride - (h - w) for stride in strides)
-    return low <= 1 and high >= -1
-
-
-def _grid(tokens: int, H: int, W: int) -> tuple[int, int] | None:
-    """The grid of square patches that has this many tokens, borders dropped or padded."""
-    if tokens < 2:
-        return None
-    guess = math.sqrt(H * W / tokens)
-    for patch in range(max(1, math.floor(guess * 0.5)), math.ceil(guess * 2) + 1):
-        for h, w in ((H // patch, W // patch), (math.ceil(H / patch), math.ceil(W / patch))):
-            if h * w == tokens:
-                return h, w
-    return None
-
-
-def prefix_tokens(module: nn.Module) -> int | None:
-    """The number of class, distillation and register tokens, where the model says it (timm does)."""
-    count = getattr(module, "num_prefix_tokens", None)
-    return count if isinstance(count, int) else None
+    match = _WRITTEN.fullmatch(text.strip())
+    if match is None or (match[2] and "T" not in match[1]):
+        raise InvalidValue(
+            "layout must be NCHW, NHWC, NTC or TNC, tokens with how many come before the grid and, if it is "
+            f"no square, the grid, as in NTC:1:7x7; got {text!r}."
+        )
+    kind, prefix, h, w = match.groups()
+    return Given(kind, None if prefix is None else int(prefix), (int(h), int(w)) if h else None)  # type: ignore[arg-type]
 
 
 def quantised_layer(module: object) -> str | None:
@@ -147,8 +186,28 @@ def with_first_tensor(output: Any, tensor: Tensor) -> Any:
 LayerSpec = str | nn.Module | Sequence[str | nn.Module]
 
 
+class Asked(NamedTuple):
+    """A layer as it was asked for: its name, which of its calls (None: all), and its layout, where given."""
+
+    name: str
+    call: int | None
+    layout: Given | None
+
+
+def read_layer(text: str) -> Asked:
+    """A layer as `layer_names` writes it.
+
+    Example:
+        >>> read_layer("conv#2@NHWC")
+        Asked(name='conv', call=2, layout=Given(kind='NHWC', prefix=None, grid=None))
+    """
+    text, _, layout = text.partition("@")
+    name, _, call = text.partition("#")
+    return Asked(name, int(call) if call else None, read_layout(layout) if layout else None)
+
+
 def layer_name(module: nn.Module, layer: str | nn.Module) -> str:
-    """The dotted name of a layer given as a name or as the module itself.
+    """The dotted name of a layer given as a name, with or without a call ("conv#2"), or as the module itself.
 
     Raises:
         InvalidValue: the model has no such layer; the message lists the closest names.
@@ -159,27 +218,32 @@ def layer_name(module: nn.Module, layer: str | nn.Module) -> str:
                 return str(name)
         raise InvalidValue(f"layer must be a module inside the model; this {type(layer).__name__} is not.")
     names: list[str] = [name for name, _ in module.named_modules() if name]
-    if layer not in names:
-        close = difflib.get_close_matches(layer, names, n=4, cutoff=0.3)
+    bare, mark, call = layer.partition("#")
+    if mark and (not call.isdecimal() or int(call) < 1):
+        raise InvalidValue(f"A layer's call is counted from 1, as in {bare}#1; got {layer!r}.")
+    if bare not in names:
+        close = difflib.get_close_matches(bare, names, n=4, cutoff=0.3)
         hint = f"; the closest are {', '.join(close)}" if close else ""
-        raise InvalidValue(f"The model has no layer {layer!r}{hint}. `pellucid doctor --layers` lists them.")
+        raise InvalidValue(f"The model has no layer {bare!r}{hint}. `pellucid doctor --layers` lists them.")
     return layer
 
 
-def layer_names(module: nn.Module, layer: LayerSpec) -> tuple[str, ...]:
-    """The layers a `layer=` option names: 'auto' stands for itself; a list, or commas, for several."""
+def layer_names(module: nn.Module, layer: LayerSpec, layout: str | None = None) -> tuple[str, ...]:
+    """The layers a `layer=` option names, and the `layout=` of all of them, written as `read_layer` reads.
+
+    'auto' stands for itself; a list, or commas, for several.
+
+    Raises:
+        InvalidValue: a layer that the model does not have; no layer; a layout that is none, or of "auto".
+    """
     if isinstance(layer, str):
         layer = [part.strip() for part in layer.split(",")]
     layers = [layer] if isinstance(layer, nn.Module) else list(layer)
     if not layers:
         raise InvalidValue("layer must name at least one layer; got an empty list.")
-    return tuple("auto" if name == "auto" else layer_name(module, name) for name in layers)
-
-
-def no_grid(name: str, shape: torch.Size, inputs: torch.Size) -> ModelError:
-    """The error for a layer whose output holds no grid of the input's aspect ratio."""
-    return ModelError(
-        f"layer must give feature maps: (N, K, h, w), (N, h, w, K) or (N, tokens, K) with a grid of the "
-        f"input's aspect ratio {inputs[2]}x{inputs[3]}; {name!r} gives {tuple(shape)}. "
-        "Choose another layer; `pellucid doctor` lists those that do."
-    )
+    names = tuple("auto" if name == "auto" else layer_name(module, name) for name in layers)
+    if layout is None:
+        return names
+    if "auto" in names:
+        raise InvalidValue('layout says how a named layer holds its grid: name one with layer=; got "auto".')
+    return tuple(f"{name}@{read_layout(layout)}" for name in names)

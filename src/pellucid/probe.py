@@ -16,13 +16,16 @@ from torch import Tensor
 
 from pellucid.baselines import baseline
 from pellucid.caching import cached_property
-from pellucid.engine.capture import Capture, Tap, capture, first_nonfinite
+from pellucid.engine.capture import Capture, capture
 from pellucid.engine.evidence import Evidence, Ledger
+from pellucid.engine.finding import Found
+from pellucid.engine.looking import first_nonfinite
 from pellucid.engine.mixing import SamplesMix
 from pellucid.engine.operations import Operations
 from pellucid.engine.perturb import Copies, Scorer, score_copies
 from pellucid.engine.resume import Alter, resume
 from pellucid.engine.run import Engine, first_line, out_of_memory
+from pellucid.engine.taps import Tap
 from pellucid.errors import InvalidValue, ModelError, ModelFailed, PellucidError
 from pellucid.images import Picture
 from pellucid.layers import quantised_layer
@@ -38,11 +41,16 @@ INDEPENDENT = (
 
 @dataclass(frozen=True)
 class At:
-    """The evidence at one layer: activations `A` and gradients `G`, as feature maps (N, K, h, w)."""
+    """The evidence at one call of a layer: activations `A` and gradients `G`, feature maps (N, K, h, w).
+
+    `asked` is the layer as it was asked for, `key` tells its calls apart, `found` says how it was found.
+    """
 
     probe: "Probe"
     tap: Tap
     asked: str
+    key: str
+    found: Found
 
     @property
     def A(self) -> Float[Tensor, "N K h w"]:
@@ -52,12 +60,16 @@ class At:
     @property
     def G(self) -> Float[Tensor, "N K h w"]:
         """The gradients dS/dA of each sample's score."""
-        return self.probe.gradients(self.asked)[0][self.asked]
+        return self.probe.gradients(self.asked)[0][self.key]
 
     @property
     def name(self) -> str:
-        """The layer's dotted name."""
-        return self.tap.name
+        """The layer's dotted name, with its call's number ("conv#2") if several are read or one was named."""
+        return self.tap.title if self.key != self.asked or "#" in self.asked else self.tap.name
+
+    def of(self, probe: "Probe") -> "At":
+        """The same call of the layer for other inputs, or another target."""
+        return next(at for at in probe.at(self.asked) if at.key == self.key)
 
     def scores(self, image: int, alter: Alter, total: int) -> Float[Tensor, " total"]:
         """The scores of one image with these activations altered in `total` ways: see `engine.resume`.
@@ -68,7 +80,7 @@ class At:
         probe = self.probe
         score, value = probe.score.pick([image]), probe.value[image]
         scores = resume(probe.engine, probe.inputs, self.tap, image, alter, total, score, value)
-        if not probe.engine.resumable[self.name, tuple(probe.inputs.shape[1:])]:
+        if not probe.engine.resumable[self.tap.title, tuple(probe.inputs.shape[1:])]:
             probe.note(
                 f"What follows layer {self.name} could not be run alone: every altered copy of its output "
                 "took a pass of the whole model.",
@@ -101,9 +113,13 @@ class Under:
         """The model's outputs, in the graph of this run."""
         return outputs_of(self.taken.raw)
 
-    def layer(self, layer: str) -> Tap:
-        """What one of the layers gave that were asked for."""
-        return self.taken.taps[layer]
+    def layer(self, layer: str) -> list[Tap]:
+        """What the calls gave of one of the layers that were asked for."""
+        return [self.taken.taps[key] for key in self.taken.calls[layer]]
+
+    def keys(self, layer: str) -> tuple[str, ...]:
+        """The keys of the calls of one of the layers that were asked for, as `back` gives them."""
+        return self.taken.calls[layer]
 
     def back(
         self, outputs: Tensor, start: Tensor | None = None
@@ -311,9 +327,17 @@ class Probe(Ledger):
         return None
 
     def at(self, *layers: str) -> list[At]:
-        """Evidence at layers, by name or "auto"; several cost one pass together."""
+        """Evidence at layers, as `layer_names` writes them: at each call that counts, one after another.
+
+        Several cost one pass together.
+        """
         taken = self._capture(layers, False)
-        return [At(self, taken.taps[layer], layer) for layer in layers]
+        self._report([taken.found[layer] for layer in layers])
+        return [
+            At(self, taken.taps[key], layer, key, taken.found[layer])
+            for layer in layers
+            for key in taken.calls[layer]
+        ]
 
     def input_gradient(self) -> Float[Tensor, "N C H W"]:
         """dS/dx, of the same shape as the input."""
@@ -329,7 +353,7 @@ class Probe(Ledger):
             if not self.score(taken.raw).requires_grad and taken.leaf is None:
                 # The model switches gradients off inside: build the graph from the input on instead.
                 self._captures[:] = [run for run in self._captures if run.value is not taken]
-                self._captures.append(self._run(tuple(taken.taps), True))
+                self._captures.append(self._run(tuple(taken.calls), True))
                 return self.gradients(layer)
             self._gradients[taken] = self._make(
                 lambda: self._back(taken, self._checked(self.score(taken.raw)))
@@ -348,7 +372,8 @@ class Probe(Ledger):
             ModelError: an operation that cannot be replaced, a layer that is not run or holds no grid.
         """
         for run in self._under.get(key, []):
-            if set(layers) <= set(run.value.taps):
+            if set(layers) <= set(run.value.calls):
+                self._report([run.value.found[layer] for layer in layers])
                 return Under(self, self._use(run))
         self._refuse_quantised()
         last = self._channels_last
@@ -357,6 +382,7 @@ class Probe(Ledger):
         )
         self._under.setdefault(key, []).append(run)
         taken = run.value
+        self._report([taken.found[layer] for layer in layers])
         if not self._captures and self._planned == ((), False):  # what it says, once
             said = Capture(taken.raw, {}, None, taken.charge)
             self._captures.append(Evidence(said, run.charges, run.remarks))
@@ -365,6 +391,12 @@ class Probe(Ledger):
     def generator(self, draw: int = 0) -> torch.Generator:
         """The source of the numbers of one draw: the same for every image, batch size and device."""
         return torch.Generator().manual_seed((self.seed * 1_000_003 + draw) % 2**63)
+
+    def _report(self, layers: Sequence[Found]) -> None:
+        """Says which layers were found, and how."""
+        reports = [found.report() for found in layers]
+        if reports:
+            self.choose("layer", reports[0] if len(reports) == 1 else reports)
 
     # How it is had
 
@@ -393,7 +425,7 @@ class Probe(Ledger):
     def _capture(self, layers: Sequence[str], with_input: bool) -> Capture:
         for run in self._captures:
             taken = run.value
-            if set(layers) <= set(taken.taps) and (taken.leaf is not None or not with_input):
+            if set(layers) <= set(taken.calls) and (taken.leaf is not None or not with_input):
                 return self._use(run)
         if self._broken:
             raise self._broken[0]

@@ -380,7 +380,7 @@ def test_nothing_is_replaced() -> None:
     engine = Engine(Model.wrap(module))
     with engine.session(0):
         probe = Probe(engine, x, 1)
-        under = probe.under("biases", lambda: Biases(x.shape, module))
+        under = probe.under("biases", lambda: Biases(x.shape))
         _, gradient = under.back(under.score)
         bare = probe.under("bare", Operations)
     assert torch.equal(under.outputs, bare.outputs)

@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pellucid.engine.axis_rules import Axes, Tokens
+from pellucid.engine.following import Following
 from pellucid.engine.operations import Call, Operations, Tag
 from pellucid.errors import ModelError
-from pellucid.layers import Layout, first_tensor, layout_of, prefix_tokens, with_first_tensor
+from pellucid.layers import Layout, first_tensor, with_first_tensor
 from pellucid.model import Model
 
 
@@ -42,10 +44,11 @@ def _attends(operations: Operations, value: Any) -> bool:
 
 @dataclass(eq=False)
 class Attention:
-    """The weights by which values were mixed, in the graph, and the module that did it."""
+    """The weights by which values were mixed, in the graph, and the module that did it; `axes` are theirs."""
 
     weights: Tensor
     where: str
+    axes: Axes | None = None
 
     def heads(self, images: int, of: Tensor | None = None) -> Float[Tensor, "N heads T S"]:
         """The weights by head, or something `of` their shape, such as their gradient; float32 at least."""
@@ -54,7 +57,7 @@ class Attention:
         return precise.reshape(images, -1, *values.shape[-2:])
 
 
-class Attending(Operations):
+class Attending(Following):
     """The model as it is; every softmax that multiplies values is kept.
 
     `found` holds the attentions in the order in which they were run; `shapes` what layers gave, which tells
@@ -70,7 +73,8 @@ class Attending(Operations):
         """Every operation runs as it is."""
         weights = mixing(self, call)
         if weights is not None:
-            self.found.append(Attention(weights, call.where))
+            trace = self.follower.of(weights) if self.follower is not None else None
+            self.found.append(Attention(weights, call.where, trace.axes if trace is not None else None))
         made = call.run()
         if call.name in ("linear", "conv2d", "layer_norm", "add"):
             self.shapes.add(made.shape)
@@ -101,7 +105,7 @@ class Attentions:
         return [*self.layers, *([self.pooling] if self.pooling else [])]
 
 
-def attentions(operations: Attending, inputs: torch.Size, model: Model) -> Attentions:
+def attentions(operations: Attending, inputs: torch.Size) -> Attentions:
     """The attentions of a run on inputs of that shape.
 
     Raises:
@@ -116,8 +120,8 @@ def attentions(operations: Attending, inputs: torch.Size, model: Model) -> Atten
     images, tokens = inputs[0], found[0].weights.shape[-1]
     pooling = found[-1] if len(found) > 1 and found[-1].weights.shape[-2] < tokens else None
     layers = found[:-1] if pooling else found
-    prefix = prefix_tokens(model.network) if model.is_module else None
-    layout = layout_of(torch.Size((images, tokens, 1)), inputs, prefix)
+    keys = found[0].axes[-1] if found[0].axes is not None else None
+    layout = Layout("NTC", keys.grid, keys.before) if isinstance(keys, Tokens) else None
     odd = [one for one in found if not _over_all(one, images, tokens, 1 if one is pooling else tokens)]
     if layout is None or odd or tokens not in _lengths(operations.shapes, images):
         one = (odd or found)[0]

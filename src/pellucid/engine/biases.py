@@ -14,7 +14,7 @@ holds exactly, whatever the network.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -23,14 +23,15 @@ from typing import Any
 
 import torch
 import torch.autograd.forward_ad as forward
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import batch_norm
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pellucid.engine.capture import is_attention
-from pellucid.engine.operations import Call, Handler, Operations
+from pellucid.engine.axes import layout_of
+from pellucid.engine.following import Following
+from pellucid.engine.operations import Call, Handler
 from pellucid.errors import ModelError
-from pellucid.layers import Layout, layout_of, prefix_tokens
+from pellucid.layers import Layout
 
 HOMOGENEOUS = {
     "relu", "leaky_relu", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d",
@@ -53,7 +54,7 @@ ROUNDING = 16
 _BATCH_NORM = signature(batch_norm)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Bias:
     """What one operation adds to its output: `value`, which may have to be expanded to the output's shape.
 
@@ -70,22 +71,19 @@ class Bias:
 See = Callable[[Bias, Tensor], None]
 
 
-class Biases(Operations):
+class Biases(Following):
     """Nothing is replaced, but every operation that has a bias shows it, and its output's gradient.
 
     Args:
         inputs: the shape of the model's input.
-        network: the model.
     """
 
-    def __init__(self, inputs: torch.Size, network: Any) -> None:
+    def __init__(self, inputs: torch.Size) -> None:
         super().__init__()
         _load_forward_derivatives()
         self.inputs = inputs
-        modules = dict(network.named_modules()) if isinstance(network, nn.Module) else {}
-        self.prefix = prefix_tokens(network) if modules else None
-        self.attentions = tuple(name for name, module in modules.items() if is_attention(module))
         self.count = 0
+        self._made: list[tuple[Bias, Tensor]] = []  # of the operation that runs
         self.see: See | None = None
         self.handlers: Mapping[str, Handler] = {
             **dict.fromkeys(HOMOGENEOUS, Call.run),
@@ -170,7 +168,8 @@ class Biases(Operations):
         self.count += 1
         if not (y.requires_grad and value.any()):
             return
-        bias = Bias(self.count, value, added, self._layout(call, y))
+        bias = Bias(self.count, value, added, None)
+        self._made.append((bias, y))
 
         def show(gradient: Tensor) -> None:
             if self.see is not None:
@@ -178,12 +177,21 @@ class Biases(Operations):
 
         y.register_hook(show)
 
-    def _layout(self, call: Call, y: Tensor) -> Layout | None:
-        """How an output holds a grid, which weights of attention and its heads' tokens do not."""
-        attending = any(f"{call.where}.".startswith(f"{name}.") for name in self.attentions)
-        if y.ndim == 4 and (attending or call.name in ("matmul", "softmax")):
-            return None
-        return layout_of(y.shape, self.inputs, self.prefix)
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Called by PyTorch with every function that a model calls; then it is known how its output lies."""
+        made = super().__torch_function__(func, types, args, kwargs)
+        for bias, y in self._made:
+            trace = self.follower.of(y) if self.follower is not None else None
+            if trace is not None:
+                bias.layout = layout_of(trace, y.shape, self.inputs[0])
+        self._made.clear()
+        return made
 
 
 def by_sample(value: Tensor, samples: int) -> Tensor:

@@ -5,58 +5,42 @@ behind the layer cannot overwrite what was kept. Before the first kept layer the
 graph: no gradient is asked for there, and frozen parameters or a caller's `no_grad` make no difference.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pellucid.engine.finding import (
+    Event,
+    Finder,
+    Found,
+    NoGrid,
+    Unclear,
+    forget,
+    found_of,
+    keep_found,
+    without_batch,
+)
 from pellucid.engine.lean import Lean
 from pellucid.engine.operations import Operations
 from pellucid.engine.run import Charge, Engine
+from pellucid.engine.taps import Tap, make_tap
+from pellucid.engine.tracing import trace_changes
 from pellucid.errors import ModelError
-from pellucid.layers import Layout, first_tensor, layout_of, no_grid, prefix_tokens, with_first_tensor
-
-
-@dataclass(eq=False)
-class Tap:
-    """What one layer gave: `value` is in the graph; the model went on with `passed`, a copy of it.
-
-    `calls` tells which of the layer's calls in this pass it was, from 1 on.
-    """
-
-    name: str
-    layout: Layout
-    value: Tensor
-    passed: Tensor
-    calls: int
-
-    def __post_init__(self) -> None:
-        # Asked later, under replaced operations, a tensor answers as what became of it.
-        self._address = self.passed.data_ptr()
-
-    def holds(self, output: Tensor) -> bool:
-        """Whether an output met later is what was passed on, untouched: itself, or in another shape."""
-        if output is self.passed:
-            return output._version == 0
-        return output.data_ptr() == self._address
-
-    @property
-    def maps(self) -> Float[Tensor, "N K h w"]:
-        """The activations as feature maps, outside the graph."""
-        return self.layout.maps(self.value.detach())
+from pellucid.layers import first_tensor, with_first_tensor
 
 
 @dataclass(eq=False)
 class Capture:
     """One forward pass: its raw output, what was kept of it, and the input, if its gradient was wanted.
 
-    `taps` maps each name that was asked for ("auto" too) to what that layer gave; `operations` is what stood
-    for the model's own, if anything did.
+    `calls` has for each layer that was asked for ("auto" too) the keys in `taps` of the calls that are read,
+    `found` what is known of it; `operations` is what stood for the model's own, if anything did.
     """
 
     raw: Any
@@ -64,6 +48,8 @@ class Capture:
     leaf: Float[Tensor, "N C H W"] | None
     charge: Charge
     operations: Operations | None = None
+    calls: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    found: dict[str, Found] = field(default_factory=dict)
 
     def gradients(
         self, outputs: Tensor, start: Tensor | None = None, *, of_input: bool = True
@@ -80,7 +66,7 @@ class Capture:
         grads = torch.autograd.grad(outputs, leaves, start, retain_graph=True, allow_unused=True)
         filled = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves, strict=True)]
         at_taps = {
-            name: tap.layout.maps(grad) for (name, tap), grad in zip(self.taps.items(), filled, strict=False)
+            key: tap.read_as.maps(grad) for (key, tap), grad in zip(self.taps.items(), filled, strict=False)
         }
         return at_taps, grads[-1] if further else None
 
@@ -94,8 +80,10 @@ def capture(
     channels_last: bool = False,
     replaced: Callable[[], Operations] | None = None,
 ) -> Capture:
-    """Runs the model once and keeps the outputs of `layers`, by name, "auto" among them.
+    """Runs the model once and keeps the outputs of `layers`, as `layer_names` writes them, "auto" among them.
 
+    The first time that a layer is asked for it is found in that same pass; one pass more is run where it then
+    proves another than the pass kept, and one over five changed pictures where its axes cannot be followed.
     `whole_graph` builds the graph from the input on, so that the input's gradient can be had too;
     `channels_last` lets the channels lie last in memory, where the model takes that; `replaced` makes what
     stands for the model's operations, on the whole graph.
@@ -103,232 +91,238 @@ def capture(
     Raises:
         ModelError: a layer that was not reached or holds no grid; no layer found for "auto"; a model
             that is no nn.Module; an operation that cannot be replaced.
+        InvalidValue: a layout that does not hold.
     """
 
     def run() -> Capture:
-        operations = replaced() if replaced else None
-        return _captured(engine, inputs, layers, whole_graph, channels_last, operations)
+        found = {layer: found_of(engine, inputs, layer) for layer in layers}
+        known = {layer: one for layer, one in found.items() if one is not None}
+        for _ in range(2):
+            if len(known) < len(layers):
+                known, taken, _ = _find(engine, inputs, layers, whole_graph, channels_last, replaced)
+                if taken is not None:
+                    return taken
+            taken = _keep(engine, inputs, known, whole_graph, channels_last, replaced)
+            if taken is not None:
+                return taken
+            forget(engine, inputs)  # the model has been changed
+            known = {}
+        raise ModelError("The model runs its layers in another way each time: explain it in parts.")
 
-    return engine.either_way(run)
+    return (
+        engine.either_way(run)
+        if layers
+        else engine.either_way(lambda: _pass(engine, inputs, whole_graph, channels_last, replaced, None))
+    )
 
 
-def _captured(
+Hooks = Callable[[Tensor, Operations | None], Any]
+
+
+def _pass(
     engine: Engine,
     inputs: Float[Tensor, "N C H W"],
-    layers: Sequence[str],
     whole_graph: bool,
     channels_last: bool,
-    operations: Operations | None,
+    replaced: Callable[[], Operations] | None,
+    hooks: Hooks | None,
+    grad: bool = False,
 ) -> Capture:
-    auto = engine.auto_layers.get(inputs.shape[1:])
-    keeper = Keeper(inputs, layers, auto, whole_graph, operations)
+    """One pass with hooks in place."""
+    operations = replaced() if replaced else None
     leaf = inputs.detach().requires_grad_() if whole_graph else inputs.detach()
     own = engine.laid(leaf.clone(), channels_last)  # the model may normalise its input in place
     with (
         engine.making(forward=len(inputs)) as charge,
         Lean() if operations is None else operations.over(engine.running, own),
-        keeper.watching(engine),  # whose hooks see what operations in place have made of an output
-        torch.set_grad_enabled(whole_graph or keeper.finding),
+        ExitStack() as stack,
+        torch.set_grad_enabled(whole_graph or grad),
     ):
+        if hooks is not None:  # they see what operations in place have made of an output
+            stack.enter_context(hooks(own, operations))
         raw = engine.forward(own)
         raw = raw if operations is None else operations.current(raw)
-    taps = keeper.taken(layers)
-    if "auto" in taps:
-        engine.auto_layers[inputs.shape[1:]] = taps["auto"].name
-    return Capture(raw, taps, leaf if whole_graph else None, charge, operations)
+    return Capture(raw, {}, leaf if whole_graph else None, charge, operations)
+
+
+def _find(
+    engine: Engine,
+    inputs: Tensor,
+    layers: Sequence[str],
+    whole_graph: bool,
+    channels_last: bool,
+    replaced: Callable[[], Operations] | None,
+) -> tuple[dict[str, Found], Capture | None, Finder]:
+    """The layers as they are found in a pass that follows them; and the pass, if it kept what is needed."""
+    finder: Finder | None = None
+    network = engine.network
+
+    def hooks(own: Tensor, operations: Operations | None) -> Any:
+        nonlocal finder
+        finder = Finder(own, layers, whole_graph, operations)
+        return finder.watching(network)
+
+    taken = _pass(engine, inputs, whole_graph, channels_last, replaced, hooks, grad="auto" in layers)
+    assert finder is not None
+    known: dict[str, Found] = {}
+    whole = True
+    for layer in layers:
+        found, taps = _found(engine, inputs, layer, finder, taken.raw)
+        keep_found(engine, inputs, layer, found)
+        known[layer] = found
+        whole = whole and bool(taps)
+        _put(taken, layer, found, taps)
+    return known, taken if whole else None, finder
+
+
+def _found(engine: Engine, inputs: Tensor, layer: str, finder: Finder, raw: Any) -> tuple[Found, list[Tap]]:
+    """A layer as a pass found it; what the pass could not follow is traced."""
+    while True:
+        try:
+            return finder.result(layer, raw)
+        except Unclear as unclear:
+            finder.resolve(trace_changes(engine, inputs, sorted(unclear.names)), unclear.names)
+        except NoGrid as none:
+            raise _refused(none, None if layer == "auto" else _auto(engine, inputs)) from None
+
+
+def _auto(engine: Engine, inputs: Tensor) -> Found | None:
+    """What "auto" would be."""
+    try:
+        found = found_of(engine, inputs, "auto")
+        return found or _find(engine, inputs, ("auto",), False, False, None)[0]["auto"]
+    except ModelError:
+        return None
+
+
+def survey(engine: Engine, inputs: Float[Tensor, "N C H W"]) -> tuple[Found | None, list[Event]]:
+    """What "auto" is, and what every module gives: one pass, and where it takes one, one of changed pictures.
+
+    Raises:
+        ModelError: the model fails, or is no nn.Module.
+    """
+
+    def run() -> tuple[Found | None, list[Event]]:
+        finder: Finder | None = None
+
+        def hooks(own: Tensor, operations: Operations | None) -> Any:
+            nonlocal finder
+            finder = Finder(own, ("auto",), False)
+            return finder.watching(engine.network)
+
+        taken = _pass(engine, inputs, False, False, None, hooks)
+        if finder is None:
+            return None, []
+        unknown = {event.name for event in finder.events if event.unknown}
+        if unknown:
+            finder.resolve(trace_changes(engine, inputs, sorted(unknown)), unknown)
+        try:
+            found, _ = _found(engine, inputs, "auto", finder, taken.raw)
+        except ModelError:
+            return None, finder.events
+        return found, finder.events
+
+    return engine.either_way(run)
+
+
+def _put(taken: Capture, layer: str, found: Found, taps: Sequence[Tap]) -> None:
+    """Keeps what the calls of a layer gave."""
+    keys = (layer,) if len(taps) == 1 else tuple(f"{layer} (call {tap.call})" for tap in taps)
+    for key, tap in zip(keys, taps, strict=True):
+        tap.runs = found.runs
+        taken.taps[key] = tap
+    taken.calls[layer], taken.found[layer] = keys, found
+
+
+def _keep(
+    engine: Engine,
+    inputs: Tensor,
+    known: Mapping[str, Found],
+    whole_graph: bool,
+    channels_last: bool,
+    replaced: Callable[[], Operations] | None,
+) -> Capture | None:
+    """A pass that keeps layers that are known; None where they do not run as they did."""
+    keeper: Any = None
+
+    def hooks(own: Tensor, operations: Operations | None) -> Any:
+        nonlocal keeper
+        keeper = Keeper(known, operations)
+        return keeper.watching(engine.network)
+
+    taken = _pass(engine, inputs, whole_graph, channels_last, replaced, hooks)
+    for layer, found in known.items():
+        reads = zip(found.calls, found.layouts, strict=True)
+        taps = [keeper.kept.get((found.name, *read)) for read in reads]
+        if keeper.calls[found.name] != found.runs or any(tap is None for tap in taps):
+            return None
+        _put(taken, layer, found, [tap for tap in taps if tap is not None])
+    return taken
 
 
 class Keeper:
-    """The hooks of one forward pass, and what they kept.
+    """The hooks of a pass in which layers are kept that are known already."""
 
-    To find the layer for "auto" every module is watched, and the last feature maps win: those of the
-    last module whose output holds a grid and is not pooled. If they hold prefix tokens, as a ViT's, the
-    class token is what the head reads and the patch tokens of the last block get no gradient; then the
-    maps that went into the last attention win.
-    """
-
-    def __init__(
-        self,
-        inputs: Float[Tensor, "N C H W"],
-        layers: Sequence[str],
-        auto: str | None,
-        whole_graph: bool,
-        operations: Operations | None = None,
-    ) -> None:
-        self.inputs, self.whole_graph, self.operations = inputs.shape, whole_graph, operations
-        self.finding = "auto" in layers and auto is None
-        self.auto = auto
-        self.names = {auto if name == "auto" else name for name in layers} - {None}
-        self.kept: dict[str, Tap] = {}
-        self.shapes: dict[str, torch.Size] = {}
+    def __init__(self, known: Mapping[str, Found], operations: Operations | None) -> None:
+        self.operations = operations
+        self.wanted: dict[str, dict[int, dict[Any, tuple[int, ...]]]] = defaultdict(lambda: defaultdict(dict))
+        for found in known.values():
+            for call, layout, shape in zip(found.calls, found.layouts, found.shapes, strict=True):
+                self.wanted[found.name][call][layout] = shape
+        self.kept: dict[tuple[str, int, Any], Tap] = {}
         self.calls: Counter[str] = Counter()
-        self.last: Tap | None = None
-        self.before_attention: Tap | None = None
-        self.attending = 0
-        self.pooled: Tensor | None = None
-        self.prefix: int | None = None
 
     @contextmanager
-    def watching(self, engine: Engine) -> Iterator[None]:
+    def watching(self, network: nn.Module) -> Iterator[None]:
         """Hooks in place for this block, and gone after it whatever happens."""
-        if not self.names and not self.finding:
-            yield
-            return
-        module = engine.network
-        self.prefix = prefix_tokens(module)
         with ExitStack() as hooks:
-            for name, child in module.named_modules():
-                if name in self.names or (self.finding and name):
-                    hooks.callback(child.register_forward_pre_hook(self.counting(name)).remove)
-                if self.finding and name:
-                    if is_attention(child):
-                        hooks.callback(child.register_forward_pre_hook(self.enter_attention).remove)
-                    hooks.callback(child.register_forward_hook(self.watcher(name, child)).remove)
-                if name in self.names:
-                    hooks.callback(child.register_forward_hook(self.keeper(name)).remove)
+            for name in self.wanted:
+                child = network.get_submodule(name)
+                hooks.callback(child.register_forward_pre_hook(self._counting(name)).remove)
+                hooks.callback(child.register_forward_hook(self._keeping(name)).remove)
             yield
 
-    def counting(self, name: str) -> Any:
-        """The hook that knows which call of a module this is."""
-
+    def _counting(self, name: str) -> Any:
         def count(module: nn.Module, args: Any) -> None:
             self.calls[name] += 1
 
         return count
 
-    def tapped(self, name: str, layout: Layout, output: Tensor) -> Tap:
-        """Keeps an output, and tells whoever replaces operations that the way back shall lead through it."""
-        tap = make_tap(name, layout, output, self.calls[name])
-        if self.operations is not None and self.operations.carries(tap.passed):
-            self.operations.tags[tap.passed].notes["kept"] = True
-        return tap
-
-    def keeper(self, name: str) -> Any:
-        """The hook of a layer that was asked for; of several calls the last one counts."""
-
+    def _keeping(self, name: str) -> Any:
         def keep(module: nn.Module, args: Any, output: Any) -> Any:
-            tensor = first_tensor(output)
-            if tensor is None:
+            tensor, call = first_tensor(output), self.calls[name]
+            wanted = self.wanted[name].get(call, {})
+            fits = [
+                k
+                for k, shape in wanted.items()
+                if tensor is not None and without_batch(tensor.shape, k) == shape
+            ]
+            if tensor is None or not fits:
                 return output
-            self.shapes[name] = tensor.shape
-            layout = layout_of(tensor.shape, self.inputs, self.prefix)
-            if layout is None:
-                return output
-            self.kept[name] = tap = self.tapped(name, layout, tensor)
+            tap = make_tap(name, fits[0], tensor, call)
+            for layout in fits:  # one call may be asked for in several ways
+                self.kept[name, call, layout] = replace(tap, layout=layout)
+            if self.operations is not None and self.operations.carries(tap.passed):
+                self.operations.tags[tap.passed].notes["kept"] = True
             torch.set_grad_enabled(True)  # the graph begins here; the caller's mode comes back at the end
             return with_first_tensor(output, tap.passed)
 
         return keep
 
-    def enter_attention(self, module: nn.Module, args: Any) -> None:
-        """Remembers what goes into an attention; what happens inside holds no feature maps."""
-        if not self.attending:
-            self.before_attention = self.last
-        self.attending += 1
 
-    def watcher(self, name: str, module: nn.Module) -> Any:
-        """The hook of a module that may turn out to be the last with feature maps."""
-        attention, pooling = is_attention(module), "Pool" in type(module).__name__
-
-        def watch(module: nn.Module, args: Any, output: Any) -> Any:
-            self.attending -= attention
-            tensor = first_tensor(output)
-            if self.attending or tensor is None or tensor is self.pooled:
-                return output
-            if pooling:
-                self.pooled = tensor
-                return output
-            if self.last is not None and self.last.holds(tensor):
-                if output is self.last.passed and self.last.name.startswith(name + "."):
-                    # The enclosing module runs once where its parts may be reused; but not one that gives
-                    # more besides, such as features already pooled, which bypass the tap.
-                    self.last.name, self.last.calls = name, self.calls[name]
-                return output
-            layout = layout_of(tensor.shape, self.inputs, self.prefix)
-            if layout is None:
-                return output
-            # Unless a gradient further up is wanted (the input's, another layer's, that of the layer before
-            # the attention), only the last is read: each begins the graph anew and lets go what was before.
-            attached = self.whole_graph or self.names or layout.prefix
-            kept = tensor if attached else tensor.detach()
-            self.last = self.tapped(name, layout, kept)
-            return with_first_tensor(output, self.last.passed)
-
-        return watch
-
-    def taken(self, layers: Sequence[str]) -> dict[str, Tap]:
-        """What was kept, by the names that were asked for."""
-        taken = {}
-        for name in layers:
-            if name == "auto":
-                tap = self.found() if self.finding else self.kept.get(self.auto or "")
-            else:
-                tap = self.kept.get(name)
-            if tap is None:
-                raise self.missing(name)
-            taken[name] = tap
-        return taken
-
-    def found(self) -> Tap | None:
-        """The layer of "auto"."""
-        if self.last is not None and self.last.layout.prefix and self.before_attention is not None:
-            return self.before_attention
-        return self.last
-
-    def missing(self, name: str) -> ModelError:
-        """Why nothing was kept under a name."""
-        if name in self.shapes:
-            return no_grid(name, self.shapes[name], self.inputs)
-        if name == "auto":
-            return ModelError(
-                "No layer of this model gives feature maps (N, K, h, w), (N, h, w, K) or (N, tokens, K) "
-                "with a grid of the input's aspect ratio: name one with layer=, or use a gradient method."
-            )
-        return ModelError(f"The model does not run its layer {name!r} on this input: choose another layer.")
-
-
-def make_tap(name: str, layout: Layout, output: Tensor, calls: int) -> Tap:
-    """Keeps an output in the graph: as it is if a gradient reaches it already, else as a new leaf."""
-    with torch.enable_grad():
-        value = output if output.requires_grad else output.detach().requires_grad_()
-        return Tap(name, layout, value, value.clone(), calls)
-
-
-def is_attention(module: nn.Module) -> bool:
-    """Whether a module mixes tokens: by its class's name, as libraries have no common base for it."""
-    name = type(module).__name__.lower()
-    return "attention" in name or "attn" in name
-
-
-def look(
-    engine: Engine, inputs: Float[Tensor, "N C H W"], see: Callable[[str, nn.Module, Tensor], None]
-) -> None:
-    """One more forward pass, in which `see` is shown every layer's name, module and output as it finishes."""
-
-    def showing(name: str) -> Callable[..., None]:
-        def show(module: nn.Module, args: Any, output: Any) -> None:
-            tensor = first_tensor(output)
-            if tensor is not None:
-                see(name, module, tensor)
-
-        return show
-
-    with ExitStack() as hooks:
-        if engine.running.is_module:
-            for name, child in engine.network.named_modules():
-                if name:
-                    hooks.callback(child.register_forward_hook(showing(name)).remove)
-        with engine.making(forward=len(inputs)), torch.no_grad():
-            engine.forward(inputs.clone())
-
-
-def first_nonfinite(engine: Engine, inputs: Float[Tensor, "N C H W"]) -> str | None:
-    """The first layer that gives a NaN or an infinity on these inputs: one more forward pass."""
-    seen: list[str] = []
-
-    def see(name: str, module: nn.Module, output: Tensor) -> None:
-        if output.is_floating_point() and not output.isfinite().all():
-            seen.append(name)
-
-    look(engine, inputs, see)
-    return seen[0] if seen else None
+def _refused(none: NoGrid, auto: Found | None) -> ModelError:
+    """The error for a layer whose output holds no grid, which names layers that do."""
+    if none.name is None:
+        return ModelError(
+            "No layer of this model gives feature maps (N, K, h, w), (N, h, w, K) or (N, tokens, K) whose "
+            "cells are known to be parts of the picture: name one with layer= and layout=, or use a gradient "
+            "method."
+        )
+    shape = f" {tuple(none.shape)}" if none.shape is not None else " none"
+    why = f": {none.why}" if none.why else ""
+    others = [auto.name, *(name for name, _ in auto.others[:2])] if auto is not None else []
+    instead = f"such as {', '.join(others)}" if others else "`pellucid doctor` lists those that do"
+    return ModelError(
+        "layer must give feature maps whose cells are parts of the picture; "
+        f"{none.name!r} gives{shape}{why}. Choose one that does, {instead}."
+    )

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pellucid.engine.capture import Tap
 from pellucid.engine.run import Engine, in_chunks, out_of_memory
+from pellucid.engine.taps import Tap
 from pellucid.errors import ModelError
 from pellucid.layers import with_first_tensor
 from pellucid.model import outputs_of
@@ -70,7 +70,7 @@ def resume(
         behind the layer cannot be run alone.
     """
     rerun = Rerun(engine, inputs[image : image + 1], tap, image, alter, score)
-    known = tap.name, tuple(inputs.shape[1:])
+    known = tap.title, tuple(inputs.shape[1:])
     engine.progress.expect(total)
     if engine.resumable.get(known, True):
         try:
@@ -90,7 +90,7 @@ class Rerun:
         self, engine: Engine, x: Float[Tensor, "1 C H W"], tap: Tap, image: int, alter: Alter, score: Score
     ) -> None:
         self.engine, self.x, self.tap, self.alter, self.score = engine, x, tap, alter, score
-        self.axis = int(tap.layout.kind == "TNC")  # of the batch
+        self.axis = tap.read_as.batch_axis
         self.own = tap.value.detach().narrow(self.axis, image, 1)
         self.output: Tensor | None = None
 
@@ -101,7 +101,7 @@ class Rerun:
             self.output.copy_(self.own)  # much faster than memory that is mapped anew
         else:
             self.output = torch.cat([self.own] * n, self.axis)
-        self.alter(self.tap.layout.maps(self.output)[: stop - start], start, stop)  # a view
+        self.alter(self.tap.read_as.view(self.output)[: stop - start], start, stop)  # a view
         return self.output
 
     def together(self, total: int, value: Float[Tensor, ""], check: bool) -> Float[Tensor, " total"]:
@@ -183,7 +183,7 @@ def replaced(engine: Engine, tap: Tap, output: Tensor) -> Iterator[list[str]]:
     def replace(module: nn.Module, args: Any, given: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls != tap.calls:
+        if calls != tap.call:
             return given
         reached.append(tap.name)
         return with_first_tensor(given, output)

@@ -61,7 +61,6 @@ class Engine:
     batch_size: int | str = "auto"
     progress: Progress = field(default_factory=Silent)
     spent: Cost = field(default_factory=Cost)
-    auto_layers: dict[tuple[int, ...], str] = field(default_factory=dict)
     watching: bool = False
     alone: str = ""  # what mixes the samples of a batch in this model, so that each is run alone
     channels_last: bool = True  # whether the model takes inputs whose channels lie last in memory

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 from torch import Tensor, nn
 
 from pellucid.errors import InvalidType, InvalidValue
+from pellucid.layers import read_layout
 from pellucid.methods.finding import Finding
 from pellucid.methods.wrappers import COPIES, Statistic, augment, smooth
 from pellucid.probe import Probe
@@ -43,6 +44,14 @@ def _layers(name: str, value: Any) -> Any:
     return value
 
 
+def _layout(name: str, value: Any) -> str | None:
+    if value is None or value == "None":
+        return None
+    if not isinstance(value, str):
+        raise InvalidType(f"{name} must be text, such as 'NHWC' or 'NTC:1:7x7'; got {type(value).__name__}.")
+    return str(read_layout(value))
+
+
 def _count(name: str, value: Any) -> int | str:
     if value == "auto":
         return "auto"
@@ -55,6 +64,8 @@ def _count(name: str, value: Any) -> int | str:
 LayerOption = Annotated[
     str | nn.Module | list[str | nn.Module] | tuple[str | nn.Module, ...], Kind("layer", _layers)
 ]
+LayoutOption = Annotated[str | None, Kind("layout", _layout)]
+"""How a named layer holds its grid: "NCHW", "NHWC", "NTC", "NTC:1" (a prefix token), "NTC:1:7x7", "TNC"."""
 Samples = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
 """How many random draws: a number, or "auto" for as many as settle the map."""
 Steps = Annotated[int | Literal["auto"], Kind("int | auto", _count)]

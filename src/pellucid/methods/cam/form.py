@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from pellucid.layers import layer_names
 from pellucid.methods.finding import Finding, Told
-from pellucid.methods.registry import Counting, LayerOption, Reads, method
+from pellucid.methods.registry import Counting, LayerOption, LayoutOption, Reads, method
 from pellucid.probe import At, Probe
 from pellucid.target import Output
 
@@ -59,14 +59,15 @@ def cam(
             probe: Probe,
             *,
             layer: LayerOption = "auto",
+            layout: LayoutOption = None,
             fusion: Fusion = fusion,
             signed: bool = signed,
             principal: bool = False,
             **own: Any,
         ) -> Finding:
-            names = layer_names(probe.engine.model.network, layer)
+            names = layer_names(probe.engine.model.network, layer, layout)
             ats = evidence(probe, names, own) if evidence else probe.at(*names)
-            maps: list[Tensor] = []
+            maps: dict[str, list[Tensor]] = {}
             details: list[Mapping[str, Any]] = []
             stderr = None
             for at in ats:
@@ -76,13 +77,23 @@ def cam(
                 weights = {"weights": found} if found.ndim == 2 else {}
                 details.append({**about.details, **weights})
                 map = found if found.ndim == 3 else combined(found, at, principal)
-                maps.append(map if signed else map.relu())
-                warn(probe, at, map, gradient, signed)
+                maps.setdefault(at.asked, []).append(map)
+                warn(probe, at, map, gradient)
                 if about.stderr is not None and not principal and len(ats) == 1:
                     stderr = torch.einsum("nk,nkhw->nhw", about.stderr**2, at.A**2).sqrt()
-            fused = maps[0] if len(maps) == 1 else fuse(maps, fusion, probe.inputs.shape[-2])
-            layers = tuple(at.name for at in ats)
-            return Finding(fused, stderr, by_layer(layers, details), layers)
+            titles = {at.asked: layer_title(at) for at in ats}
+            found_as = {at.asked: at.found for at in ats}
+            layers = []
+            for asked, calls in maps.items():
+                map = together(calls)
+                layers.append(map if signed else map.relu())
+                if part := found_as[asked].partly():
+                    probe.note(part)
+                if not signed:
+                    warn_if_negative(probe, titles[asked], map)
+            fused = layers[0] if len(layers) == 1 else fuse(layers, fusion, probe.inputs.shape[-2])
+            told_of = by_layer(tuple(at.name for at in ats), details)
+            return Finding(fused, stderr, told_of, tuple(titles.values()))
 
         taken = [p for p in inspect.signature(run).parameters.values() if p.kind is not p.VAR_KEYWORD]
         if not sums:
@@ -165,16 +176,41 @@ def fuse(maps: Sequence[Float[Tensor, "N _ _"]], fusion: Fusion, height: int) ->
     return stack.mean(0) if fusion == "mean" else stack.amax(0)
 
 
-def warn(probe: Probe, at: At, map: Float[Tensor, "N h w"], gradient: bool, signed: bool) -> None:
-    """Says why a map is empty, where it is."""
+def together(calls: Sequence[Float[Tensor, "N _ _"]]) -> Float[Tensor, "N h w"]:
+    """The sum of the maps of a layer's calls, at the finest resolution among them: evidence adds up."""
+    if len(calls) == 1:
+        return calls[0]
+    size = max((tuple(map.shape[1:]) for map in calls), key=lambda hw: hw[0] * hw[1])
+    placed = [
+        map
+        if tuple(map.shape[1:]) == size
+        else interpolate(map[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        for map in calls
+    ]
+    return torch.stack(placed).sum(0)
+
+
+def layer_title(at: At) -> str:
+    """A layer as results name it: with its call, where one was asked for."""
+    return at.name if at.key == at.asked else at.tap.name
+
+
+def warn(probe: Probe, at: At, map: Float[Tensor, "N h w"], gradient: bool) -> None:
+    """Says why a map is empty, where it is, and which of a layer's calls it is of."""
     blind = (at.G == 0).flatten(1).all(1) if gradient else torch.zeros(len(map), dtype=torch.bool)
     probe.note(f"The score does not depend on layer {at.name}: the map is empty.", blind)
-    if not signed:
-        negative = (map.amax((1, 2)) <= 0) & (map.amin((1, 2)) < 0)
+    if at.tap.runs > 1 and at.key == at.asked and at.asked != "auto" and "#" not in at.asked:
         probe.note(
-            f"All evidence for this class at layer {at.name} is negative: the map is empty. "
-            "signed=True keeps it; another layer or target may have positive evidence.",
-            negative,
+            f"Layer {at.name} runs {at.tap.runs} times in one pass, each time on what the one before led to: "
+            f'the last time is explained. layer="{at.name}#1" reads the first.'
         )
-    if at.tap.calls > 1 and at.asked != "auto":
-        probe.note(f"Layer {at.name} runs {at.tap.calls} times in one pass: the last time is explained.")
+
+
+def warn_if_negative(probe: Probe, layer: str, map: Float[Tensor, "N h w"]) -> None:
+    """Says that all evidence is negative, where it is."""
+    negative = (map.amax((1, 2)) <= 0) & (map.amin((1, 2)) < 0)
+    probe.note(
+        f"All evidence for this class at layer {layer} is negative: the map is empty. "
+        "signed=True keeps it; another layer or target may have positive evidence.",
+        negative,
+    )

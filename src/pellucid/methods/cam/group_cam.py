@@ -74,7 +74,7 @@ def logit_gradient(at: At) -> Float[Tensor, "N K h w"]:
     probe = at.probe
     if probe.score.output != "probability":
         return at.G
-    return probe.about(replace(probe.score, output="logit"), "logit").at(at.asked)[0].G
+    return at.of(probe.about(replace(probe.score, output="logit"), "logit")).G
 
 
 def percentile(maps: Float[Tensor, "N groups h w"], q: float) -> Float[Tensor, "N groups 1 1"]:

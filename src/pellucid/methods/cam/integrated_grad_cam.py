@@ -54,13 +54,13 @@ def integrated_grad_cam(
     start = probe.baseline(baseline)
     probe.note(NOWHERE, (x == start).flatten(1).all(1) & (not official))
     nodes, weights = (values.to(x) for values in rule("left" if official else quadrature, steps))
-    before = torch.zeros_like(at.A) if official else probe.altered(start).at(at.name)[0].A  # A_k(x')
+    before = torch.zeros_like(at.A) if official else at.of(probe.altered(start)).A  # A_k(x')
     total = x.new_zeros(len(x), *at.A.shape[2:])
 
     def step(first: int, last: int) -> None:
         nonlocal total
         points = torch.lerp(start[:, None], x[:, None], nodes[first:last, None, None, None])
-        (seen,) = probe.altered(points.flatten(0, 1)).at(at.name)
+        seen = at.of(probe.altered(points.flatten(0, 1)))
         A, G = (evidence.unflatten(0, points.shape[:2]) for evidence in (seen.A, seen.G))  # (N, B, K, h, w)
         maps = (G.mean((3, 4), keepdim=True) * (A - before[:, None])).sum(2).relu()
         total = total + torch.einsum("b,nbhw->nhw", weights[first:last], maps.to(x))

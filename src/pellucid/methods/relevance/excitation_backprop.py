@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from pellucid.layers import layer_names
-from pellucid.methods.cam.form import fuse
+from pellucid.methods.cam.form import fuse, together
 from pellucid.methods.finding import Finding
-from pellucid.methods.registry import LayerOption, Passes, method
+from pellucid.methods.registry import LayerOption, LayoutOption, Passes, method
 from pellucid.methods.relevance.propagation import Relevances, propagate
 from pellucid.probe import Probe
 
@@ -23,7 +23,12 @@ def _passes(settled: Mapping[str, Any]) -> Passes:
     reads="replaced operations",
 )
 def excitation_backprop(
-    probe: Probe, *, layer: LayerOption = "auto", contrastive: bool = False, signed: bool = False
+    probe: Probe,
+    *,
+    layer: LayerOption = "auto",
+    layout: LayoutOption = None,
+    contrastive: bool = False,
+    signed: bool = False,
 ) -> Finding:
     """P_i = sum_j P_j a_i w_ij+ / sum_i a_i w_ij+: where a winner-take-all process from the class comes to.
 
@@ -31,6 +36,7 @@ def excitation_backprop(
         probe: the evidence.
         layer: where the process is looked at; "input" for the pixels. The paper's maps are those of a middle
             layer, such as VGG's fourth pooling. Of several layers the mean of their maps, each scaled to 1.
+        layout: how the named layer holds its grid, where that is not proven.
         contrastive: whether the probabilities from the class's dual unit, whose weights are the negated ones
             of the last linear operation, are taken off.
         signed: whether of such a contrast what is negative is kept.
@@ -52,15 +58,19 @@ def excitation_backprop(
         activations: here they go with negative weights, and sums of both signs (residual networks) are shared
         in proportion, so that probabilities may be negative. Batch norms are folded; biases win nothing.
     """
-    names = [] if layer == "input" else layer_names(probe.engine.model.network, layer)
+    names = [] if layer == "input" else layer_names(probe.engine.model.network, layer, layout)
     found = propagate(probe, "excitation-backprop", "one", *names)
     if contrastive:
         found = _less(found, propagate(probe, "excitation-backprop;last=inhibition", "one", *names))
-    maps = [at.sum(1) for at in (found.at_layers.values() if names else [found.at_input])]
+    calls = [[found.at_layers[key].sum(1) for key in found.under.keys(name)] for name in names]
+    maps = [together(parts) for parts in calls] if names else [found.at_input.sum(1)]
     if contrastive and not signed:
         maps = [map.relu() for map in maps]
     map = maps[0] if len(maps) == 1 else fuse(maps, "mean", probe.inputs.shape[-2])
-    layers = tuple(found.under.layer(name).name for name in names)
+    for name in names:
+        if part := found.under.taken.found[name].partly():
+            probe.note(part)
+    layers = tuple(found.under.layer(name)[0].name for name in names)
     details = {"biases": found.biases, "absorbed": found.absorbed}
     return Finding(map, details=details, layers=layers, delta=found.delta)
 

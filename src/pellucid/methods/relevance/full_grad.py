@@ -136,8 +136,8 @@ class Decomposed:
 
 def decompose(probe: Probe, see: See) -> Decomposed:
     """S = sum x * dS/dx + sum_l b_l * dS/dz_l; `see` is shown each bias with its gradient dS/dz_l."""
-    inputs, module = probe.inputs, probe.engine.model.module
-    under = probe.under("biases", partial(Biases, inputs.shape, module))
+    inputs = probe.inputs
+    under = probe.under("biases", partial(Biases, inputs.shape))
     operations = cast(Biases, under.operations)
     value = under.score.detach()
     bias_part = value.new_zeros(len(inputs), dtype=torch.float64)

@@ -4,7 +4,7 @@ from torch.nn.functional import interpolate
 
 from pellucid.engine.guided import Guided
 from pellucid.methods.finding import Finding
-from pellucid.methods.registry import LayerOption, get_method, method
+from pellucid.methods.registry import LayerOption, LayoutOption, get_method, method
 from pellucid.methods.relevance.guided_backprop import through
 from pellucid.probe import Probe
 
@@ -15,12 +15,15 @@ from pellucid.probe import Probe
     passes=(2, 2),
     reads="layers",
 )
-def guided_grad_cam(probe: Probe, *, layer: LayerOption = "auto", signed: bool = False) -> Finding:
+def guided_grad_cam(
+    probe: Probe, *, layer: LayerOption = "auto", layout: LayoutOption = None, signed: bool = False
+) -> Finding:
     """Guided backprop times Grad-CAM, which is first resized to the input's resolution.
 
     Args:
         probe: the evidence.
         layer: whose maps Grad-CAM weighs; of several the mean of their maps, each scaled to 1.
+        layout: how the named layer holds its grid, where that is not proven.
         signed: whether Grad-CAM's negative evidence is kept.
 
     Returns:
@@ -35,7 +38,7 @@ def guided_grad_cam(probe: Probe, *, layer: LayerOption = "auto", signed: bool =
     Source:
         section 3.2: bilinear (align_corners=False), times elementwise. Neither factor is scaled first.
     """
-    cam = get_method("grad-cam")(probe, layer=layer, signed=signed)
+    cam = get_method("grad-cam")(probe, layer=layer, layout=layout, signed=signed)
     size = probe.inputs.shape[-2:]
     resized = interpolate(cam.map[:, None], size, mode="bilinear", align_corners=False)
     return Finding(through(probe, Guided) * resized, layers=cam.layers)

@@ -25,7 +25,11 @@ def _evidence(probe: Probe, layers: Sequence[str], options: Mapping[str, Any]) -
     start = _contrasted if options["start"] == "contrast" else options["start"]
     under, given = prepared(probe, options["composite"], start, *layers)
     arrived = under.back_to_layers(under.outputs, given)
-    return [RelevantAt(probe, under.layer(layer), layer, arrived[layer]) for layer in layers]
+    return [
+        RelevantAt(probe, tap, layer, key, under.taken.found[layer], arrived[key])
+        for layer in layers
+        for key, tap in zip(under.keys(layer), under.layer(layer), strict=True)
+    ]
 
 
 @cam(

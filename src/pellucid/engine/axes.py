@@ -1,0 +1,237 @@
+"""Which axes of every tensor of a pass hold the picture's rows and columns: followed, never guessed.
+
+The input's axes are known: (N, C, H, W). Every operation that a model runs is shown to a `Follower`, which
+says what becomes of them: a convolution keeps rows and columns, a transpose moves them, a reshape makes
+tokens (row by row) of them, a mean takes them away. An operation that is not known leaves the axes unknown,
+for `engine.tracing` to find out. Besides, every tensor knows through which layers the picture reached it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from pellucid.engine.axis_rules import (
+    DROPPED,
+    KNOWN_RULES,
+    MAKERS,
+    POOLS,
+    RECURRENT,
+    Axes,
+    Rules,
+    Tokens,
+    spatial,
+)
+from pellucid.engine.memory import ByTensor
+from pellucid.engine.names import recognised
+from pellucid.layers import Layout
+
+
+class Trace(NamedTuple):
+    """What is known of a tensor that depends on the picture.
+
+    `axes` has a word for each of its axes, or is None where they are unknown; `flips` tells whether rows and
+    columns run backwards; `pooled` whether a pooling gave it; `attends` whether it is a softmax's weights;
+    `paths` are the bits of the layers through which the picture last came, by group (see `Follower.group`),
+    `behind` those of all calls of layers that it depends on; `why` says how the axes were lost.
+    """
+
+    axes: Axes | None
+    flips: tuple[bool, bool] = (False, False)
+    pooled: bool = False
+    attends: bool = False
+    paths: int = 0
+    behind: int = 0
+    why: str = ""
+
+
+class Follower(TorchFunctionMode):
+    """A mode that follows the picture's axes; `attended` is called where attention weights mix values."""
+
+    def __init__(self, inputs: Tensor) -> None:
+        super().__init__()
+        self.traces: ByTensor[Trace] = ByTensor()
+        self.bits = 0
+        self.batch = len(inputs)
+        self.attended: Callable[[], None] = _nothing
+        self._inputs = inputs
+        self.traces[inputs] = Trace(("n", "-", "h", "w"))
+
+    # Layers on the way
+
+    def bit(self) -> int:
+        """A new bit."""
+        self.bits += 1
+        return 1 << self.bits
+
+    def group(self) -> int:
+        """A bit for the picture itself, which a layer's calls take the place of on the way to the score."""
+        bit = self.bit()
+        for tensor in self.traces:
+            trace = self.traces[tensor]
+            self.traces[tensor] = trace._replace(paths=trace.paths | bit)
+        return bit
+
+    def passes(self, passed: Tensor, trace: Trace, group: int, call: int) -> None:
+        """What goes on from a layer: of the bits of `group` it has that of this `call` alone."""
+        paths = trace.paths & ~group | call
+        self.traces[passed] = trace._replace(paths=paths, behind=trace.behind | call)
+
+    def of(self, tensor: Tensor) -> Trace | None:
+        """What is known of a tensor; None where it does not depend on the picture."""
+        return self.traces.get(tensor)
+
+    def hidden(self, given: Any, made: Any, recurrent: bool = False) -> None:
+        """A part of the model that no mode sees into, such as TorchScript: what it gives is unknown.
+
+        What a recurrence gives is known to be steps.
+        """
+        before = [self.traces[t] for t in _tensors(given) if t in self.traces]
+        for tensor in _tensors(made):
+            if before and (recurrent or tensor not in self.traces):
+                axes = ("-",) * tensor.ndim if recurrent else None
+                self.traces[tensor] = _joined(before, axes, why=RECURRENT if recurrent else "")
+
+    # Operations
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Called by PyTorch with every function that a model calls."""
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
+        self.see(func, args, kwargs, made)
+        return made
+
+    def see(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], made: Any) -> None:
+        """Takes note of an operation: what it was given, and what it gave."""
+        known = recognised(func)
+        if known.asks and known.name != "get data":
+            return
+        traces = self.traces
+        given = [t for t in _tensors((args, kwargs) if kwargs else args) if t in traces]
+        if not given or known.name in MAKERS:
+            return
+        before = [traces[t] for t in given]
+        if known.name == "setitem":
+            self._write(args[0], before)
+            return
+        attends, mixes = self._attention(known.name, args, kwargs, before)
+        rules = Rules(self.batch, {id(t): traces[t].axes for t in given})
+        flips = {trace.flips for trace in before if trace.axes is not None and spatial(trace.axes)}
+        for number, out in enumerate(_tensors(made)):
+            axes, why = self._axes(known.name, rules, args, kwargs, out, number, before, len(flips) > 1)
+            turned = next(iter(flips), (False, False))
+            if known.name in ("flip", "fliplr", "flipud") and axes is not None:
+                turned = rules.flipped(known.name, args, kwargs, turned)
+            traces[out] = _joined(before, axes, turned, known.name in POOLS, attends, why)
+        if mixes:
+            self.attended()
+
+    def _axes(
+        self,
+        name: str,
+        rules: Rules,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Tensor,
+        number: int,
+        before: Sequence[Trace],
+        mixed: bool,
+    ) -> tuple[Axes | None, str]:
+        """The axes of what an operation gave, and how they were lost, if they were."""
+        why = next((trace.why for trace in before if trace.why), "")
+        if all(trace.axes is not None and not spatial(trace.axes) for trace in before):
+            return ("-",) * out.ndim, why
+        rule = KNOWN_RULES.get(name)
+        if rule is None or mixed:
+            return None, why
+        axes = rule(rules, args, kwargs, out, number)
+        if axes is not None and not spatial(axes):
+            why = why or DROPPED.get(name, "")
+        return axes, rules.why or why
+
+    def _attention(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], before: Sequence[Trace]
+    ) -> tuple[bool, bool]:
+        """Whether an operation gives attention weights, and whether it mixes values by such."""
+        if name in ("scaled_dot_product_attention", "multi_head_attention_forward"):
+            return False, True
+        if name in ("matmul", "einsum"):
+            weights = args[int(name == "einsum")] if len(args) > int(name == "einsum") else None
+            trace = self.of(weights) if isinstance(weights, Tensor) else None
+            return False, trace is not None and trace.attends
+        if name == "softmax":
+            x = args[0] if args else kwargs.get("input")
+            dim = args[1] if len(args) > 1 else kwargs.get("dim")
+            return isinstance(x, Tensor) and x.ndim > 2 and dim in (-1, x.ndim - 1), False
+        return before[0].attends, False
+
+    def _write(self, written: Any, before: Sequence[Trace]) -> None:
+        """What is written into a part of a tensor: its axes stay, those of a new one are unknown."""
+        if isinstance(written, Tensor):
+            old = self.of(written)
+            axes, flips = (old.axes, old.flips) if old is not None else (None, (False, False))
+            self.traces[written] = _joined(before, axes, flips, why=old.why if old is not None else "")
+
+
+def layout_of(trace: Trace, shape: Sequence[int], images: int) -> Layout | None:
+    """How a tensor holds the grid, if it does in one of the ways that feature maps are read."""
+    axes = trace.axes
+    if axes is None or not spatial(axes):
+        return None
+    batch = [i for i, axis in enumerate(axes) if axis == "n" or (images == shape[i] == 1 and axis == "-")]
+    if len(shape) == 4 and 0 in batch:
+        if axes[1:] == ("-", "h", "w"):
+            grid = shape[2], shape[3]
+            return Layout("NCHW", grid, flips=trace.flips) if grid[0] * grid[1] > 1 else None
+        if axes[1:] == ("h", "w", "-"):
+            grid = shape[1], shape[2]
+            return Layout("NHWC", grid, flips=trace.flips) if grid[0] * grid[1] > 1 else None
+    if len(shape) == 3 and axes[2] == "-":
+        for axis, other in ((1, 0), (0, 1)):
+            tokens = axes[axis]
+            if isinstance(tokens, Tokens) and other in batch and tokens.grid[0] * tokens.grid[1] > 1:
+                kind: Literal["NTC", "TNC"] = "NTC" if axis else "TNC"
+                return Layout(kind, tokens.grid, tokens.before, trace.flips)
+    return None
+
+
+def turned(axes: Axes | None) -> bool:
+    """Whether columns stand where rows should."""
+    return axes is not None and len(axes) == 4 and axes[1:] in (("-", "w", "h"), ("w", "h", "-"))
+
+
+def _nothing() -> None:
+    return None
+
+
+def _joined(
+    before: Sequence[Trace],
+    axes: Axes | None,
+    flips: tuple[bool, bool] = (False, False),
+    pooled: bool = False,
+    attends: bool = False,
+    why: str = "",
+) -> Trace:
+    paths = behind = 0
+    for trace in before:
+        paths |= trace.paths
+        behind |= trace.behind
+    return Trace(axes, flips, pooled, attends, paths, behind, why)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)

@@ -1,0 +1,258 @@
+"""Layers of networks that surprise: which is taken, how it lies, which calls, what lies around it."""
+
+import pytest
+import torch
+from torch import nn
+
+import odd_nets as odd
+import pellucid
+from pellucid.errors import InvalidValue, ModelError
+from zoo import seeded
+
+
+def chosen(e):
+    return e.details["chosen"]["layer"]
+
+
+def landing(module, x, layer, maps):
+    """Where changes of two opposite corners of the picture land in a layer's raw output: (row, column) each.
+
+    What changes everywhere, as behind attention or a gate, counts for neither corner.
+    """
+    kept = []
+    handle = module.get_submodule(layer).register_forward_hook(
+        lambda m, a, out: kept.append(maps(out).clone())
+    )
+    h, w = x.shape[-2] // 4, x.shape[-1] // 4
+    changes = []
+    with torch.no_grad():
+        module(x)
+        for rows, columns in ((slice(h), slice(w)), (slice(-h, None), slice(-w, None))):
+            changed = x.clone()
+            changed[:, :, rows, columns] += 2 * torch.randn(x[:, :, rows, columns].shape)
+            module(changed)
+            change = (kept[-1] - kept[0]).abs().mean((0, 1)).double()
+            changes.append(change / change.sum())
+    handle.remove()
+    difference = changes[0] - changes[1]
+    places = []
+    for part in (difference.clamp(min=0), (-difference).clamp(min=0)):
+        share = part / part.sum()
+        row, column = (torch.arange(n).double() for n in share.shape)
+        places.append((float((share.sum(1) * row).sum()), float((share.sum(0) * column).sum())))
+    return places
+
+
+@pytest.mark.parametrize("size", [(32, 32), (100, 150), (150, 100), (24, 90), (64, 256)])
+def test_a_network_that_resizes_inside_has_its_own_grid(size):
+    module = seeded(odd.Resizing)
+    e = pellucid.explain(module, torch.rand(2, 3, *size), "hirescam")
+    assert (e.layer, e.raw.shape) == (["features"], (2, 8, 8))
+    assert chosen(e)["layout"] == "NCHW 8x8"
+
+
+@pytest.mark.parametrize("size", [(32, 32), (32, 100), (64, 64), (40, 101)])
+@pytest.mark.parametrize("build", [odd.Recurrent, lambda height: odd.Crnn()])
+def test_steps_of_a_recurrence_are_no_grid(build, size):
+    module, x = seeded(build, size[0]), torch.rand(1, 3, *size)
+    e = pellucid.explain(module, x, "hirescam")
+    assert (e.layer, e.raw.shape) == (["features"], (1, -(-size[0] // 4), -(-size[1] // 4)))
+    with pytest.raises(ModelError, match=r"'rnn' gives .*steps of a recurrence.* such as features"):
+        pellucid.explain(module, x, layer="rnn")
+
+
+@pytest.mark.parametrize(
+    ("build", "auto", "named", "why"),
+    [
+        (odd.Latents, "patches", "norm", "queries that have no place"),
+        (odd.Latents, "patches", "mlp", "queries that have no place"),
+        (odd.TokenLearner, "features", "norm", "summed by learned weights|columns are|no place|merged"),
+        (odd.TokenPool, "patches", "norm", r"\(1, 16, 16\)"),
+    ],
+)
+def test_latents_and_mixed_tokens_are_no_grid(build, auto, named, why):
+    module, x = seeded(build), torch.rand(1, 3, 32, 32)
+    e = pellucid.explain(module, x, "hirescam")
+    assert e.layer[0].split(".")[0] in (auto, "where")
+    with pytest.raises(ModelError, match=why):
+        pellucid.explain(module, x, layer=named)
+
+
+@pytest.mark.parametrize("build", [odd.AttentionResNet, odd.PoolNet, odd.Gated])
+def test_names_are_no_evidence(build):
+    x = torch.rand(1, 3, 32, 32)
+    assert pellucid.explain(seeded(build), x).layer == ["features"]
+    assert pellucid.explain(odd.Wrapped(seeded(build)).eval(), x).layer == ["net.features"]
+
+
+# --- calls --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "views", [("plain", "mirrored"), ("mirrored",), ("upside down", "mirrored", "plain")]
+)
+@pytest.mark.parametrize("method", ["hirescam", "grad-cam"])
+def test_flipped_passes_are_put_back_and_add_up(views, method):
+    """The map is the mean of those that the plain network has for each view, turned back."""
+    module, x = seeded(odd.Augmented, *views), torch.rand(2, 3, 32, 48)
+    e = pellucid.explain(module, x, method, target=1, signed=True)
+    dims = {"plain": [], "mirrored": [2], "upside down": [1]}
+    expected = 0
+    for view in views:
+        turned = x.flip([dim + 1 for dim in dims[view]])
+        one = pellucid.explain(module.net, turned, method, target=1, signed=True)
+        expected = expected + one.raw.flip(dims[view]) / len(views)
+    assert torch.allclose(e.raw, expected, atol=1e-6)
+    assert e.layer == ["net.0"]
+    assert not e.warnings
+    again = pellucid.explain(module, x, method, target=1, signed=True)
+    assert torch.equal(again.raw, e.raw)
+    assert (again.cost.forward, again.cost.backward) == (2, 2)
+
+
+def test_one_call_may_be_named():
+    module, x = seeded(odd.Augmented, "plain", "mirrored"), torch.rand(1, 3, 32, 32)
+    both = pellucid.explain(module, x, "hirescam", target=1, layer="net.0")
+    one, two = (pellucid.explain(module, x, "hirescam", target=1, layer=f"net.0#{n}") for n in (1, 2))
+    assert torch.allclose(one.raw + two.raw, both.raw, atol=1e-6)
+    assert (one.layer, two.layer, both.layer) == (["net.0#1"], ["net.0#2"], ["net.0"])
+    assert any("Only a part of the score" in warning for warning in one.warnings)
+    with pytest.raises(ModelError, match=r"runs 2 times in .* pass; got call 3"):
+        pellucid.explain(module, x, layer="net.0#3")
+    with pytest.raises(InvalidValue, match="counted from 1"):
+        pellucid.explain(module, x, layer="net.0#0")
+
+
+def test_passes_at_another_scale_add_up():
+    module, x = seeded(odd.Augmented, "plain", "half"), torch.rand(1, 3, 32, 32)
+    e = pellucid.explain(module, x, "hirescam", target=1)
+    assert (e.raw.shape, chosen(e)["layout"]) == ((1, 8, 8), ["NCHW 8x8", "NCHW 4x4"])
+
+
+@pytest.mark.parametrize(
+    ("view", "why"), [("turned", "exchanged"), ("cropped", "only a part of the picture")]
+)
+def test_passes_that_do_not_lie_alike_are_refused(view, why):
+    module, x = seeded(odd.Augmented, "plain", view), torch.rand(1, 3, 32, 32)
+    for layer in ("auto", "net.0"):
+        with pytest.raises(ModelError, match=rf"runs 2 times .*call 2.*{why}.*#1"):
+            pellucid.explain(module, x, layer=layer)
+    assert pellucid.explain(module, x, "hirescam", layer="net.0#1").raw.shape == (1, 8, 8)
+
+
+def test_a_layer_that_does_not_lie_as_the_picture_is_refused():
+    for build, why in ((odd.Cropping, "cropped inside"), (odd.Turned, "exchanged")):
+        with pytest.raises(ModelError, match=why):
+            pellucid.explain(seeded(build), torch.rand(1, 3, 32, 48), layer="features")
+
+
+def test_both_calls_of_a_siamese_backbone_add_up():
+    module, x = seeded(odd.Siamese), torch.rand(1, 3, 32, 32, requires_grad=True)
+    e = pellucid.explain(module, x.detach(), "hirescam", target=1)
+    a, b = (module.backbone(v).detach().requires_grad_() for v in (x, 1 - x))
+    score = module.fc((a.mean((2, 3)) - b.mean((2, 3))).abs())[:, 1].sum()
+    ga, gb = torch.autograd.grad(score, (a, b))
+    assert torch.allclose(e.raw, (a * ga + b * gb).sum(1), atol=1e-6)
+    assert not e.warnings
+
+
+# --- only a part of the score -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "layer", "around"),
+    [
+        (odd.Branches, "right", ["left"]),
+        (odd.Ensemble, "members.2.0", ["members.0.0", "members.1.0"]),
+        (odd.Auxiliary, "high", ["low"]),
+    ],
+)
+def test_what_goes_around_a_layer_is_named(build, layer, around):
+    module, x = seeded(build), torch.rand(1, 3, 32, 32)
+    e = pellucid.explain(module, x, "hirescam", target=1)
+    assert e.layer == [layer]
+    assert chosen(e)["around"] == around
+    assert any("Only a part of the score" in w and around[0] in w and 'layer="' in w for w in e.warnings)
+    named = pellucid.explain(module, x, "hirescam", target=1, layer=layer)
+    assert any("Only a part of the score" in warning for warning in named.warnings)
+
+
+@pytest.mark.parametrize("build", [odd.UNet, odd.Resizing, odd.Gated, odd.Siamese, lambda: odd.Recurrent(32)])
+def test_a_layer_that_all_passes_through_says_nothing(build):
+    module, x = seeded(build), torch.rand(1, 3, 32, 32)
+    e = pellucid.explain(module, x, "hirescam", target=1)
+    assert chosen(e)["around"] == []
+    assert not e.warnings
+
+
+# --- layouts that are given, traced or refused --------------------------------------------------------------
+
+
+def test_what_cannot_be_followed_is_traced_by_changed_pixels():
+    module, x = seeded(odd.Hidden), torch.rand(1, 3, 32, 32)
+    e = pellucid.explain(module, x, "hirescam", layer="norm")
+    assert (chosen(e)["layout"], chosen(e)["proof"]) == ("NTC 8x8", "traced by changed pixels")
+    assert e.cost.forward == 1 + 5
+    assert pellucid.explain(module, x, "hirescam", layer="norm").cost.forward == 1
+    tokens = module.norm(module.patches(x).flatten(2).mT)
+    assert torch.allclose(e.raw.abs().sum() > 0, torch.tensor(True))
+    assert tokens.shape == (1, 64, 16)
+
+
+def test_tokens_in_another_order_are_refused():
+    module, x = seeded(odd.Hidden, "mixed"), torch.rand(1, 3, 32, 32)
+    assert pellucid.explain(module, x, "hirescam").layer == ["patches"]
+    with pytest.raises(ModelError, match=r"'norm' gives \(1, 64, 16\)"):
+        pellucid.explain(module, x, layer="norm")
+
+
+@pytest.mark.parametrize(
+    ("layout", "words"),
+    [
+        ("NHWC", "'features' holds its grid: it was followed .* NCHW 8x8"),
+        ("NTC", "needs an output of 3 axes"),
+        ("HWC", "must be NCHW, NHWC, NTC or TNC"),
+        ("NCHW:3", "must be NCHW, NHWC, NTC or TNC"),
+    ],
+)
+def test_a_wrong_layout_is_refused(layout, words):
+    with pytest.raises(InvalidValue, match=words):
+        pellucid.explain(seeded(odd.Gated), torch.rand(1, 3, 32, 32), layer="features", layout=layout)
+
+
+def test_a_layout_may_be_given():
+    module, x = seeded(odd.Gated), torch.rand(1, 3, 32, 32)
+    e = pellucid.explain(module, x, "hirescam", layer="features", layout="NCHW")
+    assert torch.equal(e.raw, pellucid.explain(module, x, "hirescam", layer="features").raw)
+    with pytest.raises(InvalidValue, match="name one"):
+        pellucid.explain(module, x, layout="NCHW")
+    mixed = seeded(odd.Hidden, "mixed")
+    e = pellucid.explain(mixed, x, "hirescam", layer="norm", layout="NTC:0:4x16")
+    assert (e.raw.shape, chosen(e)["proof"]) == ((1, 4, 16), "given by layout=")
+
+
+def test_other_strides_and_single_rows_are_read_as_they_are():
+    eeg = pellucid.explain(seeded(odd.EEGNet), torch.rand(1, 1, 8, 64), "hirescam")
+    assert (eeg.layer, eeg.raw.shape) == (["last"], (1, 1, 16))
+    strides = nn.Sequential(
+        nn.Conv2d(1, 8, 3, (4, 1), 1), nn.ReLU(), nn.Conv2d(8, 8, 3, (4, 1), 1), nn.ReLU(), odd.head()
+    )
+    e = pellucid.explain(strides.eval(), torch.rand(1, 1, 32, 128), "hirescam")
+    assert (e.layer, e.raw.shape) == (["3"], (1, 2, 128))
+
+
+def test_nine_cams_cost_one_pass():
+    module, x = seeded(odd.Gated), torch.rand(1, 3, 32, 32)
+    methods = ["grad-cam", "grad-cam++", "hirescam", "xgrad-cam", "layer-cam", "eigen-cam", "eigen-grad-cam",
+               "grad-cam-elementwise", "random-cam"]  # fmt: skip
+    runs = []
+    module.register_forward_pre_hook(lambda m, args: runs.append(len(args[0])))
+    pellucid.compare(module, x, methods)
+    assert runs == [1]
+
+
+def test_a_model_that_was_changed_is_looked_at_again():
+    module, x = seeded(odd.Gated), torch.rand(1, 3, 32, 32)
+    assert pellucid.explain(module, x, "hirescam").raw.shape == (1, 8, 8)
+    module.features[2].stride = (1, 1)
+    assert pellucid.explain(module, x, "hirescam").raw.shape == (1, 16, 16)
