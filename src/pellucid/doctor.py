@@ -125,7 +125,7 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
     wrapped = Model.wrap(model)
     batch = _first(_batch(wrapped, images))
     engine = Engine(wrapped)
-    training = sum(child.training for child in _modules(wrapped).values())
+    training = sum(getattr(child, "training", False) for child in _modules(wrapped).values())
     with engine.session(0):
         probe = Probe(engine, batch.inputs)
         outputs = probe.outputs

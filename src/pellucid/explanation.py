@@ -176,7 +176,9 @@ class Explanation:
         if self.delta is None:
             return None
         delta = float(self.delta[index])
-        promised = float(self.raw[index].double().sum()) - delta
+        shared = self.details.get("shared_out")  # by relevance, of which biases hold a part
+        whole = float(self.raw[index].double().sum()) - delta
+        promised = whole if shared is None else float(shared[index])
         return abs(delta / promised) if promised else None
 
     def error_map(self, index: int = 0) -> Float[Tensor, "H W"]:

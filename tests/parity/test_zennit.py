@@ -99,6 +99,18 @@ def test_composites_are_zennits(name: str, composite: str) -> None:
     assert_close(ours.raw, theirs, 1e-9)
 
 
+@pytest.mark.parametrize("name", ["vgg11_bn", "resnet18"])
+def test_biases_that_are_ignored_are_zennits_zeroed_ones(name: str) -> None:
+    net, x = network(name), picture()
+    canonizers = [VGGCanonizer() if name.startswith("vgg") else ResNetCanonizer()]
+    ours = pellucid.explain(net, x, "lrp", target=3, composite="epsilon-plus", biases="ignore")
+    theirs, logit = by_zennit(net, x, EpsilonPlus(zero_params="bias", canonizers=canonizers), 3)
+    assert theirs.abs().max() > 1e-6
+    assert_close(ours.raw, theirs, 1e-9)
+    assert conserves(ours, logit)
+    assert not ours.details["biases"].any()
+
+
 def test_where_zennits_canonizer_merges_nothing_ours_conserves(
     lite0: pellucid.Model, cat: Image.Image
 ) -> None:

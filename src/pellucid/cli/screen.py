@@ -66,6 +66,7 @@ def certainty_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], lis
         ("error", "relative_error", lambda share: f"±{percent(share)}".replace(" ", "")),
         ("R²", "r2", "{:.2f}".format),
         ("delta", "relative_delta", lambda share: percent(share).replace(" ", "")),
+        ("pixels hold", "pixel_share", lambda share: percent(share).replace(" ", "")),
     ]
     shown = [column for column in columns if any(row[column[1]] is not None for row in rows)]
     cells = [[word(row[name]) if row[name] is not None else "" for _, name, word in shown] for row in rows]

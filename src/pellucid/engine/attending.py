@@ -44,10 +44,14 @@ def _attends(operations: Operations, value: Any) -> bool:
 
 @dataclass(eq=False)
 class Attention:
-    """The weights by which values were mixed, in the graph, and the module that did it; `axes` are theirs."""
+    """The weights by which values were mixed, in the graph, and the module that did it; `axes` are theirs.
+
+    `number` is its place among all attentions of the run, from 0.
+    """
 
     weights: Tensor
     where: str
+    number: int
     axes: Axes | None = None
 
     def heads(self, images: int, of: Tensor | None = None) -> Float[Tensor, "N heads T S"]:
@@ -74,7 +78,8 @@ class Attending(Following):
         weights = mixing(self, call)
         if weights is not None:
             trace = self.follower.of(weights) if self.follower is not None else None
-            self.found.append(Attention(weights, call.where, trace.axes if trace is not None else None))
+            axes = trace.axes if trace is not None else None
+            self.found.append(Attention(weights, call.where, len(self.found), axes))
         made = call.run()
         if call.name in ("linear", "conv2d", "layer_norm", "add"):
             self.shapes.add(made.shape)
@@ -105,13 +110,15 @@ class Attentions:
         return [*self.layers, *([self.pooling] if self.pooling else [])]
 
 
-def attentions(operations: Attending, inputs: torch.Size) -> Attentions:
-    """The attentions of a run on inputs of that shape.
+def attentions(operations: Attending, outputs: Tensor, inputs: torch.Size) -> Attentions:
+    """The attentions of a run on inputs of that shape, of which its outputs depend on them.
+
+    A model may run others, as a pooling head of which its classifier makes no use.
 
     Raises:
         ModelError: there is none, or they are not over all tokens, the same ones in every layer.
     """
-    found = operations.found
+    found = read(operations.found, outputs) or operations.found
     if not found:
         raise ModelError(
             "Attention methods need a transformer; this model has no attention: no softmax of what depends "
@@ -133,6 +140,21 @@ def attentions(operations: Attending, inputs: torch.Size) -> Attentions:
             "family of methods."
         )
     return Attentions(layers, pooling, layout)
+
+
+def read(found: Sequence[Attention], outputs: Tensor) -> list[Attention]:
+    """Those attentions on which outputs depend, by their graph."""
+    wanted = {one.weights.grad_fn for one in found}
+    seen: set[Any] = set()
+    todo = [outputs.grad_fn]
+    while todo and wanted - {None}:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        wanted.discard(node)
+        todo += [before for before, _ in node.next_functions]
+    return [one for one in found if one.weights.grad_fn in seen]
 
 
 def _over_all(attention: Attention, images: int, tokens: int, queries: int) -> bool:

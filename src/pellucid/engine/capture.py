@@ -27,8 +27,10 @@ from pellucid.engine.finding import (
     without_batch,
 )
 from pellucid.engine.lean import Lean
-from pellucid.engine.operations import Operations
+from pellucid.engine.operations import HALF, Operations
 from pellucid.engine.run import Charge, Engine
+from pellucid.engine.scripted import guard_norms, scripted_parts
+from pellucid.engine.scripted import of_this_thread as here
 from pellucid.engine.taps import Tap, make_tap
 from pellucid.engine.tracing import trace_changes
 from pellucid.errors import ModelError
@@ -130,6 +132,8 @@ def _pass(
 ) -> Capture:
     """One pass with hooks in place."""
     operations = replaced() if replaced else None
+    if operations is not None and inputs.dtype in HALF:
+        inputs = inputs.float()
     leaf = inputs.detach().requires_grad_() if whole_graph else inputs.detach()
     own = engine.laid(leaf.clone(), channels_last)  # the model may normalise its input in place
     with (
@@ -141,7 +145,9 @@ def _pass(
         if hooks is not None:  # they see what operations in place have made of an output
             stack.enter_context(hooks(own, operations))
         raw = engine.forward(own)
-        raw = raw if operations is None else operations.current(raw)
+        raw = raw if operations is None else operations.result(raw)
+        if operations is None and scripted_parts(engine.model.module):
+            guard_norms(raw)
     return Capture(raw, {}, leaf if whole_graph else None, charge, operations)
 
 
@@ -183,7 +189,8 @@ def _found(engine: Engine, inputs: Tensor, layer: str, finder: Finder, raw: Any)
         except Unclear as unclear:
             finder.resolve(trace_changes(engine, inputs, sorted(unclear.names)), unclear.names)
         except NoGrid as none:
-            raise _refused(none, None if layer == "auto" else _auto(engine, inputs)) from None
+            auto = None if layer == "auto" else _auto(engine, inputs)
+            raise _refused(none, auto, tuple(scripted_parts(engine.network))) from None
 
 
 def _auto(engine: Engine, inputs: Tensor) -> Found | None:
@@ -278,8 +285,8 @@ class Keeper:
         with ExitStack() as hooks:
             for name in self.wanted:
                 child = network.get_submodule(name)
-                hooks.callback(child.register_forward_pre_hook(self._counting(name)).remove)
-                hooks.callback(child.register_forward_hook(self._keeping(name)).remove)
+                hooks.callback(child.register_forward_pre_hook(here(self._counting(name), child)).remove)
+                hooks.callback(child.register_forward_hook(here(self._keeping(name), child)).remove)
             yield
 
     def _counting(self, name: str) -> Any:
@@ -310,13 +317,13 @@ class Keeper:
         return keep
 
 
-def _refused(none: NoGrid, auto: Found | None) -> ModelError:
+def _refused(none: NoGrid, auto: Found | None, scripted: Sequence[str]) -> ModelError:
     """The error for a layer whose output holds no grid, which names layers that do."""
     if none.name is None:
         return ModelError(
             "No layer of this model gives feature maps (N, K, h, w), (N, h, w, K) or (N, tokens, K) whose "
             "cells are known to be parts of the picture: name one with layer= and layout=, or use a gradient "
-            "method."
+            "method." + (f" Layers in {scripted[0]!r}, TorchScript, are not read." if scripted else "")
         )
     shape = f" {tuple(none.shape)}" if none.shape is not None else " none"
     why = f": {none.why}" if none.why else ""

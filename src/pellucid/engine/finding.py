@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from pellucid.engine.axes import Follower, Trace, layout_of, turned
 from pellucid.engine.operations import Operations
 from pellucid.engine.run import Engine
+from pellucid.engine.scripted import of_this_thread as here
+from pellucid.engine.scripted import readable, unreadable
 from pellucid.engine.taps import Tap, make_tap
 from pellucid.engine.tracing import NOWHERE, TURNED
 from pellucid.errors import InvalidValue, ModelError, PellucidError
@@ -197,12 +199,15 @@ class Finder:
         """Hooks and the mode in place for this block, and gone after it whatever happens."""
         self.follower.attended = self._attended
         with ExitStack() as stack:
-            for name, child in network.named_modules():
+            for name in self.names:
+                if (reason := unreadable(network, name)) is not None:
+                    raise reason
+            for name, child in readable(network):
                 if isinstance(child, HIDING):
                     stack.callback(child.register_forward_hook(self._hidden, with_kwargs=True).remove)
                 if name in self.names or (self.auto and name):
-                    stack.callback(child.register_forward_pre_hook(self._entering(name)).remove)
-                    stack.callback(child.register_forward_hook(self._leaving(name)).remove)
+                    stack.callback(child.register_forward_pre_hook(here(self._entering(name), child)).remove)
+                    stack.callback(child.register_forward_hook(here(self._leaving(name), child)).remove)
             stack.enter_context(self.follower)
             yield
 

@@ -6,35 +6,20 @@ place keeps a copy of its input, where its output, which the next layer keeps an
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import batch_norm, hardtanh, relu6
+from torch.nn.functional import hardtanh, relu6
 from torch.overrides import TorchFunctionMode
 
-_ARGUMENTS = signature(batch_norm)
+from pellucid.engine.checkpoints import as_written, checkpointed, run_unpacked
+from pellucid.engine.names import recognised
+from pellucid.engine.norms import transforming
+
 _LIMITED = {relu6: signature(relu6), hardtanh: signature(hardtanh)}
-
-
-class Normalised(torch.autograd.Function):
-    """A batch norm by running statistics: the same forward pass, a backward pass of one product."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-    ) -> Tensor:
-        """gamma (x - mean) / sqrt(var + eps) + beta."""
-        scale = (var + eps).rsqrt() if weight is None else weight * (var + eps).rsqrt()
-        ctx.save_for_backward(scale.view(-1, *[1] * (x.ndim - 2)))
-        return batch_norm(x, mean, var, weight, bias, eps=eps)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """dS/dx = dS/dy gamma / sqrt(var + eps)."""
-        ((scale,), (gradient,)) = ctx.saved_tensors, gradients
-        return (gradient * scale).to(gradient.dtype), None, None, None, None, None
 
 
 class Clamped(torch.autograd.Function):
@@ -62,7 +47,23 @@ class Clamped(torch.autograd.Function):
 
 
 class Lean(TorchFunctionMode):
-    """Within it batch norms by running statistics are `Normalised`, hardtanhs `Clamped`; the rest stays."""
+    """Within it norms are `batch_norm` and `instance_norm`, hardtanhs `Clamped`; the rest stays.
+
+    What is checkpointed is kept like all else: run again on the way back, it would be without this mode.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Lean":
+        self._stack.enter_context(as_written())
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        with self._stack:
+            super().__exit__(*exception)  # type: ignore[no-untyped-call]
 
     def __torch_function__(
         self,
@@ -73,17 +74,22 @@ class Lean(TorchFunctionMode):
     ) -> Any:
         """Called by PyTorch with every function that a model calls."""
         kwargs = kwargs or {}
-        if func is batch_norm and torch.is_grad_enabled():
-            given = _ARGUMENTS.bind(*args, **kwargs)
-            given.apply_defaults()
-            x, mean, var, weight, bias, training, _, eps = given.args
-            if x.requires_grad and not training and mean is not None and var is not None:
-                return Normalised.apply(x, mean, var, weight, bias, eps)
-        if func in _LIMITED and torch.is_grad_enabled():
+        if checkpointed():
+            return run_unpacked(lambda: self._run(func, args, kwargs))
+        return self._run(func, args, kwargs)
+
+    def _run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        known = recognised(func)
+        if known.norm and known.respell is not None:
+            spelled = known.respell(*args, **kwargs)
+            return spelled.results_of(spelled.function(*spelled.args, **spelled.kwargs))
+        if func in _LIMITED:
             given = _LIMITED[func].bind(*args, **kwargs)
             given.apply_defaults()
             x = given.arguments["input"]
-            if x.requires_grad and not x.is_leaf and not x._is_view():
+            if x.requires_grad and not x.is_leaf and not x._is_view() and not transforming():
                 low, high = given.arguments.get("min_val", 0.0), given.arguments.get("max_val", 6.0)
                 return Clamped.apply(x, low, high, given.arguments["inplace"])
         return func(*args, **kwargs)

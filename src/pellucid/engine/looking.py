@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pellucid.engine.run import Engine
+from pellucid.engine.scripted import of_this_thread as here
+from pellucid.engine.scripted import readable
 from pellucid.layers import first_tensor
 
 
@@ -27,9 +29,9 @@ def look(
 
     with ExitStack() as hooks:
         if engine.running.is_module:
-            for name, child in engine.network.named_modules():
+            for name, child in readable(engine.network):
                 if name:
-                    hooks.callback(child.register_forward_hook(showing(name)).remove)
+                    hooks.callback(child.register_forward_hook(here(showing(name), child)).remove)
         with engine.making(forward=len(inputs)), torch.no_grad():
             engine.forward(inputs.clone())
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.engine.spellings import Respell, respelling
+
 SYNONYMS = {
     "__add__": "add", "__radd__": "add", "__iadd__": "add", "__sub__": "sub", "__isub__": "sub",
     "subtract": "sub", "__rsub__": "rsub", "__mul__": "mul", "__rmul__": "mul", "__imul__": "mul",
@@ -15,7 +17,11 @@ SYNONYMS = {
     "__rmatmul__": "rmatmul", "bmm": "matmul", "mm": "matmul", "mv": "matmul", "__neg__": "neg",
     "negative": "neg", "__pow__": "pow", "__ipow__": "pow", "__abs__": "abs", "absolute": "abs",
     "concat": "cat", "concatenate": "cat", "clip": "clamp", "special_expit": "sigmoid",
-    "__getitem__": "getitem", "__setitem__": "setitem",
+    "__getitem__": "getitem", "__setitem__": "setitem", "index": "getitem", "slice": "getitem",
+    "_unsafe_view": "view", "unsafe_view": "view", "_reshape_alias": "view", "lift_fresh": "alias",
+    "lift_fresh_copy": "clone", "_to_copy": "to", "_adaptive_avg_pool2d": "adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d": "adaptive_avg_pool3d", "_prelu_kernel": "prelu",
+    "_safe_softmax": "softmax",
 }  # fmt: skip
 """Names under which PyTorch shows the same operation."""
 
@@ -35,13 +41,19 @@ class Known:
     """What is known of a function by itself.
 
     `position` is that of the argument by which it is told to work in place; `asks` says that it is no
-    operation on numbers.
+    operation on numbers; `respell` writes a call as `torch.nn.functional` does, where it is another way.
     """
 
     name: str
     in_place: bool
     position: int | None
     asks: bool
+    respell: Respell | None = None
+
+    @property
+    def norm(self) -> bool:
+        """Whether it is a norm in whose place one of `engine.norms` is run."""
+        return "batch_norm" in self.name or "instance_norm" in self.name
 
 
 @lru_cache(4096)
@@ -54,6 +66,8 @@ def recognised(func: Callable[..., Any]) -> Known:
         ('add', True)
         >>> recognised(torch.nn.functional.relu).position
         1
+        >>> recognised(torch.ops.aten.relu_.default).name
+        'relu'
     """
     name = str(getattr(func, "__name__", type(func).__name__)).split(".")[0]  # torch.ops: "relu.default"
     if name == "__get__":
@@ -66,4 +80,19 @@ def recognised(func: Callable[..., Any]) -> Known:
     code = getattr(func, "__code__", None)
     taken = () if code is None else code.co_varnames[: code.co_argcount]
     position = taken.index("inplace") if "inplace" in taken else None
-    return Known(SYNONYMS.get(name, name), in_place, position, name in ASKED)
+    respell = respelling(func, name)
+    if code is None and name.startswith("adaptive_max_pool"):  # gives indices too, as functional's does not
+        name += "_with_indices"
+    space = _namespace(func)
+    if space not in ("aten", "prims"):  # an operation of a library's own, whatever its name
+        return Known(f"{space}::{name}", in_place, position, False)
+    return Known(SYNONYMS.get(name, name), in_place, position, name in ASKED, respell)
+
+
+def _namespace(func: Callable[..., Any]) -> str:
+    """The library that an operation of torch.ops belongs to; "aten" of all else."""
+    name = getattr(func, "_qualified_op_name", None)  # of all overloads together
+    if isinstance(name, str):
+        return name.partition("::")[0]
+    space = getattr(func, "namespace", None)
+    return space if isinstance(space, str) else "aten"

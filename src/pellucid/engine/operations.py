@@ -16,19 +16,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from pellucid.engine.attention import attend, attend_with_heads
+from pellucid.engine.checkpoints import as_written, run_unpacked, saved_elsewhere
 from pellucid.engine.memory import ByTensor, Memory
 from pellucid.engine.names import Known, recognised
+from pellucid.engine.norms import transforming
 from pellucid.errors import ModelError
 from pellucid.model import Model
 
 PLAIN = {int, float, bool, str, type(None)}
 """Kinds of arguments that hold no tensor; most arguments are such."""
-_hooks_of_saved_tensors = torch._C._autograd._top_saved_tensors_default_hooks
 
 
 @dataclass
@@ -64,6 +64,9 @@ class Call:
             return self.run()
 
 
+HALF = (torch.float16, torch.bfloat16)
+"""Precisions in which nothing is replaced: relevance of a network in half precision is had in float32."""
+
 Handler = Callable[[Call], Any]
 
 
@@ -90,6 +93,7 @@ class Operations(TorchFunctionMode):
         self.handlers: Mapping[str, Handler] = {}
         self._constants: ByTensor[Tensor] = ByTensor()
         self._root: Any = None
+        self._half = False  # whether the arguments at hand name half precision
 
     def other(self, call: Call) -> Any:
         """An operation without a handler: as it is."""
@@ -118,6 +122,7 @@ class Operations(TorchFunctionMode):
             stack.enter_context(_EAGER)
             self.tags[inputs] = Tag()
             self._root = inputs if inputs.grad_fn is None else inputs.grad_fn
+            stack.enter_context(as_written())
             stack.callback(self._constants.clear)
             stack.callback(self.memory.clear)
             stack.enter_context(self)
@@ -146,6 +151,18 @@ class Operations(TorchFunctionMode):
             return self.memory.latest(value)
         return tree_map_only(Tensor, self.memory.latest, value) if self.now else value
 
+    def result(self, raw: Any) -> Any:
+        """The model's raw output as operations in place have left it.
+
+        Raises:
+            ModelError: a part of it was computed from the input by what is no operation.
+        """
+        raw = self.current(raw)
+        for value in tree_leaves(raw):
+            if isinstance(value, Tensor) and value.requires_grad and value not in self.tags:
+                self._constant(value)
+        return raw
+
     def carries(self, value: Any) -> bool:
         """Whether a value is a tensor that depends on the input."""
         return value in self.tags
@@ -163,20 +180,38 @@ class Operations(TorchFunctionMode):
         if known.asks and args and isinstance(args[0], Tensor):
             return func(self.memory.latest(args[0]), *args[1:], **kwargs)
         found: list[Tensor] = []
+        self._half = known.name in ("half", "bfloat16")
         given = tuple([value if type(value) in PLAIN else self._given(value, found) for value in args])
         options = {name: self._given(value, found) for name, value in kwargs.items()} if kwargs else {}
+        if transforming():
+            self._refuse_transform(known.name, found, given, options)
         if not found:  # on constants alone
             made = func(*given, **options)
             self._seen(made, carries=False)
             return made
-        match known.name:
+        if self._half:
+            given, options = self._widened(found, (given, options))
+            if known.name in ("half", "bfloat16"):
+                known, func = recognised(torch.clone), torch.clone
+        if known.respell is None:
+            call = Call(known.name, func, given, options, known.in_place, self.places[-1])
+            made = self._replaced(call, known, args, kwargs)
+        else:
+            spelled = known.respell(*given, **options)
+            named, place = dict(spelled.kwargs), self.places[-1]
+            call = Call(spelled.name, spelled.function, spelled.args, named, False, place)
+            made = spelled.results_of(self._replaced(call, known, args, kwargs))
+        return made
+
+    def _replaced(self, call: Call, known: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What an operation gives by its handler; `args` and `kwargs` are as the model wrote them."""
+        match call.name:
             case "scaled_dot_product_attention":
                 with self:
-                    return attend(*given, **options)
+                    return attend(*call.args, **call.kwargs)
             case "multi_head_attention_forward":
                 with self:
-                    return attend_with_heads(*given, **options)
-        call = Call(known.name, func, given, options, known.in_place, self.places[-1])
+                    return attend_with_heads(*call.args, **call.kwargs)
         written = args[0] if known.in_place else self._told_to_write(call, known, kwargs)
         if written is not None and not isinstance(written, Tensor):
             raise ModelError(
@@ -184,13 +219,29 @@ class Operations(TorchFunctionMode):
                 "cannot be followed: write it with one result, or use a gradient method."
             )
         handle = self.handlers.get(call.name, Call.run if call.name == "setitem" else self.other)
-        if _hooks_of_saved_tensors(True) is None:
-            made = handle(call)
-        else:  # under torch.utils.checkpoint, which would run it again on the way back, as it was
-            with saved_tensors_hooks(_same, _same):
-                made = handle(call)
+        # Under torch.utils.checkpoint, which would run it again on the way back, as it was.
+        made = run_unpacked(lambda: handle(call)) if saved_elsewhere() else handle(call)
         self._seen(made)
         return made if written is None else self._write(written, made)
+
+    def _refuse_transform(
+        self, name: str, found: Sequence[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Refuses what runs on the input within a transform of torch.func, such as vmap."""
+        if found or any(self._transformed(value) for value in tree_leaves((args, kwargs))):
+            raise ModelError(
+                f"The model{self._place} runs {name!r} on its input within a transform of torch.func (vmap, "
+                "grad, jvp, ...), where operations cannot be replaced one by one: write it in plain "
+                "operations on the whole batch, or use a gradient method."
+            )
+
+    def _transformed(self, value: Any) -> bool:
+        """Whether a value is a transform's own tensor that depends on the input."""
+        if not isinstance(value, Tensor):
+            return False
+        while torch._C._functorch.is_functorch_wrapped_tensor(value):
+            value = torch._C._functorch.get_unwrapped(value)
+        return value.grad_fn is not None and self._follows(value.grad_fn)
 
     @staticmethod
     def _told_to_write(call: Call, known: Known, kwargs: Mapping[str, Any]) -> Any:
@@ -223,17 +274,38 @@ class Operations(TorchFunctionMode):
         """An argument as it is now; its tensors are `found` if they carry, else made constants."""
         if isinstance(value, Tensor):
             tensor = self.memory.latest(value)
+            self._half |= tensor.dtype in HALF
             if tensor in self.tags:
                 found.append(tensor)
                 return tensor
             return self._constant(tensor) if tensor.requires_grad else tensor
         kind = type(value)
+        if kind is torch.dtype:
+            self._half |= value in HALF
+            return value
         if isinstance(value, dict):
             return {name: self._given(part, found) for name, part in value.items()}
         if isinstance(value, (list, tuple)) and kind is not torch.Size:
             parts = [part if type(part) in PLAIN else self._given(part, found) for part in value]
             return kind(*parts) if hasattr(value, "_fields") else kind(parts)
         return value
+
+    def _widened(self, found: list[Tensor], given: Any) -> Any:
+        """Arguments in float32 where they were in half precision, unless the model asks for autocast."""
+        if torch.is_autocast_enabled(found[0].device.type):
+            return given
+
+        def widened(value: Any) -> Any:
+            if isinstance(value, torch.dtype):
+                return torch.float32 if value in HALF else value
+            if not isinstance(value, Tensor) or value.dtype not in HALF:
+                return value
+            wide = value.float()
+            if value in self.tags:
+                self.tags[wide] = Tag(dict(self.tags[value].notes))
+            return wide
+
+        return tree_map(widened, given)
 
     def _constant(self, tensor: Tensor) -> Tensor:
         """A tensor without its graph, the same one each time."""
@@ -311,7 +383,3 @@ class _Eager:
 _EAGER = _Eager()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_EAGER.forget)
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor

@@ -289,7 +289,7 @@ def evaluate(shadow: nn.Module, original: nn.Module | None) -> None:
         ModelError: it fails.
     """
     modules = list(shadow.modules())
-    if not any(module.training for module in modules):
+    if not any(getattr(module, "training", False) for module in modules):
         return
     custom = original is not None and any(map(_overrides_mode, original.modules()))
     try:
@@ -403,7 +403,7 @@ def _compiled(module: nn.Module) -> bool:
 
 def _scripted(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     """A TorchScript module as it is; where it is in training mode a copy, whose mode is its own."""
-    if not any(child.training for child in module.modules()):
+    if not any(getattr(child, "training", False) for child in module.modules()):  # frozen, it has no mode
         return module
     return deepcopy(module)
 

@@ -65,6 +65,7 @@ def certainty(explanation: Explanation, index: int = 0) -> dict[str, Any]:
         "r2": None if r2 is None else float(r2[index]),
         "delta": None if explanation.delta is None else float(explanation.delta[index]),
         "relative_delta": explanation.relative_delta(index),
+        "pixel_share": _pixel_share(explanation, index),
     }
 
 
@@ -76,6 +77,12 @@ def samples_of(explanation: Explanation, index: int = 0) -> int | None:
     return sum(int(one[index]) for one in (drawn.values() if isinstance(drawn, dict) else [drawn]))
 
 
+def _pixel_share(explanation: Explanation, index: int) -> float | None:
+    """Which share of the score relevance left at the pixels; biases and stabilisers hold the rest."""
+    share = explanation.details.get("pixel_share")
+    return None if share is None else float(share[index])
+
+
 COMPLETE = 0.05
 """A map whose sum misses more than this share of what it should be is not called complete."""
 
@@ -83,17 +90,20 @@ COMPLETE = 0.05
 def known(explanation: Explanation, index: int = 0) -> str:
     """The same in words: `"1000 samples, ±4.2 %, R² 0.83"`, `"complete to 0.6 %"`; empty if unknown.
 
-    Of a map that is not complete it says `"sum off by 20 %"`.
+    Of a map that is not complete it says `"sum off by 20 %"`; of relevance, which biases and stabilisers hold
+    too, `"conserved to 0.6 %, 4 % of it in pixels"`.
     """
     about = certainty(explanation, index)
-    samples, error, r2, delta = (
-        about[name] for name in ("samples", "relative_error", "r2", "relative_delta")
+    samples, error, r2, delta, held = (
+        about[name] for name in ("samples", "relative_error", "r2", "relative_delta", "pixel_share")
     )
+    whole = "complete to" if held is None else "conserved to"
     words = (
         None if samples is None else f"{samples} samples",
         None if error is None else f"±{percent(error)}",
         None if r2 is None else f"R² {r2:.2f}",
-        None if delta is None else f"{'complete to' if delta <= COMPLETE else 'sum off by'} {percent(delta)}",
+        None if delta is None else f"{whole if delta <= COMPLETE else 'sum off by'} {percent(delta)}",
+        None if held is None else f"{percent(held)} of it in pixels",
     )
     return ", ".join(filter(None, words))
 
@@ -103,7 +113,7 @@ def typical(explanation: Explanation) -> dict[str, Any]:
     each = [certainty(explanation, index) for index in range(len(explanation))]
     return {
         name: median_low(values) if (values := [one[name] for one in each if one[name] is not None]) else None
-        for name in ("samples", "relative_error", "r2", "relative_delta")
+        for name in ("samples", "relative_error", "r2", "relative_delta", "pixel_share")
     }
 
 

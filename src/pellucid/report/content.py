@@ -360,9 +360,21 @@ def _facts(explanation: Explanation, index: int) -> list[tuple[str, str]]:
         delta, total = float(explanation.delta[index]), float(explanation.raw[index].double().sum())
         share = explanation.relative_delta(index)
         off = number(delta) + (f", {percent(share)}" if share is not None else "")
-        told = f"{number(total)}, should be {number(total - delta)}: completeness error {off}"
-        facts.append(("Map’s sum", told))
+        if "biases" in details and "absorbed" in details:
+            facts.append(("Relevance", _relevance(explanation, index, off)))
+        else:
+            told = f"{number(total)}, should be {number(total - delta)}: completeness error {off}"
+            facts.append(("Map’s sum", told))
     return facts
+
+
+def _relevance(explanation: Explanation, index: int, off: str) -> str:
+    """Where relevance went: to pixels, biases and stabilisers."""
+    details = explanation.details
+    biases, absorbed = (number(float(details[name][index])) for name in ("biases", "absorbed"))
+    total = number(float(explanation.raw[index].double().sum()))
+    held = f" ({percent(float(details['pixel_share'][index]))})" if "pixel_share" in details else ""
+    return f"{total}{held} at the pixels, {biases} at biases, {absorbed} absorbed: conservation error {off}"
 
 
 def _score(explanation: Explanation, index: int) -> str:

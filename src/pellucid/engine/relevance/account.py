@@ -89,6 +89,8 @@ class Account(Operations):
 
         def back(relevance: Tensor) -> tuple[Tensor]:
             on = replace(linear.operands(), axis=self._axis(relevance))
+            if self.composite.choice("bias") == "ignored":
+                on = replace(on, bias=None)
             return (self._count(linear.rule()(on, relevance)),)
 
         return carried(make, back, linear.carrier)

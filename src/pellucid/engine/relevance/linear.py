@@ -35,9 +35,7 @@ class Linears(Moves):
             boxed = self._boxed(chosen, first)
             if apply is dense:
                 boxed = by_outputs(boxed)
-            if self.composite.choice("bias") == "counted":
-                return boxed
-            return lambda on, relevance: boxed(replace(on, bias=None), relevance)
+            return boxed
 
         rule()  # what is wrong with it is said before anything is run back
         a, affine = x.detach(), self._note(x, "affine")
@@ -101,6 +99,12 @@ class Linears(Moves):
 
     def _addmm(self, call: Call) -> Any:
         bias, x, y = leading(call, "input", "mat1", "mat2")
+        plain = call.kwargs.get("alpha", 1) == call.kwargs.get("beta", 1) == 1
+        plain = plain and (bias.ndim, y.ndim) == (1, 2)
+        if plain and self.carries(x) and not self.carries(y) and not self.carries(bias):  # a linear layer
+            return self._linear(
+                replace(call, name="linear", function=dense, args=(x, y.t(), bias), kwargs={})
+            )
         with self:
             alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)
             product = torch.matmul(x, y)

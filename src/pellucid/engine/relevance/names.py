@@ -13,11 +13,14 @@ MOVING = (
     "split_with_sizes", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "unsafe_chunk",
     "unsafe_split", "stack", "cat", "hstack", "vstack", "dstack", "roll", "flip", "fliplr", "flipud",
     "rot90", "expand", "expand_as", "broadcast_to", "repeat", "repeat_interleave", "tile",
-    "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "sort",
-    "topk", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
-    "adaptive_max_pool3d", "max_pool2d_with_indices", "max", "min", "amax", "amin", "aminmax", "maximum",
-    "minimum", "fmax", "fmin", "get T", "get mT", "get H", "get mH", "get real", "__iter__",
-    "upsample_nearest",
+    "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "sort", "topk",
+    "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
+    "adaptive_max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices",
+    "max_pool3d_with_indices", "adaptive_max_pool1d_with_indices", "adaptive_max_pool2d_with_indices",
+    "adaptive_max_pool3d_with_indices", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
+    "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "as_strided",
+    "max", "min", "amax", "amin", "aminmax", "maximum", "minimum", "fmax", "fmin", "get T", "get mT",
+    "get H", "get mH", "get real", "__iter__", "upsample_nearest",
 )  # fmt: skip
 """Operations that only move numbers, or choose among them."""
 
@@ -53,7 +56,8 @@ SIZES = {"norm": 1, "vector_norm": 1, "linalg_norm": 1, "linalg_vector_norm": 1,
 AVERAGING = (
     "mean", "sum", "nansum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_avg_pool3d", "cumsum", "lp_pool2d", "grid_sampler", "grid_sample",
-    "fold", "upsample_bilinear", "interpolate", "upsample",
+    "fold", "upsample_bilinear", "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d",
+    "upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "interpolate", "upsample",
 )  # fmt: skip
 """Linear operations without weights of their own: inputs answer in proportion."""
 

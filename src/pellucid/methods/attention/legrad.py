@@ -60,7 +60,8 @@ def legrad(probe: Probe, *, readout: Readout = "model", start_layer: int = 0) ->
             f"one row of outputs for each: {depth} layers of {images} images, {len(under.outputs)} rows."
         )
     scores = probe.score.pick([*range(images)] * depth)(under.taken.raw)
-    found = cast(ReadingOut, under.operations).found
+    numbers = {one.number for one in seen.all}
+    found = [one for one in cast(ReadingOut, under.operations).found if one.number in numbers]
     if seen.pooling:  # one attention for all layers
         (gradient,) = gradients(probe, scores, [found[-1].weights])
         slopes = [*gradient.view(depth, images, *gradient.shape[1:])]

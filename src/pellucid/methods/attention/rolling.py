@@ -19,7 +19,8 @@ def attended(probe: Probe) -> tuple[Under, Attentions]:
         ModelError: there is none, or they are not over all tokens, the same ones in every layer.
     """
     under = probe.under("attention", Attending)
-    return under, attentions(cast(Attending, under.operations), probe.inputs.shape)
+    operations = cast(Attending, under.operations)
+    return under, attentions(operations, under.outputs, probe.inputs.shape)
 
 
 def gradients(probe: Probe, outputs: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:

@@ -7,7 +7,9 @@ from typing import Any, Literal, cast
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.engine.attending import Attentions
 from pellucid.engine.attention_relevance import AttentionRelevance
+from pellucid.errors import ModelError
 from pellucid.methods.attention.rolling import (
     attended,
     carried,
@@ -70,7 +72,7 @@ def transformer_attribution(
     if weights == "attention":
         weighing = [one.heads(images) for one in seen.all]
     else:
-        weighing = [one.heads(images, R) for one, R in zip(seen.all, _relevances(probe), strict=True)]
+        weighing = [one.heads(images, R) for one, R in zip(seen.all, _relevances(probe, seen), strict=True)]
     raising = [(G * R).relu().mean(1) for G, R in zip(slopes, weighing, strict=True)]
     layers, read = raising[first : len(seen.layers)], readers(probe, slopes[-1])
     if seen.pooling:
@@ -79,10 +81,16 @@ def transformer_attribution(
     return placed(gained(read, layers), seen)
 
 
-def _relevances(probe: Probe) -> list[Tensor]:
+def _relevances(probe: Probe, seen: Attentions) -> list[Tensor]:
     """What arrives at each attention of 1 at the class, by LRP."""
     under = probe.under("attention relevance", partial(AttentionRelevance, len(probe.inputs)))
     operations = cast(AttentionRelevance, under.operations)
     operations.clear()
     under.back(under.outputs, begun(probe, under.outputs, "one"))
-    return [operations.arrived[number] for number in range(operations.attentions)]
+    missing = [one.where for one in seen.all if one.number not in operations.arrived]
+    if missing:
+        raise ModelError(
+            f"No relevance comes back to the attention of layer {missing[0]!r}: take weights='attention', or "
+            "another method."
+        )
+    return [operations.arrived[one.number] for one in seen.all]

@@ -155,11 +155,21 @@ def _settled(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) ->
 
 
 def tell(
-    probe: Probe, delta: Float[Tensor, " N"], change: Float[Tensor, " N"], advice: str = "Take more steps."
+    probe: Probe,
+    delta: Float[Tensor, " N"],
+    change: Float[Tensor, " N"],
+    advice: str = "Take more steps.",
+    *,
+    tolerated: float = TOLERATED,
 ) -> None:
-    """Notes a completeness error above 5 % of the score's change."""
+    """Notes a completeness error above 5 % of the score's change, or another share.
+
+    Raises:
+        InvalidValue: an error that is not finite.
+    """
+    probe.refuse_nonfinite("The map's sum", delta[:, None])
     for image, (missed, whole) in enumerate(zip(delta.tolist(), change.tolist(), strict=True)):
-        if abs(missed) > TOLERATED * abs(whole):
+        if abs(missed) > tolerated * abs(whole):
             probe.note(
                 f"The map is not complete: it sums to {whole + missed:.3g}, where the score changes by "
                 f"{whole:.3g} from the baseline to the image. {advice}",

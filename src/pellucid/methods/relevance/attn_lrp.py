@@ -5,7 +5,13 @@ from typing import Literal
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.registry import method
-from pellucid.methods.relevance.propagation import Start, propagate
+from pellucid.methods.relevance.propagation import (
+    Biases,
+    Start,
+    propagate,
+    warn_if_faint,
+    with_biases,
+)
 from pellucid.probe import Probe
 
 
@@ -18,6 +24,7 @@ def attn_lrp(
     attention: Literal["value", "all"] = "value",
     conv_gamma: float = 0.25,
     linear_gamma: float = 0.05,
+    biases: Biases = "share",
     start: Start = "logit",
 ) -> Finding:
     """R_i = sum_j (share of i in j) R_j, through attention as well, by gamma rules against the noise of ViTs.
@@ -32,6 +39,8 @@ def attn_lrp(
             CP-LRP (Ali 2022), as the authors' code does for ViTs, where that is easier to tune.
         conv_gamma: gamma of convolutions; the authors try 0.1, 0.25 and 100.
         linear_gamma: gamma of linear layers; the authors try 0, 0.01, 0.05, 0.1 and 1, and choose by eye.
+        biases: "share" lets biases answer for their part of what an operation gives; "ignore" leaves it to
+            the inputs, as zennit's zero_params="bias" does.
         start: what is shared out: the score, one, or the score less as much evenly over all other classes.
 
     Returns:
@@ -55,6 +64,7 @@ def attn_lrp(
             raise InvalidValue(f"{name} must be at least 0; got {gamma}.")
     product = "half" if attention == "all" else "signal"
     rules = f"gamma:{conv_gamma};dense=gamma:{linear_gamma}"
-    found = propagate(probe, f"{rules};attention={attention};product={product}", start)
-    details = {"biases": found.biases, "absorbed": found.absorbed}
-    return Finding(found.at_input, details=details, delta=found.delta)
+    composite = with_biases(f"{rules};attention={attention};product={product}", biases)
+    found = propagate(probe, composite, start)
+    warn_if_faint(probe, found.pixel_share, biases)
+    return Finding(found.at_input, details=found.details, delta=found.delta)

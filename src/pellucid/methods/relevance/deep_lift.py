@@ -7,12 +7,16 @@ from typing import NamedTuple, cast
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.engine.operations import HALF
 from pellucid.engine.rescale import Rescale
 from pellucid.methods.finding import Finding
 from pellucid.methods.options import Baseline, same
 from pellucid.methods.path.integrated_gradients import NOWHERE, tell
 from pellucid.methods.registry import method
 from pellucid.probe import Probe
+
+TOLERATED = 1e-3
+"""A larger completeness error, as a share of the score's change, is told."""
 
 
 class Difference(NamedTuple):
@@ -42,7 +46,7 @@ def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
 
     Returns:
         (N, C, H, W), signed, in units of the score; `delta` is the completeness error, measured against the
-        model's own scores of x and x'.
+        model's own scores of x and x', or those in float32 if it is in half precision.
 
     Raises:
         InvalidValue: a baseline that does not fit.
@@ -63,20 +67,24 @@ def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
     probe.note(NOWHERE, (probe.inputs == start).flatten(1).all(1))
     found = difference(probe, start, same(baseline))
     delta = found.map.sum((1, 2, 3)) - found.change
-    tell(probe, delta, found.change, advice(found.estimated))
+    tell(probe, delta, found.change, advice(found.estimated), tolerated=TOLERATED)
     return Finding(found.map, delta=delta)
 
 
 def difference(probe: Probe, references: Float[Tensor, "N C H W"], key: Hashable = None) -> Difference:
     """What the rescale rule finds between each image and its reference; `key` tells references apart."""
     under = probe.under(("rescale", key), partial(Rescale, references))
-    beside, operations = probe.altered(references), cast(Rescale, under.operations)
-    operations.pair(under.taken.raw, beside.raw)
+    operations = cast(Rescale, under.operations)
+    half = probe.inputs.dtype in HALF  # then the model's own scores are too coarse to tell their change
+    beside = None if half else probe.altered(references)
+    if beside is not None:
+        operations.pair(under.taken.raw, beside.raw)
     with operations:  # a probability or a loss is one more operation
         score = under.score
     _, multipliers = under.back(score)
-    change = probe.value - beside.value
-    return Difference((probe.inputs - references) * multipliers, change, tuple(operations.estimated))
+    change = score.detach() - operations.reference(score) if beside is None else probe.value - beside.value
+    differences = probe.inputs.to(multipliers) - references.to(multipliers)
+    return Difference(differences * multipliers, change, tuple(operations.estimated))
 
 
 def advice(estimated: tuple[str, ...]) -> str:

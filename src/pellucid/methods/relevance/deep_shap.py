@@ -11,7 +11,7 @@ from pellucid.methods.finding import Finding
 from pellucid.methods.path.integrated_gradients import NOWHERE, tell
 from pellucid.methods.path.references import References, references_of
 from pellucid.methods.registry import Passes, method
-from pellucid.methods.relevance.deep_lift import Difference, advice, difference
+from pellucid.methods.relevance.deep_lift import TOLERATED, Difference, advice, difference
 from pellucid.probe import Probe
 
 
@@ -72,7 +72,7 @@ def deep_shap(probe: Probe, *, references: References = None) -> Finding:
     in_chunks(count, max(1, probe.limit // len(x)), step)
     mean, change = total / count, change / count
     delta = mean.sum((1, 2, 3)) - change
-    tell(probe, delta, change, advice(tuple(estimated)))
+    tell(probe, delta, change, advice(tuple(estimated)), tolerated=TOLERATED)
     stderr: Tensor | None = None
     if count > 1:
         stderr = ((squares / count - mean.square()).clamp(min=0) / (count - 1)).sqrt().to(x.dtype)

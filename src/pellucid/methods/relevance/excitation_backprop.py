@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from pellucid.layers import layer_names
 from pellucid.methods.cam.form import fuse, together
 from pellucid.methods.finding import Finding
@@ -71,7 +73,7 @@ def excitation_backprop(
         if part := found.under.taken.found[name].partly():
             probe.note(part)
     layers = tuple(found.under.layer(name)[0].name for name in names)
-    details = {"biases": found.biases, "absorbed": found.absorbed}
+    details = {name: value for name, value in found.details.items() if name != "pixel_share" or not names}
     return Finding(map, details=details, layers=layers, delta=found.delta)
 
 
@@ -84,5 +86,6 @@ def _less(one: Relevances, other: Relevances) -> Relevances:
         start=one.start - other.start,
         biases=one.biases - other.biases,
         absorbed=one.absorbed - other.absorbed,
+        pixel_share=torch.full_like(one.pixel_share, torch.nan),
         delta=one.delta - other.delta,
     )

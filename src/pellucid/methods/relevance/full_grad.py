@@ -19,6 +19,9 @@ from pellucid.methods.noise import noisy, sigma_of
 from pellucid.methods.registry import Passes, method
 from pellucid.probe import Probe
 
+TOLERATED = 1e-3
+"""A score that its parts miss by a larger share is told."""
+
 full = partial(method, paper="Srinivas & Fleuret 2019, arXiv:1905.00780")
 
 
@@ -150,10 +153,21 @@ def decompose(probe: Probe, see: See) -> Decomposed:
         score = under.score
     with operations.shown(shown):
         _, gradient = under.back(score)
-    at_input = inputs * gradient
+    at_input = inputs.to(gradient) * gradient
     input_part = at_input.double().sum((1, 2, 3))
     missed = input_part + bias_part - value
+    _warn_if_missed(probe, missed, value)
     return Decomposed(at_input, {"input_part": input_part, "bias_part": bias_part, "missed": missed})
+
+
+def _warn_if_missed(probe: Probe, missed: Tensor, value: Tensor) -> None:
+    """Notes a score that its parts miss by more than a thousandth."""
+    probe.refuse_nonfinite("The sum of the score's parts", missed[:, None])
+    probe.note(
+        "The parts that the map is made of do not sum to the score: biases are missing, or rounding is "
+        "large beside the score (details: missed).",
+        missed.abs() > TOLERATED * value.abs(),
+    )
 
 
 def psi(term: Float[Tensor, "N K h w"], size: Sequence[int]) -> Float[Tensor, "N H W"]:
@@ -173,7 +187,8 @@ def _aggregated(
 ) -> tuple[Float[Tensor, "N H W"], Decomposed]:
     """psi(x * dS/dx) + sum_l psi(term_l), and the decomposition it comes of; only the sum is held."""
     size = probe.inputs.shape[-2:]
-    map = probe.inputs.new_zeros(len(probe.inputs), *size)
+    precise = torch.promote_types(probe.inputs.dtype, torch.float32)
+    map = probe.inputs.new_zeros(len(probe.inputs), *size, dtype=precise)
 
     def see(bias: Bias, gradient: Tensor) -> None:
         found = term(bias, gradient) if bias.layout is not None else None

@@ -6,7 +6,15 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.registry import method
 from pellucid.methods.relevance.guided_backprop import through
-from pellucid.methods.relevance.propagation import Bound, CompositeOption, Start, propagate
+from pellucid.methods.relevance.propagation import (
+    Biases,
+    Bound,
+    CompositeOption,
+    Start,
+    propagate,
+    warn_if_faint,
+    with_biases,
+)
 from pellucid.probe import Probe
 
 
@@ -20,6 +28,7 @@ def lrp(
     probe: Probe,
     *,
     composite: CompositeOption = "epsilon-plus-flat",
+    biases: Biases = "share",
     start: Start = "logit",
     low: Bound = None,
     high: Bound = None,
@@ -34,6 +43,8 @@ def lrp(
             "epsilon-plus;first=flat;layer4.*=gamma:0.5". Keys are conv, dense, first, last, names or patterns
             of layers, and the choices bias=counted|ignored, product=signal|half, attention=value|all,
             unknown=refuse|gradient. guided-backprop and deconvnet are those methods' maps, by another name.
+        biases: "share" lets biases answer for their part of what an operation gives; "ignore" leaves it to
+            the inputs, as zennit's zero_params="bias" does. A composite's own bias= comes first.
         start: what is shared out: the score, one, or the score less as much evenly over all other classes.
         low: the lowest value an input can have, for z-box; by default black's, where the model has
             preprocessing.
@@ -60,6 +71,6 @@ def lrp(
         if (start, low, high) != ("logit", None, None):
             raise InvalidValue(f"composite={composite!r} shares nothing out: leave out start, low and high.")
         return Finding(through(probe, Guided if composite == "guided-backprop" else Deconv))
-    found = propagate(probe, composite, start, low=low, high=high)
-    details = {"biases": found.biases, "absorbed": found.absorbed}
-    return Finding(found.at_input, details=details, delta=found.delta)
+    found = propagate(probe, with_biases(composite, biases), start, low=low, high=high)
+    warn_if_faint(probe, found.pixel_share, biases)
+    return Finding(found.at_input, details=found.details, delta=found.delta)

@@ -25,6 +25,14 @@ Begin = Callable[[Probe, Tensor], Tensor]
 CompositeOption = Annotated[Any, Kind("NAME[;KEY=RULE]...", check_composite)]
 """Which rule for which operation: see `engine.composites.read_composite`."""
 
+Biases = Literal["share", "ignore"]
+"""Whether biases answer for their part of what an operation gives, or leave it all to the inputs."""
+
+TOLERATED = 1e-3
+"""A conservation error that is a larger share of what was shared out is told."""
+FAINT = 0.1
+"""So is a map whose pixels hold a smaller share of it."""
+
 GREAT = 1e4
 """Relevance of so many times the score, both signs added up, is told: it comes of denominators near zero."""
 
@@ -57,6 +65,7 @@ class Relevances:
         start: (N,), what was shared out.
         biases: (N,), what biases answer for.
         absorbed: (N,), what stabilisers took, or what had no one to go to.
+        pixel_share: (N,), which share of what was shared out arrived at the input; NaN where that is nothing.
         delta: (N,), all that arrived, less what was shared out: rounding, unless something is lost.
         under: the run it went back through.
     """
@@ -66,8 +75,22 @@ class Relevances:
     start: Float[Tensor, " N"]
     biases: Float[Tensor, " N"]
     absorbed: Float[Tensor, " N"]
+    pixel_share: Float[Tensor, " N"]
     delta: Float[Tensor, " N"]
     under: Under
+
+    @property
+    def details(self) -> dict[str, Tensor]:
+        """Where relevance went besides the pixels, and how much of it these hold, as `details` tell it."""
+        shared = {} if self.pixel_share.isnan().any() else {"pixel_share": self.pixel_share}
+        return {"shared_out": self.start, "biases": self.biases, "absorbed": self.absorbed, **shared}
+
+
+def with_biases(composite: str, biases: Biases) -> str:
+    """A composite with the choice about biases, unless it says `bias=` itself."""
+    if biases == "share" or "bias" in read_composite(composite).choices:
+        return composite
+    return f"{composite};bias=ignored"
 
 
 def propagate(
@@ -97,7 +120,39 @@ def propagate(
                     torch.arange(len(whole)) == image,
                 )
     delta = arrived + biases + absorbed - whole
-    return Relevances(at_input, at_layers, whole, biases, absorbed, delta, under)
+    warn_if_lost(probe, delta, given)
+    share = torch.where(whole.abs() > TOLERATED * given.abs().sum(1).cpu(), arrived / whole, torch.nan)
+    return Relevances(at_input, at_layers, whole, biases, absorbed, share, delta, under)
+
+
+def warn_if_lost(probe: Probe, delta: Float[Tensor, " N"], given: Float[Tensor, "N K"]) -> None:
+    """Notes a conservation error above a thousandth of what was shared out.
+
+    Raises:
+        InvalidValue: an error that is not finite.
+    """
+    probe.refuse_nonfinite("The relevance that arrives", delta[:, None])
+    size = given.abs().sum(1, dtype=torch.float64).cpu()
+    for image, (lost, much) in enumerate(zip(delta.tolist(), size.tolist(), strict=True)):
+        if abs(lost) > TOLERATED * much:
+            how = "was lost" if lost < 0 else "was added"
+            probe.note(
+                f"Relevance is not conserved: of {much:.3g} shared out, {abs(lost):.3g} {how}, which no "
+                "bias or stabiliser answers for. Do not rely on this map; take a gradient method.",
+                torch.arange(len(delta)) == image,
+            )
+
+
+def warn_if_faint(probe: Probe, share: Float[Tensor, " N"], biases: str) -> None:
+    """Notes pixels that hold less than a tenth of what was shared out."""
+    advice = " Take biases='ignore' to leave more to the pixels." if biases == "share" else ""
+    for image, held in enumerate(share.tolist()):
+        if abs(held) < FAINT:
+            probe.note(
+                f"The pixels hold {100 * held:.2g} % of what was shared out; biases and stabilisers hold the "
+                f"rest.{advice}",
+                torch.arange(len(share)) == image,
+            )
 
 
 def prepared(
