@@ -279,9 +279,15 @@ def test_an_error_layer_ends_at_half_of_what_stands_out():
 def test_agreement_is_that_of_the_comparison(page, comparison):
     question = Comparison(comparison.entries[:6], (), comparison.cost)
     table = page.text.split("Agreement between the methods")[1]
-    found = re.findall(r"(?<![\d.])−?[01]\.\d\d(?!\d)", table)[:36]
+    found = re.findall(r"(?<![\d.(])−?[01]\.\d\d(?![\d)])", table)[:36]
     rows = [[float(cell.replace("−", "-")) for cell in found[6 * i : 6 * i + 6]] for i in range(6)]
     np.testing.assert_allclose(rows, question.agreement(0), atol=0.0051)
+    signed, unsigned = question.agreement(0).flatten(), question.agreement(0, magnitudes=True).flatten()
+    beside = [float(cell) for cell in re.findall(r"\((-?[01]\.\d\d)\)", table.replace("−", "-"))]
+    expected = [
+        u for s, u in zip(signed.tolist(), unsigned.tolist(), strict=True) if f"{s:.2f}" != f"{u:.2f}"
+    ]
+    np.testing.assert_allclose(beside[: len(expected)], expected, atol=0.0051)
 
 
 def test_a_method_that_agrees_with_nothing_is_flagged():

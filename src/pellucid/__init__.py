@@ -5,6 +5,7 @@ from pellucid.allocator import keep_memory
 from pellucid.compare import Comparison, compare
 from pellucid.explain import explain
 from pellucid.explanation import Explanation
+from pellucid.images import open_picture
 from pellucid.methods import METHODS
 from pellucid.methods.registry import Method
 from pellucid.metrics.axiom_report import AxiomReport
@@ -40,4 +41,5 @@ __all__ = [
     "lime",
     "load",
     "methods",
+    "open_picture",
 ]

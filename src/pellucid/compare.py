@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from pellucid.errors import InvalidValue, PellucidError
 from pellucid.explain import Outcome, Request, investigate
 from pellucid.explanation import Explanation
 from pellucid.files import atomic_write
-from pellucid.images import Box, place
+from pellucid.grain import in_cells
 from pellucid.model import Model
 from pellucid.ranks import rank_correlation
 from pellucid.render.scale import merge_channels
@@ -33,8 +32,6 @@ DEFAULT_METHODS = (
     "smooth-grad",
 )
 """What is compared unless asked otherwise: the CAMs people use, and two views of the input's gradient."""
-
-_SIDE = 224  # pixels of the longer side of a picture on which maps of different sizes are compared
 
 
 @dataclass(frozen=True)
@@ -81,19 +78,24 @@ class Comparison:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def agreement(self, index: int = 0) -> Float[Tensor, "M M"]:
-        """How alike the maps of one picture are: Spearman's rank correlation over its input pixels.
+    def agreement(self, index: int = 0, *, magnitudes: bool = False) -> Float[Tensor, "M M"]:
+        """How alike the maps of one picture are: Spearman's rank correlation of their evidence in cells.
 
-        Channels are summed as in a heatmap. 1 is the same order of pixels, 0 no relation; a constant map
-        has no order and agrees with none (0), itself included. Maps of models that see the picture at
-        different sizes or in different parts are compared on what all of them see, 224 pixels to its longer
-        side.
+        Maps differ in grain: a gradient speaks of single pixels, whose signs alternate, a CAM of regions. So
+        evidence, channels summed, is added up in a grid of 14 cells to the longer side of what all models
+        saw, and the cells are ranked. 1 is the same order of cells, 0 no relation; a constant map has no
+        order and agrees with none (0), itself included.
+
+        Args:
+            index: which picture.
+            magnitudes: whether each pixel's evidence counts without its sign. With signs, evidence for and
+                against is compared, and pixels of both signs in one cell cancel; without, it is compared
+                where a method finds evidence at all: a map and its negative agree.
         """
         maps = [merge_channels(e.attribution[index][None])[0] for e in self.explanations]
         boxes = [e.boxes[index] for e in self.explanations]
-        if len({(map.shape, box) for map, box in zip(maps, boxes, strict=True)}) > 1:
-            return rank_correlation(_seen_by_all(maps, boxes, self.explanations[0].pictures[index].rgb.size))
-        return rank_correlation(torch.stack(maps).flatten(1))
+        size = self.explanations[0].pictures[index].rgb.size
+        return rank_correlation(in_cells([map.abs() for map in maps] if magnitudes else maps, boxes, size))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes a grid (.png) or a self-contained page (.html), whole or not at all.
@@ -236,18 +238,3 @@ def _told_apart(models: Sequence[Model]) -> list[Model]:
             model.name = f"{model.name} ({names[: i + 1].count(model.name)})"
         apart.append(model)
     return apart
-
-
-def _seen_by_all(
-    maps: Sequence[Float[Tensor, "_ _"]], boxes: Sequence[Box], size: tuple[int, int]
-) -> Float[Tensor, "M P"]:
-    """Maps at the pixels, of a small copy of their picture, that every model saw."""
-    scale = _SIDE / max(size)
-    small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    x, y = small[0] / size[0], small[1] / size[1]
-    placed = [
-        torch.from_numpy(place(map, Box(b.left * x, b.top * y, b.right * x, b.bottom * y), small))
-        for map, b in zip(maps, boxes, strict=True)
-    ]
-    pixels = torch.stack(placed).flatten(1)
-    return pixels[:, ~pixels.isnan().any(0)]

@@ -411,7 +411,12 @@ def _assemble(request: Request, answer: Answer, batch: Batch, engine: Engine, se
         delta=torch.cat(deltas) if deltas else None,
         details=details,
         trace=_joined([part.finding.trace for part in parts]),
-        notes=[notes for part in parts for notes in part.notes],
+        notes=[
+            ([picture.note] if picture.note else []) + notes
+            for picture, notes in zip(
+                batch.pictures, (notes for part in parts for notes in part.notes), strict=True
+            )
+        ],
     )
     if explanation.stderr is not None:
         for image, notes in enumerate(explanation.notes):

@@ -17,6 +17,7 @@ from pellucid.engine.cost import Cost
 from pellucid.errors import InvalidValue
 from pellucid.files import atomic_write
 from pellucid.images import Box, Picture
+from pellucid.indexing import positions
 from pellucid.render import heat, scale
 
 if TYPE_CHECKING:
@@ -354,26 +355,29 @@ class Explanation:
     def __iter__(self) -> Iterator["Explanation"]:
         return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, index: int | list[int]) -> "Explanation":
-        """The explanation of one image, or of several, as a batch. `cost` stays that of the whole batch."""
+    def __getitem__(self, index: Any) -> "Explanation":
+        """The explanation of some of the images, as a batch. `cost` stays that of the whole batch.
+
+        `index` is one image (negative: from the end), a slice, a list, array or tensor of whole numbers, or
+        a mask of one bool per image.
+
+        Raises:
+            IndexError: no such image, a mask of another length, or something that is no index.
+        """
         count = len(self)
-        keep = [index] if isinstance(index, int) else list(index)
-        for at in keep:
-            if not -count <= at < count:
-                raise IndexError(f"index must be below {count}, the number of images; got {at}.")
+        at = positions(index, count)
 
         def some(value: Any) -> Any:
             if isinstance(value, Tensor) and value.dim() > 0 and len(value) == count:
-                at = keep[0] % count
-                return value[at : at + 1] if len(keep) == 1 else value[keep]
-            return [value[i] for i in keep] if isinstance(value, list) and len(value) == count else value
+                return value[at.start : at.stop : at.step] if isinstance(at, range) else value[at]
+            return [value[i] for i in at] if isinstance(value, list) and len(value) == count else value
 
         def detail(name: str, value: Any) -> Any:
             if isinstance(value, dict) and name != "chosen":  # by layer
                 return {layer: detail(layer, item) for layer, item in value.items()}
             return some(value)
 
-        ran = [self.details["precisions"][i] for i in keep] if "precisions" in self.details else []
+        ran = [self.details["precisions"][i] for i in at] if "precisions" in self.details else []
         return replace(
             self,
             attribution=some(self.attribution),

@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -205,3 +205,31 @@ def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         case dict():
             return {key: unpack(item, tensors) for key, item in value.items()}
     return value
+
+
+RESULTS = ".pellucid-results"
+"""The hidden file that names, line by line, which pictures of its folder are results and not photographs."""
+
+
+def mark_results(paths: Iterable[Path]) -> None:
+    """Notes beside them that these files are results, so that their folder can be searched for pictures."""
+    for folder, names in _by_folder(paths).items():
+        new = [name for name in names if name not in results_in(folder)]
+        if new:
+            with (folder / RESULTS).open("a", encoding="utf-8") as file:
+                file.writelines(f"{name}\n" for name in new)
+
+
+def results_in(folder: Path) -> set[str]:
+    """The names of a folder's files that are results; none where no one noted any, or it cannot be read."""
+    try:
+        return set((folder / RESULTS).read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        return set()
+
+
+def _by_folder(paths: Iterable[Path]) -> dict[Path, list[str]]:
+    folders: dict[Path, list[str]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, []).append(path.name)
+    return folders

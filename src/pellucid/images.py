@@ -10,16 +10,19 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from pellucid.errors import FileMissing, InvalidType, PellucidError, PictureError
+from pellucid.errors import FileMissing, InvalidType, InvalidValue, PellucidError, PictureError
+from pellucid.files import results_in
+from pellucid.grey import check_range, declared_range, deep_colours, eight_bits, refuse_bands, refuse_several
 
 # The photographs that come inside scikit-image's wheel, as `sample:NAME`.
 SAMPLES: Mapping[str, str] = {
@@ -55,13 +58,15 @@ class Picture:
     """An upright RGB picture and where it came from.
 
     `name` is the file's stem, the sample's name, or "image". A transparent picture lies on white in `rgb`;
-    `rgba` then keeps it as it was, for models with four input channels.
+    `rgba` then keeps it as it was, for models with four input channels. `note` is what a reader of its
+    explanation should know: how values of more than 8 bits became colours.
     """
 
     rgb: Image.Image
     name: str = "image"
     path: Path | None = None
     rgba: Image.Image | None = None
+    note: str = ""
 
     def in_mode(self, mode: str) -> Image.Image:
         """The picture in Pillow's mode "L", "RGB" or "RGBA" (opaque where it was never transparent)."""
@@ -95,28 +100,37 @@ class Batch:
 # ---------------------------------------------------------------------------------------------- reading
 
 
-def open_picture(source: object) -> Picture:
+def open_picture(source: object, *, range: Any = None) -> Picture:
     """Read one picture: a path, `sample:NAME`, a PIL image, or a uint8 array (H, W), (H, W, 1 | 3 | 4).
 
-    EXIF orientation is applied, an animation gives its first frame, 16-bit and float grey is scaled to 8
-    bits, and transparent pixels are laid on white.
+    EXIF orientation is applied, an animation gives its first frame, and transparent pixels are laid on white.
+    More than 8 bits are scaled by the range that the file declares (a TIFF's tags, a PNG's significant bits),
+    else by the smallest usual one that holds all values; the picture's `note` says which.
+
+    Args:
+        source: the picture; a `Picture` is given back as it is.
+        range: the values that are black and white, for more than 8 bits, as in (0, 4095) for 12;
+            values outside are clipped.
 
     Raises:
         FileMissing: there is no such file or sample.
-        PictureError: the file or array is not a picture that can be read; too large by Pillow's own limit.
+        PictureError: the file or array is not a picture that can be read, or holds several pages or more
+            bands than a picture has; too large by Pillow's own limit.
+        InvalidValue: `range` is not two finite numbers, the first below the second, or there are only 8 bits.
         InvalidType: `source` is none of the above.
 
     Example:
         >>> open_picture("sample:cat").rgb.size
         (451, 300)
     """
+    ends = check_range(range)
+    if isinstance(source, Picture) and ends is None:
+        return source
     if isinstance(source, Image.Image):
         with _decoding("the image"):
-            rgb, rgba = _upright_rgb(source, "the image")
-        return Picture(rgb, rgba=rgba)
+            return _picture(source, "the image", ends)
     if isinstance(source, np.ndarray):
-        rgb, rgba = _upright_rgb(_from_array(source), "the array")
-        return Picture(rgb, rgba=rgba)
+        return _picture(_from_array(source), "the array", ends)
     if not isinstance(source, (str, Path)):
         raise InvalidType(
             f"a picture must be a path, a PIL image or a uint8 array; got {type(source).__name__} "
@@ -124,19 +138,19 @@ def open_picture(source: object) -> Picture:
         )
     name, path = _locate(source)
     with _decoding(str(path)):
-        rgb, rgba = _read(path)
-    return Picture(rgb, name, path, rgba)
+        return replace(_read(path, ends), name=name, path=path)
 
 
-def find_pictures(sources: Iterable[str | Path]) -> list[str]:
+def find_pictures(sources: Iterable[str | Path], *, left_out: list[str] | None = None) -> list[str]:
     """The pictures that `sources` name, in order and once each.
 
     Files and `sample:NAME` stay as they are, also a file that is missing: `open_picture` then says so, and
     the others of a batch go on. A folder gives the pictures anywhere below it, a glob (`**` too) those it
-    matches, sorted; neither gives hidden files.
+    matches, sorted; neither gives hidden files, nor what the command line wrote there as results, of which
+    it keeps a list in a hidden file beside them. These are added to `left_out`.
 
     Raises:
-        FileMissing: a folder or glob holds no picture.
+        FileMissing: a folder or glob holds no picture, or nothing but results.
 
     Example:
         >>> find_pictures(["sample:cat", "cat.jpg", "sample:cat"])
@@ -154,6 +168,16 @@ def find_pictures(sources: Iterable[str | Path]) -> list[str]:
             for match in glob.iglob(pattern, recursive=True)
             if os.path.splitext(match)[1].lower() in SUFFIXES and os.path.isfile(match)
         )
+        results = {folder: results_in(Path(folder)) for folder in set(map(os.path.dirname, matches))}
+        ours = [m for m in matches if os.path.basename(m) in results[os.path.dirname(m)]]
+        if left_out is not None:
+            left_out += [one for one in ours if one not in left_out]
+        if ours and len(ours) == len(matches):
+            raise FileMissing(
+                f"{source}: no picture but results of earlier explanations, which are left out; to explain "
+                "one of them, name it."
+            )
+        matches = [match for match in matches if match not in set(ours)]
         if not matches:
             raise FileMissing(
                 f"{source}: no picture {'in this folder' if folder else 'matches'}; "
@@ -174,7 +198,7 @@ def _locate(source: str | Path) -> tuple[str, Path]:
     return path.stem, path
 
 
-def _read(path: Path) -> tuple[Image.Image, Image.Image | None]:
+def _read(path: Path, ends: tuple[float, float] | None) -> Picture:
     if path.is_dir():
         raise PictureError(f"{path} is a folder; name a picture in it")
     try:
@@ -182,12 +206,14 @@ def _read(path: Path) -> tuple[Image.Image, Image.Image | None]:
             # Pillow only warns between its limit and twice that; both are refused here.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return _upright_rgb(image, str(path))
+                refuse_several(image, str(path))
+                return _picture(image, str(path), ends)
     except FileNotFoundError as error:
         raise FileMissing(f"{path}: no such file") from error
     except PermissionError as error:
         raise PictureError(f"{path} may not be read: permission denied") from error
     except UnidentifiedImageError as error:
+        refuse_bands(path)
         reason = (
             "is not a picture in a format that Pillow reads" if path.stat().st_size else "is empty (0 bytes)"
         )
@@ -226,35 +252,28 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _upright_rgb(image: Image.Image, what: str) -> tuple[Image.Image, Image.Image | None]:
-    """New images: the upright picture on white, and with its alpha where it is not opaque."""
+def _picture(image: Image.Image, what: str, ends: tuple[float, float] | None) -> Picture:
+    """A new image: the upright picture on white, and with its alpha where it is not opaque."""
     if not all(image.size):
         raise PictureError(f"{what} has no pixels: it is {image.width} x {image.height}")
+    declared = declared_range(image)  # before the pixels are read, which may close the file
     image.load()
+    source = image
     with suppress(Exception):  # unreadable metadata says nothing about the orientation, and spoils no pixel
         image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        return _eight_bits(np.asarray(image), what).convert("RGB"), None
+        grey, note = eight_bits(np.asarray(image), what, ends or declared, given=ends is not None)
+        return Picture(grey.convert("RGB"), note=note)
+    if (colours := deep_colours(source, declared, always=ends is not None)) is not None:
+        rgb, note = eight_bits(colours, what, ends or declared, given=ends is not None)
+        return Picture(rgb, note=note)
+    if ends is not None:
+        raise InvalidValue(f"range is for more than 8 bits; {what} has 8-bit pixels ({image.mode}).")
     if not image.has_transparency_data:
-        return image.convert("RGB"), None
+        return Picture(image.convert("RGB"))
     rgba = image.convert("RGBA")
     white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB"), rgba
-
-
-def _eight_bits(grey: np.ndarray, what: str) -> Image.Image:
-    """Grey values scaled to 8 bits by what full white is in them, where Pillow's conversion clips at 255."""
-    if grey.dtype == np.uint16:
-        white: float = 65535
-    else:  # 32-bit integers and floats do not say: the smallest usual white that holds all values
-        whites = (1, 255, 65535) if grey.dtype.kind == "f" else (255, 65535)
-        white = next((white for white in whites if grey.max() <= white), math.nan)
-        if not (grey.min() >= 0 and math.isfinite(white)):
-            raise PictureError(
-                f"{what} holds {grey.dtype} values from {grey.min()} to {grey.max()}; they must lie within "
-                "0..1, 0..255 or 0..65535: convert it to 8 bits first"
-            )
-    return Image.fromarray(np.rint(grey * (255 / white)).astype(np.uint8))
+    return Picture(Image.alpha_composite(white, rgba).convert("RGB"), rgba=rgba)
 
 
 # ------------------------------------------------------------------------------------ back to the picture

@@ -59,7 +59,7 @@ def segment(rgb: UInt8[np.ndarray, "H W 3"], how: Any = "quickshift") -> Int[Ten
     """
     check(how)
     if isinstance(how, str):
-        found = _grid(rgb.shape[:2], _blocks(how)) if how.startswith("grid") else _superpixels(rgb, how)
+        found = _grid(rgb.shape[:2], _blocks(how)) if how.startswith("grid") else superpixels(rgb, how)
     else:
         found = how(rgb.copy()) if callable(how) and not isinstance(how, Tensor) else how
     labels: Tensor = _whole(found, rgb.shape[:2]).unique(return_inverse=True)[1]  # 0 to d - 1, in order
@@ -69,6 +69,20 @@ def segment(rgb: UInt8[np.ndarray, "H W 3"], how: Any = "quickshift") -> Int[Ten
             f"{whose} must cut the picture into at least 2 segments; it gives 1: use 'grid:8', for example."
         )
     return labels
+
+
+def cells(height: int, width: int, along: int = 7) -> Int[Tensor, "H W"]:
+    """A grid of about square cells, as many `along` the longer side: labels in rows.
+
+    Example:
+        >>> cells(2, 4, 2)
+        tensor([[0, 0, 1, 1],
+                [0, 0, 1, 1]])
+    """
+    longer = max(height, width)
+    rows, columns = (max(1, min(side, round(along * side / longer))) for side in (height, width))
+    row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
+    return row[:, None] * columns + column
 
 
 def mean_colours(x: Float[Tensor, "C H W"], labels: Int[Tensor, "H W"]) -> Float[Tensor, "C H W"]:
@@ -177,10 +191,11 @@ def _grid(size: tuple[int, ...], blocks: int) -> np.ndarray:
     return np.asarray(row[:, None] * blocks + column)
 
 
-def _superpixels(rgb: UInt8[np.ndarray, "H W 3"], name: str) -> np.ndarray:
+def superpixels(rgb: UInt8[np.ndarray, "H W 3"], name: str) -> np.ndarray:
+    """The labels that an algorithm gives, however many segments that are."""
     from skimage import segmentation
 
-    match name:
+    match _known(name):
         case "quickshift":  # lime's own settings; the seed only breaks ties
             labels = segmentation.quickshift(rgb, kernel_size=4, max_dist=200, ratio=0.2, rng=0)
         case "slic":

@@ -1,6 +1,7 @@
 """`pellucid compare`: methods, targets and models side by side, in one grid and one page."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from pellucid.compare import DEFAULT_METHODS, Comparison, Entry
 from pellucid.compare import compare as compare_all
 from pellucid.engine.cost import Cost
 from pellucid.errors import FileMissing, PictureError
+from pellucid.files import mark_results
 from pellucid.methods import METHODS
 from pellucid.model import Model
 from pellucid.models import load
@@ -96,6 +98,7 @@ def compare(
         out.mkdir(parents=True, exist_ok=True)
         with waiting("drawing", quiet):
             files = [comparison.save(out / name) for name in ("compare.png", "report.html")]
+        mark_results(files)
         if json:
             print_json(_report(comparison, [readable[i] for i in comparison.images], files))
         elif not quiet:
@@ -116,29 +119,42 @@ def _readable(source: str, models: Sequence[Model]) -> bool:
     return True
 
 
-def _alike(comparison: Comparison) -> list[tuple[list[Entry], list[list[float]]]]:
-    """The entries of each model and target, and how their maps agree: the mean over all pictures."""
+Correlations = list[list[float]]
+
+
+def _alike(comparison: Comparison) -> list[tuple[list[Entry], Correlations, Correlations]]:
+    """The entries of each model and target, and how their maps agree: the mean over all pictures.
+
+    First with the evidence's signs, then without.
+    """
     groups = []
     by_question = groupby(comparison.entries, lambda e: (e.explanation.model, e.explanation.labels))
     for entries in (list(group) for _, group in by_question):
         alike = Comparison(tuple(entries), (), Cost())
         pictures = range(len(entries[0].explanation))
-        groups.append((entries, torch.stack([alike.agreement(i) for i in pictures]).mean(0).tolist()))
+        signed, unsigned = (
+            torch.stack([alike.agreement(i, magnitudes=without) for i in pictures]).mean(0).tolist()
+            for without in (False, True)
+        )
+        groups.append((entries, signed, unsigned))
     return groups
 
 
 def _show(comparison: Comparison, files: Sequence[Path]) -> None:
     screen = console()
-    for entries, agreement in _alike(comparison):
+    for entries, signed, unsigned in _alike(comparison):
         first = entries[0].explanation
         for picture, best, label in zip(first.pictures, first.prediction, first.labels, strict=True):
             screen.print(f"{picture.name}: {label}, by {first.model} ({predicted(best, 1)})", style="bold")
-        screen.print(_table(entries, agreement))
+        screen.print(_table(entries, signed, unsigned))
         for entry in entries:
             for warning in entry.explanation.warnings:
                 screen.print(f"{entry.title}: {warning}", style="yellow")
         screen.print()
-    screen.print("alike: Spearman's rank correlation of the maps", style="dim")
+    screen.print(
+        "alike: Spearman's rank correlation of the evidence in 14 x 14 cells; in brackets without its signs",
+        style="dim",
+    )
     for refusal in comparison.refusals:
         screen.print(f"{refusal.title} cannot explain {refusal.model}: {refusal.reason}", style="yellow")
     screen.print(f"Together, evidence shared: {passes(comparison.cost)}")
@@ -146,19 +162,35 @@ def _show(comparison: Comparison, files: Sequence[Path]) -> None:
         screen.print(str(file), soft_wrap=True)
 
 
-def _table(entries: Sequence[Entry], agreement: Sequence[Sequence[float]]) -> Table:
-    """What each method would have cost alone, and whose map is the most and the least like it."""
+def _table(entries: Sequence[Entry], signed: Correlations, unsigned: Correlations) -> Table:
+    """What each method would have cost alone, and whose map is the most and the least like it.
+
+    Of the two correlations with another method the higher one counts.
+    """
     sure, cells = certainty_columns([typical(entry.explanation) for entry in entries])
     numbers = ["forward", "backward", "seconds", *sure]
     shown = table("method", *numbers, "most alike", "least alike", right=numbers)
     for i, (entry, known) in enumerate(zip(entries, cells, strict=True)):
-        others = sorted((agreement[i][j], entries[j].title) for j in range(len(entries)) if j != i)
-        ends = [f"{others[at][1]} {others[at][0]:.2f}" if others else "" for at in (-1, 0)]
+        others = sorted(
+            (j for j in range(len(entries)) if j != i), key=partial(_higher, signed[i], unsigned[i])
+        )
+        ends = [_told(entries[at].title, signed[i][at], unsigned[i][at]) for at in (others[-1:] + others[:1])]
+        ends = ends or ["", ""]
         cost = entry.explanation.cost
         shown.add_row(
             entry.title, str(cost.forward), str(cost.backward), f"{cost.seconds:.2f}", *known, *ends
         )
     return shown
+
+
+def _higher(signed: Sequence[float], unsigned: Sequence[float], other: int) -> float:
+    return max(signed[other], unsigned[other])
+
+
+def _told(title: str, signed: float, unsigned: float) -> str:
+    """One method's agreement; without signs too, where that is another number."""
+    first, second = f"{signed:.2f}", f"{unsigned:.2f}"
+    return f"{title} {first}" if first == second else f"{title} {first} ({second})"
 
 
 def _report(comparison: Comparison, sources: Sequence[str], files: Sequence[Path]) -> dict[str, Any]:
@@ -183,9 +215,10 @@ def _report(comparison: Comparison, sources: Sequence[str], files: Sequence[Path
                     }
                     for entry in entries
                 ],
-                "agreement": agreement,
+                "agreement": signed,
+                "agreement_of_magnitudes": unsigned,
             }
-            for entries, agreement in _alike(comparison)
+            for entries, signed, unsigned in _alike(comparison)
         ],
         "refusals": [vars(refusal) for refusal in comparison.refusals],
         "cost": vars(comparison.cost),

@@ -29,7 +29,7 @@ from pellucid.engine.run import batch_limit
 from pellucid.errors import FileMissing, InvalidValue, PellucidError, PictureError
 from pellucid.explain import Outcome, Request, investigate, versions
 from pellucid.explanation import Explanation, Prediction
-from pellucid.files import atomic_write
+from pellucid.files import atomic_write, mark_results
 from pellucid.images import Batch
 from pellucid.model import Model
 from pellucid.models import load
@@ -196,6 +196,7 @@ class Files:
                     picture.save(temporary, "PNG")
         if (source, question) in self.films:
             paths.append(explanation.save(self.films[source, question]))
+        mark_results(paths)
         return [str(path) for path in paths]
 
     def _picture(self, kind: str, explanation: Explanation) -> Image.Image | None:

@@ -1,6 +1,7 @@
 """What the commands can be asked: the options they share, and what they make of them."""
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 from torch import nn
 
+from pellucid.cli.screen import complain
 from pellucid.engine.run import Precision
 from pellucid.errors import FileMissing, InvalidValue, PellucidError
 from pellucid.explain import Request
@@ -177,7 +179,13 @@ def pictures_of(sources: Sequence[str]) -> list[str]:
         picture = source.startswith("sample:") or Path(source).suffix.lower() in SUFFIXES
         if not (picture or glob.has_magic(source) or Path(source).exists()):
             raise FileMissing(f"There is no file or folder {source!r}.")
-    return find_pictures(sources)
+    results: list[str] = []
+    found = find_pictures(sources, left_out=results)
+    if results:
+        folders = ", ".join(sorted({os.path.dirname(one) or "." for one in results}))
+        count = "1 result" if len(results) == 1 else f"{len(results)} results"
+        complain(f"Left out: {count} of earlier explanations in {folders}.")
+    return found
 
 
 def check_folder(out: Path) -> None:

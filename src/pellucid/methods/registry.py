@@ -68,6 +68,8 @@ LayoutOption = Annotated[str | None, Kind("layout", _layout)]
 """How a named layer holds its grid: "NCHW", "NHWC", "NTC", "NTC:1" (a prefix token), "NTC:1:7x7", "TNC"."""
 Samples = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
 """How many random draws: a number, or "auto" for as many as settle the map."""
+Size = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
+"""A number of pixels, or "auto" for one that follows from the input's size."""
 Steps = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
 """How many points of a path: a number, or "auto" for as many as make the map complete."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL import Image
 
 from pellucid.compare import Comparison, Entry
@@ -26,7 +27,7 @@ _CELLS = 1024  # a map of no more cells is written out in numbers
 _WEIGHTS = 8  # segments whose weights are written on the picture
 _LINES = 18  # of text would fill a picture's shorter side
 _CHART = 240, 84  # the frame of a course's lines
-_LONER = 0.3  # a map whose best rank correlation with the others stays below this agrees with none
+_LONER = 0.3  # a map whose best rank correlation with the others, of either kind, is lower agrees with none
 _LINK = re.compile(r"(?P<kind>arXiv|doi):(?P<id>[^\s,;]+)")
 _HOSTS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
 
@@ -98,16 +99,23 @@ class Card:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike the maps of one question are; `loners` agree with no other, and how little at best."""
+    """How alike the maps of one question are; `loners` agree with no other, and how little at best.
+
+    `rows` compare evidence with its sign, `magnitudes` where it is found at all.
+    """
 
     titles: list[str]
     rows: list[list[float]]
+    magnitudes: list[list[float]]
     loners: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Question:
-    """One explained score of one model about one picture, and every method's answer."""
+    """One explained class of one model about one picture, and every method's answer.
+
+    `score` is that of each output which methods explain: the logit, the probability, or both.
+    """
 
     label: str
     score: str
@@ -236,16 +244,27 @@ def _subject(comparison: Comparison, index: int, album: Album) -> Subject:
 
 
 def _view(name: str, entries: Sequence[Entry], index: int, album: Album) -> View:
-    questions: dict[tuple[str, str], list[Entry]] = {}
+    # A logit and a probability of one class are one question. Two scores of one kind, of callables that share
+    # a name, are two.
+    questions: list[tuple[str, dict[str, str], list[Entry]]] = []
     for entry in entries:
         explanation = entry.explanation
-        questions.setdefault((explanation.labels[index], _score(explanation, index)), []).append(entry)
+        label, score = explanation.labels[index], _score(explanation, index)
+        for known, scores, asked in questions:
+            if known == label and scores.setdefault(explanation.output, score) == score:
+                asked.append(entry)
+                break
+        else:
+            questions.append((label, {explanation.output: score}, [entry]))
     first = entries[0].explanation
     return View(
         name,
         [(p, percent(p.probability)) for p in first.prediction[index]],
-        frozenset(label for label, _ in questions),
-        [_question(label, score, asked, index, album) for (label, score), asked in questions.items()],
+        frozenset(label for label, _, _ in questions),
+        [
+            _question(label, " · ".join(scores.values()), asked, index, album)
+            for label, scores, asked in questions
+        ],
         album.place(first.pictures[index], first.boxes[index]),
     )
 
@@ -261,12 +280,15 @@ def _question(label: str, score: str, entries: Sequence[Entry], index: int, albu
 def _agreement(entries: Sequence[Entry], index: int) -> Agreement | None:
     if len(entries) < 2:
         return None
-    rows = Comparison(tuple(entries), (), Cost()).agreement(index).tolist()
+    alike = Comparison(tuple(entries), (), Cost())
+    signed, magnitudes = alike.agreement(index), alike.agreement(index, magnitudes=True)
     titles = [entry.title for entry in entries]
-    best = [max(r for j, r in enumerate(row) if j != i) for i, row in enumerate(rows)]
+    others = torch.maximum(signed, magnitudes).fill_diagonal_(-1.0)
+    best = others.amax(1).tolist()
     # Of two methods that disagree, neither is the odd one out.
     alone = [i for i, r in enumerate(best) if r < _LONER] if len(entries) > 2 else []
-    return Agreement(titles, rows, [(titles[i], correlation(best[i])) for i in alone])
+    loners = [(titles[i], correlation(best[i])) for i in alone]
+    return Agreement(titles, signed.tolist(), magnitudes.tolist(), loners)
 
 
 def correlation(r: float) -> str:

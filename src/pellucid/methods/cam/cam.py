@@ -2,22 +2,28 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from pellucid.errors import ModelError
 from pellucid.methods.cam.form import cam
+from pellucid.methods.cam.head import head_of
+from pellucid.methods.finding import Finding
 from pellucid.probe import At
+
+PLAIN = "outputs = W mean(A) + b"
 
 
 @cam("cam", paper="Zhou et al. 2016, arXiv:1512.04150", gradient=False, signed=True)
-def class_activation_map(at: At) -> Float[Tensor, "N K"]:
-    """sum_k w_k A_k, w_k the weights of the class in the one Linear behind a global average pool; signed.
+def class_activation_map(at: At) -> Finding:
+    """sum_k w_k g(A_k), w_k the weights of the class in the one Linear behind a global average pool; signed.
 
     Its mean over positions is the score without its bias. A contrast or a probability weighs the rows of
-    the Linear by the score's derivative with respect to the logits.
+    the Linear by the score's derivative with respect to the logits. g is what the model applies to each value
+    between the layer and the pool: nothing, an activation, a batch norm or both, see `details["chosen"]`.
+    Where the Linear is a 1x1 convolution before the pool with an activation behind it, as in SqueezeNet, the
+    map is that activation of sum_k w_k g(A_k) + b, and its mean is the whole score.
 
     Raises:
-        ModelError: the head is not a global average pool and one Linear (or 1x1 convolution).
+        ModelError: the head is not a global pool (mean or sum) and one Linear or 1x1 convolution.
 
     Cost:
         1 forward.
@@ -26,26 +32,15 @@ def class_activation_map(at: At) -> Float[Tensor, "N K"]:
         eq. 2.
     """
     outputs = at.probe.outputs.detach().requires_grad_()
-    W = head(at)  # (classes, K)
+    head = head_of(at)
     with torch.enable_grad():
         slope = torch.autograd.grad(at.probe.score.of_outputs(outputs).sum(), outputs)[0]  # (N, classes)
-    return slope @ W
-
-
-def head(at: At) -> Float[Tensor, "classes K"]:
-    """The weights W of the model's head, checked on this very batch: outputs = W mean_ij(A) + b."""
-    outputs = at.probe.outputs
-    pooled = at.A.mean((2, 3)).to(outputs)
-    shape = (outputs.shape[1], pooled.shape[1])
-    for module in at.probe.engine.network.modules():
-        if not isinstance(module, (nn.Linear, nn.Conv2d)) or module.weight.flatten(1).shape != shape:
-            continue
-        W = module.weight.detach().flatten(1).to(outputs)  # half, where that is what ran
-        bias = torch.zeros_like(outputs[0]) if module.bias is None else module.bias.detach().to(outputs)
-        tolerance = 50 * torch.finfo(outputs.dtype).eps ** 0.75 * outputs.abs().max()
-        if ((pooled @ W.T + bias) - outputs).abs().max() <= tolerance:
-            return W
-    raise ModelError(
-        f"CAM needs a global average pool and one Linear behind its layer; behind {at.name} this model has "
-        "something else. grad-cam generalises it to any head."
-    )
+    if head.form != PLAIN:
+        at.probe.choose("head", head.form)
+    if head.class_maps is not None:
+        return Finding(torch.einsum("nc,nchw->nhw", slope, head.class_maps.to(slope)))
+    weights: Float[Tensor, "N K"] = slope @ head.weight
+    if head.maps is at.A:
+        return Finding(weights)
+    maps = head.maps.to(torch.promote_types(weights.dtype, head.maps.dtype))
+    return Finding(weights.to(maps)[..., None, None] * maps, details={"weights": weights})

@@ -21,6 +21,16 @@ LEAST = 50
 """A segment that adds fewer pixels is not worth a region of its own."""
 
 
+def least_of(height: int, width: int) -> int:
+    """LEAST, on a picture smaller than SIDE x SIDE as large a share of it.
+
+    Example:
+        >>> least_of(224, 224), least_of(28, 28), least_of(8, 8)
+        (50, 1, 1)
+    """
+    return max(1, round(LEAST * min(1.0, height * width / SIDE**2)))
+
+
 MULTI_SCALE = "multi-scale"
 """XRAI's own segments."""
 
@@ -51,7 +61,7 @@ def masks_of(labels: Int[np.ndarray, "H W"]) -> Bool[np.ndarray, "M H W"]:
 
 
 def multi_scale(rgb: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "M H W"]:
-    """The segments of Felzenszwalb's algorithm at six scales, each widened by a disk.
+    """The segments of Felzenszwalb's algorithm at six scales, each widened by a disk: of 5 pixels at 224.
 
     A picture of one colour is one segment at each scale.
     """
@@ -66,7 +76,8 @@ def multi_scale(rgb: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "M H W"]:
         labels = felzenszwalb(scaled, scale=scale, sigma=SIGMA, min_size=MIN_SIZE)
         labels = resize(labels, rgb.shape[:2], order=0, preserve_range=True, anti_aliasing=False)
         found.append(masks_of(labels.astype(int)))
-    return dilate(np.concatenate(found))
+    small = min(1.0, float(np.sqrt(rgb.shape[0] * rgb.shape[1])) / SIDE)
+    return dilate(np.concatenate(found), round(RADIUS * small))
 
 
 def dilate(masks: Bool[np.ndarray, "M H W"], radius: int = RADIUS) -> Bool[np.ndarray, "M H W"]:
@@ -89,11 +100,14 @@ def dilate(masks: Bool[np.ndarray, "M H W"], radius: int = RADIUS) -> Bool[np.nd
 
 
 def grow(
-    attribution: Float[np.ndarray, "H W"], masks: Bool[np.ndarray, "M H W"], algorithm: Algorithm = "full"
+    attribution: Float[np.ndarray, "H W"],
+    masks: Bool[np.ndarray, "M H W"],
+    algorithm: Algorithm = "full",
+    least: int = LEAST,
 ) -> tuple[Float[np.ndarray, "H W"], Int[np.ndarray, "H W"]]:
     """Covers a picture with segments, the densest first; each region is worth its mean attribution.
 
-    A segment adds those of its pixels that no region has yet, and is left out if they are fewer than LEAST.
+    A segment adds those of its pixels that no region has yet, and is left out if they are fewer than `least`.
     The pixels left over at the end are one region more.
 
     Args:
@@ -101,6 +115,7 @@ def grow(
         masks: of the segments, which may overlap; none is empty.
         algorithm: "full" always adds the segment whose *new* pixels have the largest mean attribution;
             "fast" goes through the segments once, by their mean attribution as wholes.
+        least: pixels.
 
     Returns:
         The mean attribution of each pixel's region, whose sum is the attribution's; and the region's rank:
@@ -120,7 +135,8 @@ def grow(
         ([0.5, 1.5], [2, 1])
     """
     values, members = attribution.ravel().astype(np.float64), masks.reshape(len(masks), -1)
-    covering = _greedy(values, members) if algorithm == "full" else _once(values, members)
+    cover = _greedy if algorithm == "full" else _once
+    covering = cover(values, members, least)
     regions = sorted(covering, key=lambda region: -values[region].mean())
     averages, ranks = np.zeros_like(values), np.zeros(values.shape, int)
     for rank, region in enumerate(regions, 1):
@@ -131,12 +147,14 @@ def grow(
     return averages.reshape(attribution.shape), ranks.reshape(attribution.shape)
 
 
-def _greedy(values: Float[np.ndarray, " P"], members: Bool[np.ndarray, "M P"]) -> Iterator[np.ndarray]:
+def _greedy(
+    values: Float[np.ndarray, " P"], members: Bool[np.ndarray, "M P"], least: int
+) -> Iterator[np.ndarray]:
     """The new pixels of each region: no other segment's are denser."""
     free = np.ones_like(members[0])
     sums, counts = np.array([values[member].sum() for member in members]), members.sum(1)
     of_pixel = np.ascontiguousarray(members.T)  # (P, M), so that a region's pixels are read in one go
-    while (open := counts >= LEAST).any():
+    while (open := counts >= least).any():
         best = np.where(open, sums / np.maximum(counts, 1), -np.inf).argmax()
         (new,) = (members[best] & free).nonzero()
         yield new
@@ -145,12 +163,14 @@ def _greedy(values: Float[np.ndarray, " P"], members: Bool[np.ndarray, "M P"]) -
         counts -= of_pixel[new].sum(0)
 
 
-def _once(values: Float[np.ndarray, " P"], members: Bool[np.ndarray, "M P"]) -> Iterator[np.ndarray]:
+def _once(
+    values: Float[np.ndarray, " P"], members: Bool[np.ndarray, "M P"], least: int
+) -> Iterator[np.ndarray]:
     """The new pixels of each region: of the segments not tried yet, its own was the densest as a whole."""
     free = np.ones_like(members[0])
     densities = np.array([values[member].mean() for member in members])
     for number in (-densities).argsort(kind="stable"):
         (new,) = (members[number] & free).nonzero()
-        if len(new) >= LEAST:
+        if len(new) >= least:
             yield new
             free[new] = False

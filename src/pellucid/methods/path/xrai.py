@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.methods.finding import Finding
 from pellucid.methods.path.integrated_gradients import passes, straight
 from pellucid.methods.path.random_baseline_ig import extremes
-from pellucid.methods.path.regions import MULTI_SCALE, Algorithm, RegionSegments, candidates, grow
+from pellucid.methods.path.regions import MULTI_SCALE, Algorithm, RegionSegments, candidates, grow, least_of
 from pellucid.methods.registry import Axiom, Passes, Steps, method
 from pellucid.probe import Probe
 
@@ -83,9 +83,14 @@ def xrai(
     mean = torch.stack([line.map for line in lines]).mean(0)
     merged = (mean.amax(1) if channels == "max" else mean.sum(1)).double().cpu().numpy()
     pictures = [np.asarray(picture.rgb) for picture in probe.pictures]
+    least = least_of(*probe.inputs.shape[-2:])
     grown = [
-        grow(one, candidates(rgb, segments), algorithm) for one, rgb in zip(merged, pictures, strict=True)
+        grow(one, candidates(rgb, segments), algorithm, least)
+        for one, rgb in zip(merged, pictures, strict=True)
     ]
+    single = torch.tensor([int(ranks.max()) == 1 for _, ranks in grown])
+    probe.note("One region covers the whole picture: the map is the same everywhere. Give other segments, "
+               "such as grid:7.", single)  # fmt: skip
     averages, ranks = (torch.from_numpy(np.stack(part)) for part in zip(*grown, strict=True))
     complete = channels == "sum"
     return Finding(

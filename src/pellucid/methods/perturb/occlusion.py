@@ -10,13 +10,13 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.options import Baseline, perturbation, same
 from pellucid.methods.perturb.screening import Use, screened
-from pellucid.methods.registry import Passes
+from pellucid.methods.registry import Passes, Size
 from pellucid.probe import Probe
 
 
 def _passes(options: Mapping[str, Any]) -> Passes:
     """For an input of 224 x 224 pixels."""
-    return Passes(len(_starts(224, options["window"], options["stride"])) ** 2)
+    return Passes(len(_starts(224, *_sizes(options["window"], options["stride"], 224, 224))) ** 2)
 
 
 @perturbation(
@@ -25,15 +25,18 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     passes=_passes,
     promises=("implementation invariance", "linearity"),
 )
-def occlusion(probe: Probe, *, window: int = 32, stride: int = 8, baseline: Baseline = "zero") -> Finding:
+def occlusion(
+    probe: Probe, *, window: Size = "auto", stride: Size = "auto", baseline: Baseline = "zero"
+) -> Finding:
     """A_ij = mean over windows that cover (i, j) of S(x) - S(x with the window hidden).
 
     Windows lie a stride apart, and the last ones end with the image, so that every pixel is covered.
 
     Args:
         probe: the evidence.
-        window: side of the hidden square, in pixels of the input; at most the input's.
-        stride: pixels between windows.
+        window: side of the hidden square, in pixels of the input; at most the input's. "auto" is 32, and on
+            inputs below 224 pixels as large a share of them: 4 on 28 x 28.
+        stride: pixels between windows; "auto" is a quarter of an "auto" window, else 8.
         baseline: what shows in the window.
 
     Raises:
@@ -46,14 +49,24 @@ def occlusion(probe: Probe, *, window: int = 32, stride: int = 8, baseline: Base
     Source:
         section 4.2.
     """
+    height, width = probe.inputs.shape[-2:]
+    chosen = {"window": window, "stride": stride}
+    window, stride = _sizes(window, stride, height, width)
     if window < 1 or not 1 <= stride <= window:
         raise InvalidValue(
             f"window must be at least 1 and stride from 1 to window; got window={window}, stride={stride}."
         )
+    for name, size in (("window", window), ("stride", stride)):
+        if chosen[name] == "auto":
+            probe.choose(name, size)
     baselines, values = probe.baseline(baseline), probe.value.double().cpu()
-    height, width = probe.inputs.shape[-2:]
     rows, columns = (torch.tensor(_starts(side, window, stride)) for side in (height, width))
     corners = torch.cartesian_prod(rows, columns)  # (windows, 2)
+    if len(corners) == 1:
+        probe.note(
+            f"One window of {window} pixels hides the whole input of {height} x {width}: the map is the same "
+            "everywhere. Choose a smaller window."
+        )
 
     def covering(values: Tensor) -> Tensor:
         """At each pixel, the sum of the values of the windows that cover it: one mark at each corner."""
@@ -88,6 +101,20 @@ def occlusion(probe: Probe, *, window: int = 32, stride: int = 8, baseline: Base
         return Finding(average(value - scores)[None].to(probe.inputs))
 
     return each(probe, one)
+
+
+def _sizes(window: int | str, stride: int | str, height: int, width: int) -> tuple[int, int]:
+    """Window and stride in pixels.
+
+    >>> _sizes("auto", "auto", 224, 224), _sizes("auto", "auto", 28, 28), _sizes("auto", "auto", 1, 64)
+    ((32, 8), (4, 1), (9, 2))
+    """
+    if window == "auto":
+        # A seventh of the longer side, and of a strip's shorter side no more than a quarter.
+        window = min(32, max(1, round(max(height, width) / 7)))
+        window = min(window, max(2, min(height, width) // 4)) if min(height, width) > 3 else window
+        stride = max(1, window // 4) if stride == "auto" else stride
+    return int(window), min(8, int(window)) if stride == "auto" else int(stride)
 
 
 def _starts(side: int, window: int, stride: int) -> list[int]:

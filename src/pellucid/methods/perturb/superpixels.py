@@ -9,9 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pellucid.engine.perturb import Copies
+from pellucid.errors import InvalidValue
 from pellucid.methods.options import SEGMENT_MEAN
 from pellucid.probe import Probe
-from pellucid.segments import mean_colours, segment
+from pellucid.segments import cells, mean_colours, segment, superpixels
+
+_SMALL, _FEW = 64, 8
+"""Pictures up to this side are cut into a grid where an algorithm finds fewer segments than this in them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +33,7 @@ class Superpixels:
         Raises:
             InvalidValue, InvalidType: segments that do not hold, see `pellucid.segments.segment`.
         """
-        labels = segment(np.asarray(probe.pictures[0].rgb), segments)
+        labels = _labels(probe, segments)
         if isinstance(baseline, str) and baseline == SEGMENT_MEAN:
             fill = mean_colours(probe.inputs[0].cpu(), labels)[None].to(probe.inputs)
         else:
@@ -54,3 +58,26 @@ class Superpixels:
         """A map that has each segment's coefficient at its pixels."""
         labels = self.labels.to(coefficients.device)
         return coefficients[labels][None]
+
+
+def _labels(probe: Probe, segments: Any) -> Int[Tensor, "H W"]:
+    """The segments of a single image; of a picture in which an algorithm finds too few, a grid's cells."""
+    rgb = np.asarray(probe.pictures[0].rgb)
+    if not isinstance(segments, str) or segments.startswith("grid"):
+        return segment(rgb, segments)
+    found = torch.from_numpy(superpixels(rgb, segments))
+    height, width = rgb.shape[:2]
+    small, grid = max(height, width) <= _SMALL, cells(height, width)
+    count, instead = (len(labels.unique()) for labels in (found, grid))
+    if count == 1 or (small and count < min(_FEW, instead)):
+        if instead == 1:
+            raise InvalidValue("Segments need an input of at least 2 pixels; it has 1.")
+        rows, columns = (len(side.unique()) for side in (grid[:, 0], grid[0]))
+        text = f"a grid of {rows} x {columns} cells"
+        probe.note(
+            f"{segments} finds {count} segment{'s' * (count > 1)} in the {height} x {width} pixels of the "
+            f"input, too few: {text} is explained instead."
+        )
+        probe.choose("segments", text)
+        return grid
+    return segment(rgb, found)
