@@ -20,7 +20,8 @@ from pellucid.engine.operations import Call, Operations
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
 from pellucid.methods import registry
-from pellucid.model import Model, outputs_of
+from pellucid.model import Model
+from pellucid.outputs import outputs_of
 from pellucid.probe import Probe
 
 KNOWN = [name for name in BUILDERS if name != "no_grad inside"]

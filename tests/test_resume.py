@@ -12,9 +12,10 @@ from pellucid.engine.cost import Cost
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
 from pellucid.layers import first_tensor, with_first_tensor
-from pellucid.model import Model, outputs_of
+from pellucid.model import Model
+from pellucid.output_scale import LOGITS
+from pellucid.outputs import outputs_of
 from pellucid.probe import At, Probe
-from pellucid.target import as_classes
 from zoo import seeded, settled
 
 
@@ -56,7 +57,7 @@ def without(module: nn.Module, x: Tensor, at: At, channels: list[int], target=1)
             return with_first_tensor(output, tensor)
 
         with layer.register_forward_hook(zeroed), torch.no_grad():
-            scores.append(as_classes(outputs_of(model(x.clone())))[0, target])
+            scores.append(LOGITS.class_values(outputs_of(model(x.clone())), "logit")[0, target])
     return torch.stack(scores)
 
 

@@ -160,8 +160,8 @@ def test_a_name_needs_class_names():
         resolve("cat", OUTPUTS, BARE)
 
 
-def test_fewer_outputs_than_names_are_no_reason_to_read_out_of_range():
-    with pytest.raises(InvalidValue, match="from 0 to 1; got 2"):
+def test_fewer_outputs_than_names_are_refused():
+    with pytest.raises(InvalidValue, match="tells 2 classes apart, there are 3 names"):
         resolve("owl", OUTPUTS[:, :2], NAMED)
 
 

@@ -16,6 +16,7 @@ from torch.nn.functional import conv2d, pad
 
 from pellucid.errors import InvalidType, InvalidValue, ModelError
 from pellucid.model import Model
+from pellucid.structures import tensor_of
 
 COLOURS = {"black": 0.0, "grey": 0.5, "white": 1.0}
 NAMES = ("zero", *COLOURS, "mean", "blur", "noise", "median", "mixed")
@@ -50,7 +51,7 @@ def check(spec: Any) -> Any:
         )
     if isinstance(spec, Real) and not math.isfinite(spec):
         raise InvalidValue(f"baseline must be finite; got {spec}.")
-    if isinstance(spec, (Tensor, np.ndarray)) and not torch.as_tensor(spec).isfinite().all():
+    if isinstance(spec, (Tensor, np.ndarray)) and not tensor_of(spec).isfinite().all():
         raise InvalidValue("baseline must be finite; some of its values are not.")
     return spec
 
@@ -89,7 +90,7 @@ def baseline(
     if isinstance(spec, Real):
         return torch.full_like(inputs, float(spec))
     if isinstance(spec, np.ndarray) and spec.dtype.kind == "f":
-        spec = torch.as_tensor(spec)
+        spec = tensor_of(spec)
     return _fitted(spec if isinstance(spec, Tensor) else model.read(spec).inputs, inputs)
 
 
@@ -104,7 +105,9 @@ def _named(
         case "blur":
             return _blurred(inputs)
         case "noise":
-            drawn = torch.randn(inputs.shape[1:], generator=generator, device=generator.device).to(inputs)
+            drawn = torch.randn(
+                inputs.shape[1:], generator=generator, device=generator.device, dtype=torch.float32
+            ).to(inputs)
             std, mean = torch.std_mean(inputs, (2, 3), correction=0, keepdim=True)
             return mean + std * drawn
         case "median":
@@ -125,10 +128,12 @@ def _colour(name: str, inputs: Float[Tensor, "N C H W"], model: Model) -> Float[
             f"baseline={name!r} needs a model that says how pixels become its {channels} input channels; "
             f"{model.name} does not: use 'zero', 'mean', 'blur', 'noise', a number or a tensor."
         )
-    pixel = torch.full((channels,), COLOURS[name])
+    pixel = torch.full((channels,), COLOURS[name], dtype=torch.float32, device="cpu")
     if channels == 4:
         pixel[3] = 1.0  # opaque
-    value = (pixel - torch.tensor(model.preprocess.mean)) / torch.tensor(model.preprocess.std)
+    value = (pixel - torch.tensor(model.preprocess.mean, dtype=torch.float32, device="cpu")) / torch.tensor(
+        model.preprocess.std, dtype=torch.float32, device="cpu"
+    )
     return value.to(inputs)[:, None, None].expand_as(inputs).clone()
 
 
@@ -136,7 +141,7 @@ def _blurred(inputs: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
     """Gaussian along rows, then columns; mirrored at the edges, which ends at one picture's width."""
     for axis in (-1, -2):
         radius = min(_RADIUS, inputs.shape[axis] - 1)
-        at = torch.arange(-radius, radius + 1, dtype=torch.float64)
+        at = torch.arange(-radius, radius + 1, dtype=torch.float64, device="cpu")
         kernel = torch.exp(-((at / _SIGMA) ** 2) / 2)
         kernel = (kernel / kernel.sum()).to(inputs)
         along = (1, -1) if axis == -1 else (-1, 1)

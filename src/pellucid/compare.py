@@ -132,6 +132,7 @@ def compare(
     batch_size: int | str = "auto",
     precision: Precision = "auto",
     progress: bool | None = None,
+    forward_kwargs: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Explains the same images by several methods, for one or more targets and models.
 
@@ -141,11 +142,13 @@ def compare(
         methods: names with options, "smooth-grad:samples=20", or (name, options).
         target: as for `explain`; `targets`, a list, asks for several.
         targets: see `target`.
-        output: as for `explain`, and so are `seed`, `batch_size`, `precision` and `progress`.
+        output: as for `explain`, and so are `seed`, `batch_size`, `precision`,
+            `progress` and `forward_kwargs`.
         seed: see `output`.
         batch_size: see `output`.
         precision: see `output`.
         progress: see `output`.
+        forward_kwargs: see `output`.
 
     Returns:
         A `Comparison`; a method that cannot explain a model, or an image, is in its `refusals`. An image that
@@ -176,7 +179,7 @@ def compare(
     for one in models:
         outcomes, cost = investigate(
             one,
-            one.read(images),
+            one.read(images, forward_kwargs),
             requests,
             [target] if targets is None else targets,
             output=output,

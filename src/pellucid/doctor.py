@@ -19,7 +19,7 @@ from pellucid.methods import METHODS, Method
 from pellucid.model import Model
 from pellucid.preprocess import Preprocess
 from pellucid.probe import Probe
-from pellucid.target import as_classes, class_name, probabilities
+from pellucid.target import class_count, class_name, refuse_labels
 
 # Instead of a method's default, to see whether it works.
 _FEW = {"samples": 2, "steps": 2, "groups": 1, "references": ["zero"]}
@@ -71,7 +71,8 @@ class Diagnosis:
         prediction: the class of the first image, with its probability.
         layers: all layers that hold feature maps, in the order they run.
         auto: the layer that `layer="auto"` chooses; None where there is none.
-        chosen: how it was chosen, as in an explanation's `details["chosen"]["layer"]`.
+        chosen: what was inferred, as in an explanation's `details["chosen"]`: how that layer was found; which
+            output holds the scores, on what scale they are; why, and what else there was.
         methods: a verdict for every registered method.
         forward_seconds, backward_seconds: for one image; backward without forward, None where there is none.
     """
@@ -92,7 +93,7 @@ class Diagnosis:
     prediction: Prediction
     layers: tuple[FeatureLayer, ...]
     auto: str | None
-    chosen: dict[str, Any] | None
+    chosen: dict[str, Any]
     methods: tuple[Verdict, ...]
     forward_seconds: float
     backward_seconds: float | None
@@ -127,13 +128,16 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
     engine = Engine(wrapped)
     training = sum(getattr(child, "training", False) for child in _modules(wrapped).values())
     with engine.session(0):
+        engine.extras, engine.images = batch.extras, len(batch.inputs)
         probe = Probe(engine, batch.inputs)
         outputs = probe.outputs
-        layers, chosen = feature_layers(engine, batch.inputs)
+        layers, layer = feature_layers(engine, batch.inputs)
         forward, backward = _seconds(engine, batch.inputs)
         kept = _graph_bytes(engine, batch.inputs)
-    auto = chosen["name"] if chosen is not None else None
-    odds = probabilities(outputs.float())[0]
+        reading = probe.reading
+    auto = layer["name"] if layer is not None else None
+    refuse_labels(wrapped, outputs.shape[1])
+    odds = reading.scale.probabilities(outputs.float())[0]
     best = int(odds.argmax())
     parameters = list(wrapped.module.parameters()) if isinstance(wrapped.module, nn.Module) else []
     buffers = list(wrapped.module.buffers()) if isinstance(wrapped.module, nn.Module) else []
@@ -149,12 +153,12 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
         dtype=str(wrapped.dtype).removeprefix("torch."),
         input_shape=tuple(batch.inputs.shape[1:]),
         preprocess=wrapped.preprocess,
-        classes=as_classes(outputs).shape[1],
+        classes=class_count(outputs),
         named=wrapped.labels is not None,
         prediction=Prediction(best, class_name(wrapped, best, outputs.shape[1]), float(odds[best])),
         layers=layers,
         auto=auto,
-        chosen=chosen,
+        chosen=dict(reading.chosen) | ({"layer": layer} if layer is not None else {}),
         methods=_verdicts(wrapped, batch, forward, backward, _channels(layers, auto)),
         forward_seconds=forward,
         backward_seconds=backward,
@@ -188,11 +192,21 @@ def _batch(model: Model, images: Any) -> Batch:
         return model.read("sample:cat")
     first = next((m for m in _modules(model).values() if isinstance(m, nn.Conv2d)), None)
     channels = first.in_channels if first is not None else 3
-    return model.read(torch.rand(channels, 224, 224, generator=torch.Generator().manual_seed(0)))
+    return model.read(
+        torch.rand(
+            channels,
+            224,
+            224,
+            generator=torch.Generator(device="cpu").manual_seed(0),
+            dtype=torch.float32,
+            device="cpu",
+        )
+    )
 
 
 def _first(batch: Batch) -> Batch:
-    return Batch(batch.inputs[:1], batch.pictures[:1], batch.boxes[:1])
+    extras = None if batch.extras is None else batch.extras.first()
+    return Batch(batch.inputs[:1], batch.pictures[:1], batch.boxes[:1], extras, batch.chosen)
 
 
 def _seconds(engine: Engine, inputs: Tensor) -> tuple[float, float | None]:

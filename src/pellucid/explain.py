@@ -27,8 +27,9 @@ from pellucid.methods import Method, get_method, parse
 from pellucid.methods.finding import Finding, Told
 from pellucid.methods.registry import WRAPPERS
 from pellucid.model import Model
+from pellucid.outputs import Reading, ends_in
 from pellucid.probe import Probe
-from pellucid.target import OneTarget, Output, Score, Target, are_probabilities, class_name, probabilities
+from pellucid.target import OneTarget, Output, Score, Target, class_name
 
 TOP = 5
 ALONE = (
@@ -132,6 +133,7 @@ def explain(
     batch_size: int | str = "auto",
     precision: Precision = "auto",
     progress: bool | None = None,
+    forward_kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Explanation:
     """Explains why a model gave images their scores, by one method.
@@ -139,10 +141,14 @@ def explain(
     Args:
         model: a `Model`, any `nn.Module`, or a differentiable callable (N, C, H, W) -> (N, K).
         images: a path, a PIL image, a uint8 array (H, W[, C]), a list of these, or a float tensor
-            (C, H, W) or (N, C, H, W), which is taken as the model's own input.
+            (C, H, W) or (N, C, H, W), which is taken as the model's own input. A model of several inputs
+            takes a tuple (images, further inputs) or a mapping of its arguments' names; tensors with one row
+            per image follow the images.
         method: a registered method, with options if you like: "smooth-grad:samples=20".
         target: None for the class each image is predicted as; a class index or name; one of these per
-            image; a `Contrast(a, b)`; or a callable `raw output -> (N,)`.
+            image; a `Contrast(a, b)`; or a callable `raw output -> (N,)`, which scores each row by itself. It
+            is shown chunks of the images and perturbed copies of them; with a second argument,
+            `(raw output, indices) -> (N,)`, it is told which image each row was made of.
         output: "logit", "probability" or "loss"; None for the method's own, as in its paper.
         seed: of everything drawn at random.
         batch_size: the most samples run together; never changes a result beyond rounding.
@@ -151,6 +157,8 @@ def explain(
             it: the error this brings is measured on each image, kept below half of a sampled map's standard
             error, which then holds both, or a thousandth of another's maximum. The result says what ran.
         progress: True for a bar, False for none, None for one where standard error is a terminal.
+        forward_kwargs: further arguments of the model, by name: tensors with one row per image follow the
+            images into chunks and perturbed copies, everything else is passed as it is.
         **options: the method's, and `smooth=`, `smooth_noise=`, `smooth_statistic=`, `augment=`, which
             every method takes.
 
@@ -176,7 +184,7 @@ def explain(
     request = Request.of(method, options)
     (outcome,), _ = investigate(
         wrapped,
-        wrapped.read(images),
+        wrapped.read(images, forward_kwargs),
         [request],
         [target],
         output=output,
@@ -225,6 +233,7 @@ def investigate(
     ]
     passes = len(batch.inputs) * sum(request.method.cost(request.options).forward for _, request, _ in asked)
     engine, plan = Engine(model, precision, batch_size, watching=True), _plan(model, requests)
+    engine.extras, engine.images = batch.extras, len(batch.inputs)
     answers = [Answer() for _ in asked]
     with showing(model.name, passes, progress) as engine.progress, engine.session(seed):
         inputs = batch.inputs.clone() if batch.inputs.is_inference() else batch.inputs
@@ -303,7 +312,9 @@ def _some(target: Target, start: int, stop: int) -> Target:
 
 
 def _is_list(target: Target) -> TypeGuard[Sequence[OneTarget] | Tensor]:
-    return isinstance(target, (list, tuple)) or (isinstance(target, Tensor | np.ndarray) and target.ndim > 0)
+    return (isinstance(target, Sequence) and not isinstance(target, str)) or (
+        isinstance(target, Tensor | np.ndarray) and target.ndim > 0
+    )
 
 
 def _examine(probe: Probe, request: Request, total: int) -> Part:
@@ -313,16 +324,7 @@ def _examine(probe: Probe, request: Request, total: int) -> Part:
     finding = request.method(probe, **request.options)
     value = probe.value
     left = [image for image in range(n) if image not in probe.failures]
-    try:
-        outputs = probe.outputs[left]
-    except ModelError:  # a callable target may read outputs that hold no classes
-        predictions: list[list[Prediction]] = [[] for _ in value]
-    else:
-        predictions = [[] for _ in value]
-        for image, row in zip(left, _predictions(engine.model, outputs), strict=True):
-            predictions[image] = row
-        if are_probabilities(outputs) and probe.output == "logit" and probe.score.function is None:
-            probe.note("The model ends in a softmax: a probability is explained, as there are no logits.")
+    predictions = _read(probe, n, left)
     finding, value = _kept(finding), value.cpu()
     map = finding.map
     for image in left:
@@ -355,14 +357,35 @@ def _examine(probe: Probe, request: Request, total: int) -> Part:
 
 
 def _noted(probe: Probe, n: int) -> Tensor:
-    noted = torch.zeros(n, dtype=torch.bool)
+    noted = torch.zeros(n, dtype=torch.bool, device="cpu")
     for images in probe.notes.values():
         noted[images] = True
     return noted
 
 
-def _predictions(model: Model, outputs: Float[Tensor, "N K"]) -> list[list[Prediction]]:
-    p = probabilities(outputs.float())
+def _read(probe: Probe, n: int, left: Sequence[int]) -> list[list[Prediction]]:
+    """What each image that is `left` is predicted as; how the outputs were read is reported and noted."""
+    try:
+        outputs, reading = probe.outputs, probe.reading
+    except ModelError:
+        if probe.score.function is None:
+            raise
+        return [[] for _ in range(n)]  # a callable target may read outputs that hold no classes
+    for what, choice in reading.chosen.items():
+        probe.choose(what, choice)
+    if probe.score.function is None:
+        for text in filter(None, (ends_in(reading, probe.output), reading.note)):
+            probe.note(text)
+    elif probe.engine.model.labels is not None and len(probe.engine.model.labels) != max(2, outputs.shape[1]):
+        return [[] for _ in range(n)]
+    predictions: list[list[Prediction]] = [[] for _ in range(n)]
+    for image, row in zip(left, _predictions(probe.engine.model, outputs[list(left)], reading), strict=True):
+        predictions[image] = row
+    return predictions
+
+
+def _predictions(model: Model, outputs: Float[Tensor, "N K"], reading: Reading) -> list[list[Prediction]]:
+    p = reading.scale.probabilities(outputs.float())
     values, classes = p.topk(min(TOP, p.shape[1]), dim=1)
     return [
         [
@@ -379,7 +402,7 @@ def _assemble(request: Request, answer: Answer, batch: Batch, engine: Engine, se
     images = [image for part in parts for image in part.images]
     lowered = [low for part in parts for low in part.lowered]
     ran = [engine.ran_in() + (" and bfloat16" if low else "") for low in lowered]
-    details = {**_joined([part.finding.details for part in parts]), **_choices(parts)}
+    details = {**_joined([part.finding.details for part in parts]), **_choices(parts, batch)}
     if len(set(ran)) > 1:
         details["precisions"] = ran
     height, width = batch.inputs.shape[-2:]
@@ -424,9 +447,11 @@ def _assemble(request: Request, answer: Answer, batch: Batch, engine: Engine, se
     return explanation
 
 
-def _choices(parts: Sequence[Part]) -> dict[str, Any]:
+def _choices(parts: Sequence[Part], batch: Batch) -> dict[str, Any]:
     """What was inferred, and what else there was; the first chunk speaks for all."""
-    chosen = {what: choice for part in reversed(parts) for what, choice in part.chosen.items()}
+    chosen = dict(batch.chosen) | {
+        what: choice for part in reversed(parts) for what, choice in part.chosen.items()
+    }
     return {"chosen": chosen} if chosen else {}
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import FileMissing, InvalidType, InvalidValue
+from pellucid.structures import tensor_of
 
 METADATA = "metadata"
 
@@ -129,7 +130,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _numpy_lacks(dtype: torch.dtype) -> bool:
     try:
-        torch.empty(0, dtype=dtype).numpy()
+        torch.empty(0, dtype=dtype, device="cpu").numpy()
     except TypeError:
         return True
     return False
@@ -168,7 +169,7 @@ def pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
             name = re.sub(r"[^\w.-]|\.(?=npy$)", "_", name, flags=re.ASCII)
             while name in tensors:  # {"a": {"b": t}, "a.b": u} would meet under one name
                 name += "_"
-            tensors[name] = torch.as_tensor(value)
+            tensors[name] = tensor_of(value)
             return {"$tensor": name}
         case tuple():
             return {"$tuple": [pack(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]}

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -90,11 +90,16 @@ class Box:
 
 @dataclass(frozen=True)
 class Batch:
-    """Model inputs (N, C, H, W), the N pictures they came from, and the box of each that they show."""
+    """Model inputs (N, C, H, W), the N pictures they came from, and the box of each that they show.
+
+    `extras` is what the model is given besides (see `pellucid.inputs`), `chosen` what was inferred.
+    """
 
     inputs: Float[Tensor, "N C H W"]
     pictures: list[Picture]
     boxes: list[Box]
+    extras: Any = None
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------------------------------------- reading

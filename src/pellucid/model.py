@@ -1,26 +1,28 @@
 """A classifier as Pellucid sees it: a module, what happens to a picture before it, and class names.
 
 `Model` keeps no state of its own and never switches the module's mode; running it is the engine's job.
-`outputs_of` turns whatever a model returns into (N, K).
 """
 
 import difflib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import replace
 from operator import index
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, cast
 
-import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor, nn
 
 from pellucid.errors import InvalidType, InvalidValue, ModelError
 from pellucid.images import Batch, Box, Picture, open_picture
+from pellucid.inputs import Extras, several, with_keywords
+from pellucid.labels import LabelsLike, class_names, config_labels, first_names, folded, synonyms
+from pellucid.output_scale import Origin, ScaleName, check_scale
+from pellucid.outputs import OutputKey, Reading, read_outputs
 from pellucid.preprocess import Preprocess
-
-OUTPUT_NAMES = ("logits", "out", "output", "scores", "pred")
+from pellucid.structures import plain
+from pellucid.transforms import as_preprocess, transformed
 
 
 class Model:
@@ -28,12 +30,21 @@ class Model:
 
     Args:
         module: an `nn.Module` (a DataParallel wrapper is taken off), or any callable on tensors.
-        preprocess: makes inputs of pictures; without it only float tensors can be read.
-        labels: one name per class; synonyms may be separated by commas ("tabby, tabby cat").
+        preprocess: makes inputs of pictures: a `Preprocess`, or any callable `PIL image -> tensor (C, H, W)`,
+            such as a torchvision `Compose`, of which resize, crop and normalisation are read off where that
+            can be proven; else maps are drawn on the input itself. Without it only float tensors can be read.
+        labels: one name per class, as a list or array, {index: name} or {name: index}; synonyms may be
+            separated by commas ("tabby, tabby cat").
         name: what captions call the model; the module's class name unless given.
+        output_key: which of several outputs holds the classes' scores: an index, a name, or a callable
+            `raw output -> (N, K)`; found out unless given, or refused where that cannot be.
+        output_scale: what the scores are: "logit", "probability" or "log-probability"; found out if None.
+        multi_label: whether each class is a question of its own (a sigmoid each), not one of several that
+            exclude one another (a softmax); found out unless given, for logits False.
 
     Raises:
-        InvalidType: `module` cannot be called, or `labels` is a single string.
+        InvalidType: `module` cannot be called, `preprocess` neither, or `labels` are none.
+        InvalidValue: labels that do not name each class once, another `output_scale`.
 
     Example:
         >>> model = Model(nn.Flatten(), labels=["tabby, tabby cat", "tiger cat"])
@@ -45,22 +56,31 @@ class Model:
         self,
         module: Any,
         *,
-        preprocess: Preprocess | None = None,
-        labels: Sequence[str] | None = None,
+        preprocess: Preprocess | Callable[[Image.Image], Any] | None = None,
+        labels: LabelsLike | None = None,
         name: str | None = None,
+        output_key: OutputKey | None = None,
+        output_scale: ScaleName | None = None,
+        multi_label: bool | None = None,
     ) -> None:
         if not callable(module):
             raise InvalidType(
                 f"A model must be a pellucid.Model, an nn.Module or a callable; got {type(module).__name__}."
             )
-        if isinstance(labels, str):
-            raise InvalidType(f"labels must be a sequence with one name per class; got {labels!r}.")
+        check_scale(output_scale)
+        if multi_label is not None and not isinstance(multi_label, bool):
+            raise InvalidType(f"multi_label must be True, False or None; got {multi_label!r}.")
+        if not (output_key is None or callable(output_key) or isinstance(output_key, int | str)):
+            raise InvalidType(
+                f"output_key must be an index, a name or a callable; got {type(output_key).__name__}."
+            )
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             module = module.module
         module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper skips the hooks of its parts
         self.module: nn.Module | Callable[[Tensor], Any] = module
-        self.preprocess = preprocess
-        self.labels = None if labels is None else tuple(labels)
+        self.preprocess, self.transform = as_preprocess(preprocess)
+        self.labels = None if labels is None else class_names(labels)
+        self.output_key, self.output_scale, self.multi_label = output_key, output_scale, multi_label
         self.name = name or str(getattr(module, "__name__", type(module).__name__))
 
     @classmethod
@@ -80,9 +100,39 @@ class Model:
         wrapped.labels = config_labels(getattr(wrapped.module, "config", None))
         return wrapped
 
-    def __call__(self, inputs: Float[Tensor, "N C H W"]) -> Any:
-        """The module's raw output."""
-        return self.module(inputs)
+    def __call__(
+        self,
+        inputs: Float[Tensor, "N C H W"],
+        extras: Extras | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> Any:
+        """The module's raw output; `extras` go along, their rows those of the images so numbered."""
+        return self.module(inputs) if extras is None else extras.call(self.module, inputs, numbers)
+
+    def reading(
+        self, raw: Any, rows: int | None, origin_of: Callable[[Any], Origin] | None = None
+    ) -> Reading:
+        """How the raw output of so many images is read; `origin_of` tells how an output came about.
+
+        Raises:
+            ModelError, InvalidValue: see `pellucid.outputs.read_outputs`.
+        """
+        config = getattr(self.module, "config", None)
+        problem = getattr(config, "problem_type", None) == "multi_label_classification"
+        counts = {
+            "labels": len(self.labels) if self.labels else None,
+            "the model's config": getattr(config, "num_labels", None),
+            "the model's num_classes": getattr(self.module, "num_classes", None),
+        }
+        return read_outputs(
+            raw,
+            rows,
+            key=self.output_key,
+            name=self.output_scale,
+            multi_label=True if problem and self.multi_label is None else self.multi_label,
+            classes={who: n for who, n in counts.items() if isinstance(n, int) and n > 1},
+            **({} if origin_of is None else {"origin_of": origin_of}),
+        )
 
     def __repr__(self) -> str:
         return f"Model({self.name})"
@@ -130,38 +180,59 @@ class Model:
         """The model's inputs for `images`: what `read` calls `inputs`."""
         return self.read(images).inputs
 
-    def read(self, images: Any) -> Batch:
+    def read(self, images: Any, forward_kwargs: Mapping[str, Any] | None = None) -> Batch:
         """Inputs of the model, the pictures they show, and which part of each picture they cover.
 
         Args:
             images: a path, a PIL image, a uint8 array (H, W[, C]) or a list of these, which go through
                 `preprocess`; or a float tensor (C, H, W) or (N, C, H, W), the model's own input: copied to
-                the model's device and type, its values unchanged.
+                the model's device and type, its values unchanged. A model of several inputs takes a tuple
+                (images, further inputs) or a mapping of its arguments' names.
+            forward_kwargs: further arguments of the model by name; tensors with one row per image follow
+                the images.
 
         Raises:
             InvalidValue: no images, no pixels, a pixel that is not finite, a wrong number of channels.
             InvalidType: something else than the above.
-            ModelError: pictures for a model without preprocessing.
+            ModelError: pictures for a model without preprocessing, or one that fails on them.
             PictureError, FileMissing: a picture that cannot be read.
         """
-        if isinstance(images, Tensor):
-            return self._read_tensor(images)
+        images, extras = several(images)
+        extras = with_keywords(extras, forward_kwargs)
+        batch = self._read_tensor(images) if isinstance(images, Tensor) else self._read_pictures(images)
+        if extras is None:
+            return batch
+        extras = replace(extras, images=len(batch.inputs))
+        return replace(batch, extras=extras, chosen={**batch.chosen, "further inputs": extras.report()})
+
+    def _read_pictures(self, images: Any) -> Batch:
         sources = list(images) if isinstance(images, list | tuple) else [images]
         if not sources:
             raise InvalidValue("There must be at least one image; got an empty list.")
-        if any(isinstance(source, Tensor) for source in sources):
-            raise InvalidType("Tensors must come as one (N, C, H, W); got a list: pass torch.stack(images).")
-        if self.preprocess is None:
+        preprocess, transform = self.preprocess, self.transform
+        if preprocess is None and transform is None:
             raise ModelError(
                 f"{self.name} does not say how a picture becomes its input: pass a float tensor "
                 "(N, C, H, W), or Model(module, preprocess=pellucid.Preprocess(...))."
             )
         pictures = [open_picture(source) for source in sources]
-        inputs = torch.stack([self.preprocess(picture) for picture in pictures])
-        boxes = [self.preprocess.box(picture) for picture in pictures]
-        return Batch(inputs.to(self.device, self.dtype), pictures, boxes)
+        if preprocess is not None:
+            inputs = torch.stack([preprocess(picture) for picture in pictures])
+            boxes = [preprocess.box(picture) for picture in pictures]
+            return Batch(inputs.to(self.device, self.dtype), pictures, boxes)
+        inputs = transformed(cast(Callable[[Image.Image], Any], transform), pictures).to(
+            self.device, self.dtype
+        )
+        _refuse_non_finite(inputs)
+        batch = self._as_they_are(inputs)
+        seen = [
+            replace(own, name=p.name, path=p.path) for own, p in zip(batch.pictures, pictures, strict=True)
+        ]
+        told = {"choice": "the input itself", "because": "preprocess does not tell what it crops"}
+        return replace(batch, pictures=seen, chosen={**batch.chosen, "picture": told})
 
     def _read_tensor(self, images: Tensor) -> Batch:
+        images = plain(images.detach())
         if not images.is_floating_point():
             raise InvalidType(
                 f"A tensor must be floating, the model's own input; got {images.dtype}: "
@@ -173,13 +244,19 @@ class Model:
                 f"got {tuple(images.shape)}."
             )
         home = next(self._floating(), images)  # a callable's device and type are unknown: left as they are
-        inputs = images.detach().to(home.device, home.dtype, copy=True)
+        inputs = images.to(home.device, home.dtype, copy=True)
         inputs = inputs[None] if inputs.ndim == 3 else inputs
         _refuse_non_finite(inputs)
-        height, width = inputs.shape[2:]
-        return Batch(
-            inputs, self.pictures(inputs), [Box(0.0, 0.0, float(width), float(height))] * len(inputs)
-        )
+        return self._as_they_are(inputs)
+
+    def _as_they_are(self, inputs: Float[Tensor, "N C H W"]) -> Batch:
+        """Ready inputs, and what they show of themselves."""
+        channels, height, width = inputs.shape[1:]
+        chosen = {}
+        if self.preprocess is None and channels not in (1, 3):
+            chosen["picture"] = {"choice": f"the mean of {channels} channels, in grey"}
+        whole = [Box(0.0, 0.0, float(width), float(height))] * len(inputs)
+        return Batch(inputs, self.pictures(inputs), whole, chosen=chosen)
 
     def label(self, index: int) -> str:
         """The name of class `index`, its synonyms left out where that stays unambiguous; "class 282" if none.
@@ -191,8 +268,8 @@ class Model:
         if self.labels is None or not 0 <= index < len(self.labels):
             return f"class {index}"
         whole = self.labels[index]
-        short = _synonyms(whole)[0]
-        return short if short and _first_names(self.labels)[short] == 1 else whole
+        short = synonyms(whole)[0]
+        return short if short and first_names(self.labels)[short] == 1 else whole
 
     def class_index(self, target: SupportsIndex | str) -> int:
         """The class meant by an index, a whole label, or one of its synonyms; upper and lower case are one.
@@ -218,8 +295,8 @@ class Model:
             return self._in_range(int(target))
         if self.labels is None:
             raise InvalidValue(f"{self.name} has no class names: pass a class index; got {target!r}.")
-        names = [name for label in self.labels for name in (label, *_synonyms(label))]
-        close = difflib.get_close_matches(_folded(target), dict.fromkeys(map(_folded, names)), n=3)
+        names = [name for label in self.labels for name in (label, *synonyms(label))]
+        close = difflib.get_close_matches(folded(target), dict.fromkeys(map(folded, names)), n=3)
         hint = f"the closest are {', '.join(close)}" if close else "see model.labels"
         raise InvalidValue(f"{self.name} has no class {target!r}: {hint}.")
 
@@ -234,66 +311,9 @@ class Model:
         labels = self.labels or ()
         return (
             [i for i, label in enumerate(labels) if label == name]
-            or [i for i, label in enumerate(labels) if _folded(label) == _folded(name)]
-            or [i for i, label in enumerate(labels) if _folded(name) in map(_folded, _synonyms(label))]
+            or [i for i, label in enumerate(labels) if folded(label) == folded(name)]
+            or [i for i, label in enumerate(labels) if folded(name) in map(folded, synonyms(label))]
         )
-
-
-def outputs_of(raw: Any) -> Float[Tensor, "N K"]:
-    """A model's scores, (N, K), out of whatever it returned.
-
-    Understood are a tensor or array, a mapping or object with `logits` (or out, output, scores, pred), and a
-    tuple or list, of which the first floating (N, K) tensor counts. A single-logit head's (N,) becomes
-    (N, 1).
-
-    Raises:
-        ModelError: no floating tensor (N, K) or (N,) is there.
-
-    Example:
-        >>> outputs_of({"logits": torch.zeros(2, 10), "loss": None}).shape
-        torch.Size([2, 10])
-    """
-    scores = _scores(raw)
-    if scores is None or not scores.is_floating_point() or scores.ndim not in (1, 2):
-        raise ModelError(
-            f"A model must give scores (N, K) of K classes; it gives {_described(raw)}: "
-            "pass target=callable, which makes one score per image (N,) of this."
-        )
-    return scores[:, None] if scores.ndim == 1 else scores
-
-
-def _scores(raw: Any) -> Tensor | None:
-    if isinstance(raw, np.ndarray):  # of a callable that runs elsewhere, such as an ONNX Runtime session
-        return torch.from_numpy(np.ascontiguousarray(raw))
-    if isinstance(raw, Tensor):
-        return raw
-    fields = raw if isinstance(raw, Mapping) else {n: getattr(raw, n, None) for n in OUTPUT_NAMES}
-    for name in OUTPUT_NAMES:
-        if isinstance(value := fields.get(name), Tensor):
-            return value
-    if isinstance(raw, tuple | list):
-        tensors = (_scores(item) for item in raw if isinstance(item, Tensor | np.ndarray))
-        return next((t for t in tensors if t is not None and t.is_floating_point() and t.ndim == 2), None)
-    return None
-
-
-def _described(raw: Any) -> str:
-    if isinstance(raw, Tensor):
-        return f"{tuple(raw.shape)}" + ("" if raw.is_floating_point() else f" of {raw.dtype}")
-    if isinstance(raw, Mapping):
-        entries = ", ".join(f"{key}: {_described(value)}" for key, value in raw.items())
-        return f"{type(raw).__name__} with " + (entries or "no keys")
-    if isinstance(raw, tuple | list):
-        return f"{type(raw).__name__} of " + (", ".join(map(_described, raw)) or "nothing")
-    return type(raw).__name__
-
-
-def config_labels(config: Any) -> tuple[str, ...] | None:
-    """The class names of a transformers config; none where they are placeholders ("LABEL_0")."""
-    names: Mapping[int, str] = getattr(config, "id2label", None) or {}
-    if sorted(names) != list(range(len(names))) or all(names[i] == f"LABEL_{i}" for i in names):
-        return None
-    return tuple(names[i] for i in range(len(names)))
 
 
 def _timm_preprocess(module: Any) -> Preprocess | None:
@@ -303,10 +323,25 @@ def _timm_preprocess(module: Any) -> Preprocess | None:
     from timm.data import resolve_model_data_config
 
     config = resolve_model_data_config(module)
-    stem = next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
-    if stem % 3 == 0:  # 3, or 3 channels folded out of blocks of pixels
+    channels = _input_channels(module)
+    if channels in (None, int(config["input_size"][0])):
         return Preprocess.from_timm(config)
-    return Preprocess.from_timm(config, channels=stem) if stem in (1, 4) else None
+    return Preprocess.from_timm(config, channels=channels) if channels in (1, 3, 4) else None
+
+
+def _input_channels(module: nn.Module) -> int | None:
+    """How many channels a network's first convolution reads, before blocks of pixels are folded into more."""
+    from timm.layers import SpaceToDepth
+
+    folded = 1
+    for child in module.modules():
+        if isinstance(child, nn.PixelUnshuffle):
+            folded *= child.downscale_factor**2
+        elif isinstance(child, SpaceToDepth):
+            folded *= child.bs**2
+        elif isinstance(child, nn.Conv2d):
+            return child.in_channels // folded if child.in_channels % folded == 0 else child.in_channels
+    return None
 
 
 def _refuse_non_finite(inputs: Float[Tensor, "N C H W"]) -> None:
@@ -320,22 +355,10 @@ def _refuse_non_finite(inputs: Float[Tensor, "N C H W"]) -> None:
 
 
 def _shown(image: Float[Tensor, "C H W"]) -> Picture:
-    """An input for display only: its range stretched to 8 bits, its first three channels or its first."""
-    image = (image[:3] if image.shape[0] >= 3 else image[:1]).cpu().double()
+    """An input for display only: its range stretched to 8 bits; other than 1 or 3 channels as their mean."""
+    image = image.cpu().double()
+    if image.shape[0] not in (1, 3):  # which of them are red, green and blue, if any, is not known
+        image = image.mean(0, keepdim=True)
     low, high = image.min(), image.max()
     stretched = (image - low) / (high - low if high > low else 1) * 255
     return open_picture(stretched.round().to(torch.uint8).permute(1, 2, 0).numpy())
-
-
-def _synonyms(label: str) -> list[str]:
-    return [part.strip() for part in label.split(",")]
-
-
-@lru_cache(maxsize=8)
-def _first_names(labels: tuple[str, ...]) -> Counter[str]:
-    """How many classes have each first synonym."""
-    return Counter(_synonyms(label)[0] for label in labels)
-
-
-def _folded(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())

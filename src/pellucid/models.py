@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import torch
 from torch import nn
 
 from pellucid.errors import ExtraMissing, FileMissing, InvalidValue, ModelError, PellucidError
-from pellucid.model import Model, config_labels
+from pellucid.labels import LabelsLike, class_names, config_labels
+from pellucid.model import Model
 from pellucid.preprocess import Preprocess
 from pellucid.weights import few, fill, read_weights
 
@@ -289,7 +291,7 @@ def _own_random_state() -> Iterator[None]:
 
 def _device(device: str | torch.device) -> torch.device:
     try:
-        return torch.empty(0, device=device).device
+        return torch.empty(0, device=device, dtype=torch.float32).device
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise InvalidValue(
@@ -297,8 +299,10 @@ def _device(device: str | torch.device) -> torch.device:
         ) from error
 
 
-def _named(model: Model, name: str, labels: Sequence[str] | None) -> Model:
-    return Model(model.module, preprocess=model.preprocess, labels=labels or model.labels, name=name)
+def _named(model: Model, name: str, labels: LabelsLike | None) -> Model:
+    named = copy(model)
+    named.name, named.labels = name, class_names(labels) if labels is not None else model.labels
+    return named
 
 
 def _installed(package: str) -> bool:

@@ -199,7 +199,7 @@ class Preprocess:
                 "expected the transforms of a torchvision classifier's weights; "
                 f"got {type(transforms).__name__} ({error}); pass preprocess="
             ) from error
-        return built._proven(transforms, type(transforms).__name__)
+        return built.proven(transforms, type(transforms).__name__)
 
     @classmethod
     def from_transformers(cls, processor: Any) -> "Preprocess":
@@ -228,7 +228,7 @@ class Preprocess:
             rounding="zero" if fast else "floor",
             bgr=bool(getattr(processor, "do_flip_channel_order", False)),
         )
-        return built._proven(lambda image: processor(image, return_tensors="pt")["pixel_values"][0], kind)
+        return built.proven(lambda image: processor(image, return_tensors="pt")["pixel_values"][0], kind)
 
     @classmethod
     def _of(cls, whose: str, **settings: Any) -> "Preprocess":
@@ -237,7 +237,7 @@ class Preprocess:
         except InvalidValue as error:
             raise ModelError(f"{whose} preprocessing is not understood: {error}; pass preprocess=") from error
 
-    def _proven(self, pipeline: Callable[[Image.Image], Tensor], kind: str) -> "Preprocess":
+    def proven(self, pipeline: Callable[[Image.Image], Tensor], kind: str) -> "Preprocess":
         """Self, if `pipeline` makes the same of noise to 2 grey levels: a class may do more than it says."""
         noise = np.random.default_rng(0).integers(0, 256, (90, 131, 3), dtype=np.uint8)
         picture = open_picture(noise)
@@ -248,7 +248,7 @@ class Preprocess:
 
 
 def _column(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32)[:, None, None]
+    return torch.tensor(values, dtype=torch.float32, device="cpu")[:, None, None]
 
 
 def _spread(values: Iterable[float], channels: int) -> tuple[float, ...]:

@@ -29,7 +29,7 @@ from pellucid.engine.taps import Tap
 from pellucid.errors import InvalidValue, ModelError, ModelFailed, PellucidError
 from pellucid.images import Picture
 from pellucid.layers import quantised_layer
-from pellucid.model import outputs_of
+from pellucid.outputs import Reading
 from pellucid.target import Output, Score, Target, resolve
 
 _BASELINE = 1 << 40  # a draw of its own, apart from those of masks and noise
@@ -79,12 +79,14 @@ class At:
         """
         probe = self.probe
         score, value = probe.score.pick([image]), probe.value[image]
-        scores = resume(probe.engine, probe.inputs, self.tap, image, alter, total, score, value)
+        scores = resume(
+            probe.engine, probe.inputs, self.tap, image, alter, total, score, value, probe.numbers
+        )
         if not probe.engine.resumable[self.tap.title, tuple(probe.inputs.shape[1:])]:
             probe.note(
                 f"What follows layer {self.name} could not be run alone: every altered copy of its output "
                 "took a pass of the whole model.",
-                torch.arange(len(probe.inputs)) == image,
+                torch.arange(len(probe.inputs), dtype=torch.long, device="cpu") == image,
             )
         return scores
 
@@ -111,7 +113,7 @@ class Under:
     @property
     def outputs(self) -> Float[Tensor, "N K"]:
         """The model's outputs, in the graph of this run."""
-        return outputs_of(self.taken.raw)
+        return self.probe.reading.outputs(self.taken.raw, len(self.probe.inputs))
 
     def layer(self, layer: str) -> list[Tap]:
         """What the calls gave of one of the layers that were asked for."""
@@ -207,7 +209,7 @@ class Probe(Ledger):
         """
         if images is None:
             times = len(copies) // len(self.inputs)
-            images = torch.arange(len(self.inputs)).repeat_interleave(times)
+            images = torch.arange(len(self.inputs), dtype=torch.long, device="cpu").repeat_interleave(times)
         whose = images.tolist()
         numbers = [self.numbers[image] for image in whose]
         other = self._like(copies, self.score.pick(whose), self.output, numbers)
@@ -238,7 +240,22 @@ class Probe(Ledger):
     @property
     def outputs(self) -> Float[Tensor, "N K"]:
         """The model's outputs, outside the graph."""
-        return outputs_of(self.raw).detach()
+        raw = self.raw
+        return self.reading.outputs(raw, len(self.inputs)).detach()
+
+    @property
+    def reading(self) -> Reading:
+        """Where the classes' scores are in the raw output, and on what scale.
+
+        Raises:
+            PellucidError: there are none.
+        """
+        return self.engine.read(self.raw, len(self.inputs))
+
+    @property
+    def class_values(self) -> Float[Tensor, "N classes"]:
+        """Each class's score on the model's own scale, outside the graph; a single output has two classes."""
+        return self.reading.scale.class_values(self.outputs, "logit")
 
     @cached_property
     def score(self) -> Score:
@@ -246,7 +263,15 @@ class Probe(Ledger):
         if isinstance(self.target, Score):
             return self.target
         with torch.no_grad():
-            return resolve(self.target, self.raw, self.engine.model, self.output)
+            return resolve(
+                self.target,
+                self.raw,
+                self.engine.model,
+                self.output,
+                reading=lambda: self.reading,
+                numbers=self.numbers,
+                images=self.engine.images,
+            )
 
     @property
     def value(self) -> Float[Tensor, " N"]:
@@ -292,7 +317,10 @@ class Probe(Ledger):
             InvalidValue: a score that is not finite.
         """
         if self._parent is None or key is None:
-            (scores,) = score_copies(self.engine, self.inputs, copies, start, stop, [self._scorer], low=low)
+            own, number = [self._scorer], self.numbers[0]
+            (scores,) = score_copies(
+                self.engine, self.inputs, copies, start, stop, own, low=low, number=number
+            )
             return self._finite(scores, start)
         parent, image = self._parent
         about = image, key, start, stop, low
@@ -300,7 +328,10 @@ class Probe(Ledger):
         def scored() -> WeakKeyDictionary[Probe, Tensor]:
             asking = [probe for probe in parent._family if probe is parent or probe._answerable]
             scorers = [probe.one(image)._scorer for probe in asking]
-            rows = score_copies(self.engine, self.inputs, copies, start, stop, scorers, low=low)
+            number = self.numbers[0]
+            rows = score_copies(
+                self.engine, self.inputs, copies, start, stop, scorers, low=low, number=number
+            )
             return WeakKeyDictionary(zip(asking, rows, strict=True))
 
         if about not in parent._scored or parent not in parent._scored[about].value:
@@ -378,7 +409,15 @@ class Probe(Ledger):
         self._refuse_quantised()
         last = self._channels_last
         run = self._make(
-            lambda: capture(self.engine, self.inputs, layers, True, channels_last=last, replaced=make)
+            lambda: capture(
+                self.engine,
+                self.inputs,
+                layers,
+                True,
+                channels_last=last,
+                replaced=make,
+                numbers=self.numbers,
+            )
         )
         self._under.setdefault(key, []).append(run)
         taken = run.value
@@ -390,7 +429,7 @@ class Probe(Ledger):
 
     def generator(self, draw: int = 0) -> torch.Generator:
         """The source of the numbers of one draw: the same for every image, batch size and device."""
-        return torch.Generator().manual_seed((self.seed * 1_000_003 + draw) % 2**63)
+        return torch.Generator(device="cpu").manual_seed((self.seed * 1_000_003 + draw) % 2**63)
 
     def _report(self, layers: Sequence[Found]) -> None:
         """Says which layers were found, and how."""
@@ -445,7 +484,9 @@ class Probe(Ledger):
         last = self._channels_last
         try:
             return self._make(
-                lambda: capture(self.engine, self.inputs, layers, whole_graph, channels_last=last)
+                lambda: capture(
+                    self.engine, self.inputs, layers, whole_graph, channels_last=last, numbers=self.numbers
+                )
             )
         except ModelFailed as error:
             self._broken.append(error)
@@ -493,7 +534,7 @@ class Probe(Ledger):
         images = [i for i in bad.flatten(1).any(1).nonzero()[:, 0].tolist() if i not in self.failed]
         if not images:
             return
-        layer = self.once("first non-finite", lambda: first_nonfinite(self.engine, self.inputs))
+        layer = self.once("first non-finite", lambda: first_nonfinite(self.engine, self.inputs, self.numbers))
         where = f". The first layer to give such a value is {layer!r}." if layer else "."
         for image in images:
             value = values[image][bad[image]][0].item()

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, Num, UInt8
 from torch import Tensor
 
 from pellucid.errors import InvalidType, InvalidValue
+from pellucid.structures import tensor_of
 
 ALGORITHMS = ("quickshift", "slic", "felzenszwalb", "grid:N")
 """The names `segment` takes; N is a number of blocks along each side."""
@@ -162,7 +163,7 @@ def hierarchy(rgb: UInt8[np.ndarray, "H W 3"], labels: Int[Tensor, "H W"]) -> In
         centre, size = np.vstack([centre, middle]), np.append(size, size[a] + size[b])
         pairs = np.sort(np.where((pairs == a) | (pairs == b), new, pairs), 1)
         pairs = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
-    return torch.tensor(merges)
+    return torch.tensor(merges, dtype=torch.long, device="cpu")
 
 
 def _known(name: str) -> str:
@@ -220,7 +221,7 @@ def _whole(labels: Any, size: tuple[int, ...]) -> Int[Tensor, "H W"]:
             f"segments must hold one label for each pixel of the input, {size[0]} x {size[1]}; "
             f"got {' x '.join(map(str, labels.shape)) or 'a single number'}."
         )
-    values = torch.as_tensor(labels, dtype=torch.float64)
+    values = tensor_of(labels).double()
     if not (values.isfinite() & (values == values.trunc()) & (values >= 0)).all():
         raise InvalidValue(
             "segments must label every pixel with a whole number from 0 on; some are negative, fractional or "

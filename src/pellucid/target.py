@@ -7,7 +7,7 @@ are known it is resolved to a `Score`, which stays fixed however the images are 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, SupportsIndex, get_args
+from typing import Any, SupportsIndex, get_args
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import InvalidType, InvalidValue
-from pellucid.model import Model, outputs_of
-
-Output = Literal["logit", "probability", "loss"]
+from pellucid.model import Model
+from pellucid.output_scale import Output as Output
+from pellucid.outputs import NO_CHOICE, Reading
+from pellucid.structures import tensor_of
+from pellucid.target_function import TargetFunction
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,17 @@ class Score:
     """A resolved target: called with the model's raw output it gives one number per sample, (N,).
 
     `classes` and, for a contrast, `against` hold a class index per sample; -1 in `against` means none.
-    A model with one logit has the classes 0 and 1, of logit -z and z.
+    A model with one logit has the classes 0 and 1, of logit -z and z. `reading` says where the classes'
+    scores are in the output; `numbers` which image each sample was made of.
     """
 
     classes: Int[Tensor, " N"] | None
     against: Int[Tensor, " N"] | None
-    function: Callable[[Any], Tensor] | None
+    function: TargetFunction | None
     output: Output
     names: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
+    reading: Reading = NO_CHOICE
 
     def repeat(self, times: int) -> "Score":
         """The same question about `times` altered copies of each sample, copies of one sample adjacent."""
@@ -59,16 +64,18 @@ class Score:
     def pick(self, samples: Sequence[int]) -> "Score":
         """The question about the samples so numbered, in this order, each as often as it is named."""
         names = tuple(self.names[sample] for sample in samples)
+        rows = tuple(self.numbers[sample] for sample in samples)
         if self.classes is None or self.against is None:
-            return replace(self, names=names)
-        numbers = torch.as_tensor(samples, dtype=torch.long, device=self.classes.device)
-        return replace(self, classes=self.classes[numbers], against=self.against[numbers], names=names)
+            return replace(self, names=names, numbers=rows)
+        which = torch.tensor(samples, dtype=torch.long, device=self.classes.device)
+        classes, against = self.classes[which], self.against[which]
+        return replace(self, classes=classes, against=against, names=names, numbers=rows)
 
     def __call__(self, raw: Any) -> Float[Tensor, " N"]:
         """The score of each sample, from the model's raw output."""
         if self.function is not None:
-            return _called(self.function, raw)
-        return self.of_outputs(outputs_of(raw))
+            return self.function(raw, self.numbers)
+        return self.of_outputs(self.reading.outputs(raw, len(self.names)))
 
     def of_outputs(self, outputs: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
         """The score of outputs already unwrapped to (N, K)."""
@@ -81,7 +88,7 @@ class Score:
             )
         classes, against = self.classes.to(outputs.device), self.against.to(outputs.device)
         half = outputs.dtype in (torch.bfloat16, torch.float16)
-        values = class_values(outputs.float() if half else outputs, self.output)
+        values = self.reading.scale.class_values(outputs.float() if half else outputs, self.output)
         chosen = values.gather(1, classes[:, None])[:, 0]
         if (against < 0).all():
             return chosen
@@ -89,54 +96,46 @@ class Score:
         return chosen - torch.where(against < 0, torch.zeros_like(other), other)
 
 
-def as_classes(outputs: Float[Tensor, "N K"]) -> Float[Tensor, "N classes"]:
-    """Logits of at least two classes: one logit z of a binary head becomes (-z, z)."""
-    return torch.cat([-outputs, outputs], 1) if outputs.shape[1] == 1 else outputs
-
-
-def are_probabilities(outputs: Float[Tensor, "N K"]) -> bool:
-    """Whether the model already ends in a softmax, so that its outputs must not pass through another."""
-    values = outputs.detach().float()
-    return outputs.shape[1] > 1 and bool((values >= 0).all() and ((values.sum(1) - 1).abs() < 1e-3).all())
-
-
-def probabilities(outputs: Float[Tensor, "N K"]) -> Float[Tensor, "N classes"]:
-    """Class probabilities: softmax, a sigmoid's two sides for one logit, the outputs if they are already."""
-    if outputs.shape[1] == 1:
-        return torch.cat([(-outputs).sigmoid(), outputs.sigmoid()], 1)
-    return outputs if are_probabilities(outputs) else outputs.softmax(1)
-
-
-def class_values(outputs: Float[Tensor, "N K"], output: Output) -> Float[Tensor, "N classes"]:
-    """What `output=` names, for every class: logits, probabilities, or cross-entropy losses."""
-    if output == "logit":
-        return as_classes(outputs)
-    if output == "probability":
-        return probabilities(outputs)
-    if are_probabilities(outputs):
-        return -outputs.log()
-    if outputs.shape[1] == 1:
-        return torch.nn.functional.softplus(-as_classes(outputs))
-    return -outputs.log_softmax(1)
-
-
-def resolve(target: Target, raw: Any, model: Model, output: Output = "logit") -> Score:
+def resolve(
+    target: Target,
+    raw: Any,
+    model: Model,
+    output: Output = "logit",
+    *,
+    reading: Reading | Callable[[], Reading] | None = None,
+    numbers: Sequence[int] | None = None,
+    images: int | None = None,
+) -> Score:
     """Fixes `target` for the samples whose raw output is `raw`.
+
+    Args:
+        target: what is asked.
+        raw: what the model gave for these samples.
+        model: that gave it.
+        output: which number a class target stands for.
+        reading: where the classes' scores are in the output; found out by default.
+        numbers: which of all images these samples are; by default the first.
+        images: how many images there are in all.
 
     Raises:
         InvalidValue: a class that does not exist, a number of targets that is not the number of images,
-            a contrast of losses, an `output` that is none of logit, probability and loss.
+            a contrast of losses, an `output` that is none of logit, probability and loss, a callable that
+            does not score each row by itself.
         InvalidType: a target of another type.
     """
     if output not in get_args(Output):
         raise InvalidValue(f"output must be one of {', '.join(get_args(Output))}; got {output!r}.")
     if callable(target):
-        name = getattr(target, "__name__", type(target).__name__)
-        return Score(None, None, target, output, (name,) * len(_called(target, raw)))
-    outputs = outputs_of(raw)
+        function = TargetFunction.of(target, raw, numbers, images)
+        return Score(None, None, function, output, (function.name,) * len(function.numbers), function.numbers)
+    found = model.reading(raw, None if numbers is None else len(numbers)) if reading is None else reading
+    reading = found if isinstance(found, Reading) else found()
+    outputs = reading.outputs(raw, None if numbers is None else len(numbers))
     _refuse_rows(outputs)
-    n, classes = outputs.shape[0], as_classes(outputs).shape[1]
-    each = [_one(t, i, outputs, model, classes) for i, t in enumerate(_per_image(target, n))]
+    n, classes = outputs.shape[0], class_count(outputs)
+    refuse_labels(model, outputs.shape[1])
+    predicted = reading.scale.class_values(outputs, "logit").argmax(1).tolist()
+    each = [_one(t, i, predicted, model, classes) for i, t in enumerate(_per_image(target, n))]
     if output == "loss" and any(b >= 0 for _, b in each):
         raise InvalidValue("A Contrast explains logits or probabilities; got output='loss'.")
     names = tuple(
@@ -144,8 +143,29 @@ def resolve(target: Target, raw: Any, model: Model, output: Output = "logit") ->
         + (f" - {class_name(model, b, outputs.shape[1])}" if b >= 0 else "")
         for a, b in each
     )
-    a, b = (torch.tensor(column, device=outputs.device) for column in zip(*each, strict=True))
-    return Score(a, b, None, output, names)
+    columns = zip(*each, strict=True)
+    a, b = (torch.tensor(column, dtype=torch.long, device=outputs.device) for column in columns)
+    rows = tuple(range(n) if numbers is None else numbers)
+    return Score(a, b, None, output, names, rows, reading)
+
+
+def class_count(outputs: Float[Tensor, "N K"]) -> int:
+    """How many classes outputs tell apart: a single one tells two."""
+    return max(2, outputs.shape[1])
+
+
+def refuse_labels(model: Model, outputs: int) -> None:
+    """Refuses class names that are not those of the model's classes.
+
+    Raises:
+        InvalidValue: more names, or fewer, than there are classes.
+    """
+    classes = max(2, outputs)
+    if model.labels is not None and len(model.labels) != classes:
+        raise InvalidValue(
+            f"labels must name each class once: {model.name} tells {classes} classes apart, there are "
+            f"{len(model.labels)} names."
+        )
 
 
 def _refuse_rows(outputs: Float[Tensor, "N K"]) -> None:
@@ -160,17 +180,9 @@ def _refuse_rows(outputs: Float[Tensor, "N K"]) -> None:
         )
 
 
-def _called(function: Callable[[Any], Tensor], raw: Any) -> Tensor:
-    score = function(raw)
-    if not isinstance(score, Tensor) or score.ndim != 1:
-        came = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
-        raise InvalidValue(f"A callable target must give one number per image, a tensor (N,); got {came}.")
-    return score
-
-
 def _per_image(target: Any, n: int) -> list[OneTarget]:
     if isinstance(target, Tensor | np.ndarray):
-        target = torch.as_tensor(target)
+        target = tensor_of(target)
         if target.is_floating_point() or target.ndim > 1:
             raise InvalidType(
                 f"A target tensor must hold one whole class index per image; got {target.dtype} "
@@ -184,10 +196,10 @@ def _per_image(target: Any, n: int) -> list[OneTarget]:
     return [target] * n
 
 
-def _one(target: Any, i: int, outputs: Float[Tensor, "N K"], model: Model, classes: int) -> tuple[int, int]:
+def _one(target: Any, i: int, predicted: Sequence[int], model: Model, classes: int) -> tuple[int, int]:
     """(class, class it is contrasted with or -1) of image i."""
     if target is None:
-        return int(as_classes(outputs)[i].argmax()), -1
+        return predicted[i], -1
     if isinstance(target, Contrast):
         return _class(target.a, model, classes), _class(target.b, model, classes)
     return _class(target, model, classes), -1

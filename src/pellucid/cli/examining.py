@@ -65,13 +65,14 @@ def _show(found: Diagnosis, all_layers: bool) -> None:
                 style="green" if chosen else None,
             )
         screen.print(rows)
-    if found.chosen is None:
+    auto = found.chosen.get("layer")
+    if auto is None:
         screen.print("None is chosen by layer=auto: no layer's cells are known to be parts of the picture.")
     else:
-        calls = f", {found.chosen['runs']} calls a pass" if found.chosen["runs"] > 1 else ""
-        around = [name or "a path of its own" for name in found.chosen["around"] or []]
+        calls = f", {auto['runs']} calls a pass" if auto["runs"] > 1 else ""
+        around = [name or "a path of its own" for name in auto["around"] or []]
         rest = f"; a part of the score goes around it, through {', '.join(around)}" if around else ""
-        screen.print(f"auto: {found.chosen['name']}, {found.chosen['proof']}{calls}{rest}.", style="dim")
+        screen.print(f"auto: {auto['name']}, {auto['proof']}{calls}{rest}.", style="dim")
     if len(shown) < len(found.layers):
         screen.print(f"{len(found.layers) - len(shown)} more inside these: --layers lists them.", style="dim")
     screen.print()

@@ -219,4 +219,7 @@ def _load_forward_derivatives() -> None:
     """PyTorch loads some of them at their first use, and warns about how it does that itself."""
     with warnings.catch_warnings(), forward.dual_level():
         warnings.simplefilter("ignore", FutureWarning)
-        forward.make_dual(torch.zeros(()), torch.zeros(()))
+        forward.make_dual(
+            torch.zeros((), dtype=torch.float32, device="cpu"),
+            torch.zeros((), dtype=torch.float32, device="cpu"),
+        )

@@ -7,7 +7,7 @@ graph: no gradient is asked for there, and frozen parameters or a caller's `no_g
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,12 +28,13 @@ from pellucid.engine.finding import (
 )
 from pellucid.engine.lean import Lean
 from pellucid.engine.operations import HALF, Operations
+from pellucid.engine.origins import Origins
 from pellucid.engine.run import Charge, Engine
 from pellucid.engine.scripted import guard_norms, scripted_parts
 from pellucid.engine.scripted import of_this_thread as here
 from pellucid.engine.taps import Tap, make_tap
 from pellucid.engine.tracing import trace_changes
-from pellucid.errors import ModelError
+from pellucid.errors import ModelError, PellucidError
 from pellucid.layers import first_tensor, with_first_tensor
 
 
@@ -81,6 +82,7 @@ def capture(
     *,
     channels_last: bool = False,
     replaced: Callable[[], Operations] | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> Capture:
     """Runs the model once and keeps the outputs of `layers`, as `layer_names` writes them, "auto" among them.
 
@@ -88,7 +90,7 @@ def capture(
     proves another than the pass kept, and one over five changed pictures where its axes cannot be followed.
     `whole_graph` builds the graph from the input on, so that the input's gradient can be had too;
     `channels_last` lets the channels lie last in memory, where the model takes that; `replaced` makes what
-    stands for the model's operations, on the whole graph.
+    stands for the model's operations, on the whole graph; `numbers` tells which image each input was made of.
 
     Raises:
         ModelError: a layer that was not reached or holds no grid; no layer found for "auto"; a model
@@ -101,20 +103,20 @@ def capture(
         known = {layer: one for layer, one in found.items() if one is not None}
         for _ in range(2):
             if len(known) < len(layers):
-                known, taken, _ = _find(engine, inputs, layers, whole_graph, channels_last, replaced)
+                known, taken, _ = _find(engine, inputs, layers, whole_graph, channels_last, replaced, numbers)
                 if taken is not None:
                     return taken
-            taken = _keep(engine, inputs, known, whole_graph, channels_last, replaced)
+            taken = _keep(engine, inputs, known, whole_graph, channels_last, replaced, numbers)
             if taken is not None:
                 return taken
             forget(engine, inputs)  # the model has been changed
             known = {}
         raise ModelError("The model runs its layers in another way each time: explain it in parts.")
 
-    return (
-        engine.either_way(run)
-        if layers
-        else engine.either_way(lambda: _pass(engine, inputs, whole_graph, channels_last, replaced, None))
+    if layers:
+        return engine.either_way(run)
+    return engine.either_way(
+        lambda: _pass(engine, inputs, whole_graph, channels_last, replaced, numbers, None)
     )
 
 
@@ -127,6 +129,7 @@ def _pass(
     whole_graph: bool,
     channels_last: bool,
     replaced: Callable[[], Operations] | None,
+    numbers: Sequence[int] | None,
     hooks: Hooks | None,
     grad: bool = False,
 ) -> Capture:
@@ -136,15 +139,20 @@ def _pass(
         inputs = inputs.float()
     leaf = inputs.detach().requires_grad_() if whole_graph else inputs.detach()
     own = engine.laid(leaf.clone(), channels_last)  # the model may normalise its input in place
+    origins = Origins() if engine.reading is None else None  # the first pass tells how its outputs came about
     with (
         engine.making(forward=len(inputs)) as charge,
         Lean() if operations is None else operations.over(engine.running, own),
+        nullcontext() if origins is None else origins,
         ExitStack() as stack,
         torch.set_grad_enabled(whole_graph or grad),
     ):
         if hooks is not None:  # they see what operations in place have made of an output
             stack.enter_context(hooks(own, operations))
-        raw = engine.forward(own)
+        raw = engine.forward(own, numbers)
+        if origins is not None:
+            with suppress(PellucidError):  # a callable target may read what holds no classes
+                engine.read(raw, len(inputs), origins.of)
         raw = raw if operations is None else operations.result(raw)
         if operations is None and scripted_parts(engine.model.module):
             guard_norms(raw)
@@ -158,6 +166,7 @@ def _find(
     whole_graph: bool,
     channels_last: bool,
     replaced: Callable[[], Operations] | None,
+    numbers: Sequence[int] | None,
 ) -> tuple[dict[str, Found], Capture | None, Finder]:
     """The layers as they are found in a pass that follows them; and the pass, if it kept what is needed."""
     finder: Finder | None = None
@@ -168,12 +177,12 @@ def _find(
         finder = Finder(own, layers, whole_graph, operations)
         return finder.watching(network)
 
-    taken = _pass(engine, inputs, whole_graph, channels_last, replaced, hooks, grad="auto" in layers)
+    taken = _pass(engine, inputs, whole_graph, channels_last, replaced, numbers, hooks, grad="auto" in layers)
     assert finder is not None
     known: dict[str, Found] = {}
     whole = True
     for layer in layers:
-        found, taps = _found(engine, inputs, layer, finder, taken.raw)
+        found, taps = _found(engine, inputs, layer, finder, taken.raw, numbers)
         keep_found(engine, inputs, layer, found)
         known[layer] = found
         whole = whole and bool(taps)
@@ -181,23 +190,33 @@ def _find(
     return known, taken if whole else None, finder
 
 
-def _found(engine: Engine, inputs: Tensor, layer: str, finder: Finder, raw: Any) -> tuple[Found, list[Tap]]:
+def _found(
+    engine: Engine,
+    inputs: Tensor,
+    layer: str,
+    finder: Finder,
+    raw: Any,
+    numbers: Sequence[int] | None,
+) -> tuple[Found, list[Tap]]:
     """A layer as a pass found it; what the pass could not follow is traced."""
+    outputs = None
+    with suppress(PellucidError):  # a callable target may read what holds no classes
+        outputs = engine.read(raw, len(inputs)).outputs(raw, len(inputs))
     while True:
         try:
-            return finder.result(layer, raw)
+            return finder.result(layer, outputs)
         except Unclear as unclear:
-            finder.resolve(trace_changes(engine, inputs, sorted(unclear.names)), unclear.names)
+            finder.resolve(trace_changes(engine, inputs, sorted(unclear.names), numbers), unclear.names)
         except NoGrid as none:
-            auto = None if layer == "auto" else _auto(engine, inputs)
+            auto = None if layer == "auto" else _auto(engine, inputs, numbers)
             raise _refused(none, auto, tuple(scripted_parts(engine.network))) from None
 
 
-def _auto(engine: Engine, inputs: Tensor) -> Found | None:
+def _auto(engine: Engine, inputs: Tensor, numbers: Sequence[int] | None) -> Found | None:
     """What "auto" would be."""
     try:
         found = found_of(engine, inputs, "auto")
-        return found or _find(engine, inputs, ("auto",), False, False, None)[0]["auto"]
+        return found or _find(engine, inputs, ("auto",), False, False, None, numbers)[0]["auto"]
     except ModelError:
         return None
 
@@ -217,14 +236,14 @@ def survey(engine: Engine, inputs: Float[Tensor, "N C H W"]) -> tuple[Found | No
             finder = Finder(own, ("auto",), False)
             return finder.watching(engine.network)
 
-        taken = _pass(engine, inputs, False, False, None, hooks)
+        taken = _pass(engine, inputs, False, False, None, None, hooks)
         if finder is None:
             return None, []
         unknown = {event.name for event in finder.events if event.unknown}
         if unknown:
             finder.resolve(trace_changes(engine, inputs, sorted(unknown)), unknown)
         try:
-            found, _ = _found(engine, inputs, "auto", finder, taken.raw)
+            found, _ = _found(engine, inputs, "auto", finder, taken.raw, None)
         except ModelError:
             return None, finder.events
         return found, finder.events
@@ -248,6 +267,7 @@ def _keep(
     whole_graph: bool,
     channels_last: bool,
     replaced: Callable[[], Operations] | None,
+    numbers: Sequence[int] | None,
 ) -> Capture | None:
     """A pass that keeps layers that are known; None where they do not run as they did."""
     keeper: Any = None
@@ -257,7 +277,7 @@ def _keep(
         keeper = Keeper(known, operations)
         return keeper.watching(engine.network)
 
-    taken = _pass(engine, inputs, whole_graph, channels_last, replaced, hooks)
+    taken = _pass(engine, inputs, whole_graph, channels_last, replaced, numbers, hooks)
     for layer, found in known.items():
         reads = zip(found.calls, found.layouts, strict=True)
         taps = [keeper.kept.get((found.name, *read)) for read in reads]

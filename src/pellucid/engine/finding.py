@@ -22,9 +22,8 @@ from pellucid.engine.scripted import of_this_thread as here
 from pellucid.engine.scripted import readable, unreadable
 from pellucid.engine.taps import Tap, make_tap
 from pellucid.engine.tracing import NOWHERE, TURNED
-from pellucid.errors import InvalidValue, ModelError, PellucidError
+from pellucid.errors import InvalidValue, ModelError
 from pellucid.layers import Asked, Given, Layout, first_tensor, other_tokens, read_layer, with_first_tensor
-from pellucid.model import outputs_of
 
 FOLLOWED = "followed through the model's operations"
 TRACED = "traced by changed pixels"
@@ -319,7 +318,7 @@ class Finder:
     def _later(self, event: Event) -> bool:
         return self.last is None or self.events.index(event) > self.events.index(self.last)
 
-    def result(self, layer: str, raw: Any) -> tuple[Found, list[Tap]]:
+    def result(self, layer: str, outputs: Tensor | None) -> tuple[Found, list[Tap]]:
         """A layer as it was found, and what was kept of it in this pass: nothing where another is needed.
 
         Raises:
@@ -346,7 +345,7 @@ class Finder:
             tuple(event.layout for event in final if event.layout is not None),
             tuple(without_batch(e.shape, e.layout) for e in final if e.layout is not None),
             final[0].proof,
-            self._around(self.groups[around], final, raw) if cut else None,
+            self._around(self.groups[around], final, outputs) if cut else None,
             self._others(asked.name),
         )
         taps = [event.tap for event in final if event.tap is not None]
@@ -396,12 +395,9 @@ class Finder:
                 found.setdefault(event.name, str(event.layout))
         return tuple(found.items())[:OTHERS]
 
-    def _around(self, group: int, final: Sequence[Event], raw: Any) -> tuple[str, ...] | None:
+    def _around(self, group: int, final: Sequence[Event], outputs: Tensor | None) -> tuple[str, ...] | None:
         """Through what else the picture reaches the outputs: other layers, or "" for none of them."""
-        try:
-            trace = self.follower.of(outputs_of(raw))
-        except PellucidError:
-            return None
+        trace = self.follower.of(outputs) if outputs is not None else None
         if trace is None:
             return None
         own = sum(event.bit for event in final)

@@ -1,6 +1,6 @@
 """One more forward pass, for a look at what layers give."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,7 +15,10 @@ from pellucid.layers import first_tensor
 
 
 def look(
-    engine: Engine, inputs: Float[Tensor, "N C H W"], see: Callable[[str, nn.Module, Tensor], None]
+    engine: Engine,
+    inputs: Float[Tensor, "N C H W"],
+    see: Callable[[str, nn.Module, Tensor], None],
+    numbers: Sequence[int] | None = None,
 ) -> None:
     """One more forward pass, in which `see` is shown every layer's name, module and output as it finishes."""
 
@@ -33,10 +36,12 @@ def look(
                 if name:
                     hooks.callback(child.register_forward_hook(here(showing(name), child)).remove)
         with engine.making(forward=len(inputs)), torch.no_grad():
-            engine.forward(inputs.clone())
+            engine.forward(inputs.clone(), numbers)
 
 
-def first_nonfinite(engine: Engine, inputs: Float[Tensor, "N C H W"]) -> str | None:
+def first_nonfinite(
+    engine: Engine, inputs: Float[Tensor, "N C H W"], numbers: Sequence[int] | None = None
+) -> str | None:
     """The first layer that gives a NaN or an infinity on these inputs: one more forward pass."""
     seen: list[str] = []
 
@@ -44,5 +49,5 @@ def first_nonfinite(engine: Engine, inputs: Float[Tensor, "N C H W"]) -> str | N
         if output.is_floating_point() and not output.isfinite().all():
             seen.append(name)
 
-    look(engine, inputs, see)
+    look(engine, inputs, see, numbers)
     return seen[0] if seen else None

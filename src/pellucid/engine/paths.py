@@ -40,12 +40,12 @@ def rule(quadrature: Quadrature, steps: int) -> tuple[Float[Tensor, " S"], Float
         roots, parts = np.polynomial.legendre.leggauss(steps)
         return torch.from_numpy((roots + 1) / 2), torch.from_numpy(parts / 2)
     if quadrature == "trapezoid":
-        weights = torch.full((steps,), 1 / (steps - 1), dtype=torch.float64)
+        weights = torch.full((steps,), 1 / (steps - 1), dtype=torch.float64, device="cpu")
         weights[[0, -1]] /= 2
-        return torch.linspace(0, 1, steps, dtype=torch.float64), weights
+        return torch.linspace(0, 1, steps, dtype=torch.float64, device="cpu"), weights
     offset = {"left": 0.0, "middle": 0.5, "right": 1.0}[quadrature]
-    nodes = (torch.arange(steps, dtype=torch.float64) + offset) / steps
-    return nodes, torch.full((steps,), 1 / steps, dtype=torch.float64)
+    nodes = (torch.arange(steps, dtype=torch.float64, device="cpu") + offset) / steps
+    return nodes, torch.full((steps,), 1 / steps, dtype=torch.float64, device="cpu")
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,12 @@ def score_copies(
     scorers: Sequence[Scorer],
     *,
     low: bool = False,
+    number: int | None = None,
 ) -> Float[Tensor, "T S"]:
     """The scores of copies number `start` to `stop` of an image, by each scorer, in float64 on the CPU.
 
-    When memory runs out the chunk is made smaller and the work goes on. `low` runs the model in bfloat16.
+    When memory runs out the chunk is made smaller and the work goes on. `low` runs the model in bfloat16;
+    `number` tells which image this is.
 
     Raises:
         InvalidValue: another number of scores than of copies.
@@ -44,13 +46,13 @@ def score_copies(
     precision = "bfloat16" if low or engine.precision == "bfloat16" else "float32"
     pace = pace_of(engine.model.module, image, precision, engine.batch_size)
     autocast = lowered(image.device) if low else nullcontext()
-    values = [torch.empty(len(scorers), 0, dtype=torch.float64)]
+    values = [torch.empty(len(scorers), 0, dtype=torch.float64, device="cpu")]
 
     def run(start: int, end: int, way: Way) -> Tensor:
         batch = engine.laid(copies(start, end), way.channels_last)
         with engine.making(forward=end - start), torch.no_grad():
             with autocast:
-                raw = engine.forward(batch)
+                raw = engine.forward(batch, None if number is None else [number] * (end - start))
             return torch.stack([score(raw, end - start).double() for score in scorers]).cpu()
 
     while start < stop:

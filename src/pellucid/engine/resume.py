@@ -6,7 +6,7 @@ gives what the whole model would give is never taken for granted: the unaltered 
 every batch and must get the score that is known, and the first versions are run alone as well.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,6 @@ from pellucid.engine.run import Engine, in_chunks, out_of_memory
 from pellucid.engine.taps import Tap
 from pellucid.errors import ModelError
 from pellucid.layers import with_first_tensor
-from pellucid.model import outputs_of
 from pellucid.target import Score
 
 Alter = Callable[[Tensor, int, int], None]
@@ -44,6 +43,7 @@ def resume(
     total: int,
     score: Score,
     value: Float[Tensor, ""],
+    numbers: Sequence[int] | None = None,
 ) -> Float[Tensor, " total"]:
     """The scores of one image with the output of a layer altered in `total` ways.
 
@@ -56,6 +56,7 @@ def resume(
         total: how many versions there are.
         score: of that image alone.
         value: its score with the layer's output unaltered.
+        numbers: which of all images the batch's are.
 
     Where the part behind the layer cannot be run alone (it fails, mixes the samples of a batch, or kept the
     batch size from before) `engine.resumable` is False for the layer from then on, and every version runs
@@ -69,7 +70,8 @@ def resume(
         two forward passes the first time a layer is altered. One forward pass per version where the part
         behind the layer cannot be run alone.
     """
-    rerun = Rerun(engine, inputs[image : image + 1], tap, image, alter, score)
+    number = None if numbers is None else numbers[image : image + 1]
+    rerun = Rerun(engine, inputs[image : image + 1], tap, image, alter, score, number)
     known = tap.title, tuple(inputs.shape[1:])
     engine.progress.expect(total)
     if engine.resumable.get(known, True):
@@ -87,8 +89,16 @@ class Rerun:
     """One image, run again with versions of one layer's output."""
 
     def __init__(
-        self, engine: Engine, x: Float[Tensor, "1 C H W"], tap: Tap, image: int, alter: Alter, score: Score
+        self,
+        engine: Engine,
+        x: Float[Tensor, "1 C H W"],
+        tap: Tap,
+        image: int,
+        alter: Alter,
+        score: Score,
+        number: Sequence[int] | None = None,
     ) -> None:
+        self.number = number
         self.engine, self.x, self.tap, self.alter, self.score = engine, x, tap, alter, score
         self.axis = tap.read_as.batch_axis
         self.own = tap.value.detach().narrow(self.axis, image, 1)
@@ -159,7 +169,7 @@ class Rerun:
         """
         batch = output.shape[self.axis]
         with torch.no_grad(), replaced(self.engine, self.tap, output) as reached, Widening(batch):
-            raw = self.engine.forward(self.x.clone())
+            raw = self.engine.forward(self.x.clone(), self.number, rows=batch)
             scores = self.score.repeat(batch)(raw).clone()  # what it reads may be the altered output itself
         if not reached:
             raise ModelError(
@@ -168,7 +178,8 @@ class Rerun:
             )
         if len(scores) != batch:
             raise ModelError(f"There must be one score per sample: {batch} samples, {len(scores)} scores.")
-        scale = scores.abs().max() if self.score.function else outputs_of(raw).abs().max()
+        read = self.score.reading.outputs
+        scale = (scores if self.score.function else read(raw, batch)).abs().max()
         ran = torch.bfloat16 if self.engine.precision == "bfloat16" else self.engine.model.dtype
         eps = max(torch.finfo(dtype).eps for dtype in (ran, scores.dtype))
         return scores, eps**0.6 * float(scale)

@@ -1,7 +1,7 @@
 """How a model is run: a shadow of it in evaluation mode, its own state untouched, each pass billed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field
@@ -18,8 +18,12 @@ from pellucid.engine.pace import bfloat16_pays
 from pellucid.engine.progress import Progress, Silent
 from pellucid.engine.randomness import Randomness
 from pellucid.engine.shadow import shadow_of
-from pellucid.errors import InvalidValue, ModelError, ModelFailed
+from pellucid.errors import InvalidValue, ModelError, ModelFailed, PellucidError
+from pellucid.inputs import Extras
 from pellucid.model import Model
+from pellucid.output_scale import Origin
+from pellucid.outputs import Reading
+from pellucid.structures import as_plain, restored
 
 T = TypeVar("T")
 _VIEW = "view size is not compatible"
@@ -65,12 +69,16 @@ class Engine:
     alone: str = ""  # what mixes the samples of a batch in this model, so that each is run alone
     channels_last: bool = True  # whether the model takes inputs whose channels lie last in memory
     resumable: dict[tuple[str, tuple[int, ...]], bool] = field(default_factory=dict)  # by layer, input size
+    extras: Extras | None = None  # what the model is given besides the picture
+    images: int | None = None  # how many there are, where that is known
+    reading: Reading | PellucidError | None = None  # how outputs are read, or why they cannot be
     running: Model = field(init=False)  # a shadow of the model, within a session
     _random: Randomness | None = None
     _bills: list[Bill] = field(default_factory=list)
     _region: Region | None = None  # of the session that is on
     _ran: bool = False  # whether the model was run in it
-    _suspicion: tuple[str, Tensor, Any] | None = None  # what may mix samples, the last one, what came out
+    # What may mix samples, the last one, its number, and what came out.
+    _suspicion: tuple[str, Tensor, Sequence[int] | None, Any] | None = None
 
     def __post_init__(self) -> None:
         self.running = self.model
@@ -106,8 +114,18 @@ class Engine:
         self.channels_last = False
         return run()
 
-    def forward(self, inputs: Float[Tensor, "N C H W"]) -> Any:
-        """The model's raw output.
+    def forward(
+        self,
+        inputs: Float[Tensor, "N C H W"],
+        numbers: Sequence[int] | None = None,
+        rows: int | None = None,
+    ) -> Any:
+        """The model's raw output; a batch axis that it squeezed away is put back.
+
+        Args:
+            inputs: what it is run on.
+            numbers: which image each input was made of, for a model that takes more than the picture.
+            rows: of its output, where a layer's output is replaced by a larger batch.
 
         Raises:
             ModelError: the model failed on these inputs; its own message is kept.
@@ -120,7 +138,7 @@ class Engine:
         self._ran = True
         try:
             with lowered(inputs.device) if low else nullcontext():
-                raw = self._drawing(lambda: self._watched(inputs, watch))
+                raw = self._drawing(lambda: self._watched(inputs, watch, numbers))
         except (torch.OutOfMemoryError, ModelError):
             raise
         except Exception as error:
@@ -128,14 +146,14 @@ class Engine:
                 raise
             raise ModelFailed(
                 f"The model failed{self.in_bfloat16} on an input of shape {tuple(inputs.shape)}: "
-                f"{first_line(error)}"
+                f"{first_line(error)}{self._hint(inputs)}"
             ) from error
         if watch and last is not None:
             if watch.suspect:
-                self._suspicion = watch.suspect, last, raw
+                self._suspicion = watch.suspect, last, numbers and numbers[-1:], raw
             else:
                 remember_apart(self.model.module, inputs)
-        return raw
+        return restored(as_plain(raw), len(inputs) if rows is None else rows)
 
     def _watch(self, inputs: Tensor) -> Watch | None:
         """What looks for operations that may mix the samples of a batch, where that is not known yet."""
@@ -145,9 +163,9 @@ class Engine:
         module = self.model.module
         return None if known_apart(module, inputs) else Watch(module, len(inputs))
 
-    def _watched(self, inputs: Tensor, watch: Watch | None) -> Any:
+    def _watched(self, inputs: Tensor, watch: Watch | None, numbers: Sequence[int] | None) -> Any:
         with watch or nullcontext():
-            return self.running(inputs)
+            return self.running(inputs, self.extras, numbers)
 
     def _check_apart(self) -> None:
         """Runs the last sample of a suspicious batch alone.
@@ -157,14 +175,14 @@ class Engine:
         """
         if self._suspicion is None:
             return
-        (suspect, last, raw), self._suspicion = self._suspicion, None
+        (suspect, last, number, raw), self._suspicion = self._suspicion, None
         alone: list[Any] = []
         low = self.precision == "bfloat16"
         own, self._random = self._random, Randomness(self.model.module, last.device, 0)
         try:
             for _ in range(2):
                 with self.making(forward=1), torch.no_grad():
-                    alone.append(self.forward(last.clone()))
+                    alone.append(self.forward(last.clone(), number))
                 if not differ(raw, alone[0], -1, low=low):
                     remember_apart(self.model.module, last)
                     return
@@ -179,6 +197,31 @@ class Engine:
     def in_bfloat16(self) -> str:
         """What error messages say where low precision was asked for, which may be the fault."""
         return " in bfloat16 (precision='float32' may run)" if self.precision == "bfloat16" else ""
+
+    def _hint(self, inputs: Tensor) -> str:
+        """What may be wrong where the model is shown another number of images than the user gave."""
+        if self.extras is not None or self.images is None or len(inputs) == self.images:
+            return ""
+        return (
+            f" (images are run in chunks, and perturbed inputs together: here {len(inputs)} inputs of "
+            f"{self.images} images; a model that keeps a row for each image takes it with forward_kwargs= or "
+            "as a tuple (images, rows), or all images at once with batch_size=)"
+        )
+
+    def read(self, raw: Any, rows: int | None, origin_of: Callable[[Any], Origin] | None = None) -> Reading:
+        """How the model's outputs are read, found out once.
+
+        Raises:
+            PellucidError: they cannot be.
+        """
+        if self.reading is None:
+            try:
+                self.reading = self.model.reading(raw, rows, origin_of)
+            except PellucidError as error:
+                self.reading = error
+        if isinstance(self.reading, PellucidError):
+            raise self.reading
+        return self.reading
 
     @contextmanager
     def making(self, forward: int = 0, backward: int = 0, resumed: int = 0) -> Iterator[Charge]:

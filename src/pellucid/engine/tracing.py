@@ -32,17 +32,20 @@ NOWHERE = "what changes at the picture's sides changes no side of it"
 
 
 def trace_changes(
-    engine: Engine, inputs: Float[Tensor, "N C H W"], names: Sequence[str]
+    engine: Engine,
+    inputs: Float[Tensor, "N C H W"],
+    names: Sequence[str],
+    numbers: Sequence[int] | None = None,
 ) -> dict[tuple[str, int], Layout | str]:
     """How the output of each call of some layers holds its grid, or why it holds none: five samples."""
     pictures = stripped(inputs[:1])
     made: dict[tuple[str, int], list[Tensor]] = {}
     try:
-        _watched(engine, pictures, names, made)
+        _watched(engine, pictures, names, made, numbers)
     except ModelError:  # a model for one picture at a time
         made.clear()
         for one in pictures.split(1):
-            _watched(engine, one, names, made)
+            _watched(engine, one, names, made, numbers)
     found: dict[tuple[str, int], Layout | str] = {}
     for key, outputs in made.items():
         conv = isinstance(engine.network.get_submodule(key[0]), _CHANNELS_FIRST)
@@ -66,7 +69,11 @@ def stripped(picture: Float[Tensor, "1 C H W"]) -> Float[Tensor, "5 C H W"]:
 
 
 def _watched(
-    engine: Engine, pictures: Tensor, names: Sequence[str], made: dict[tuple[str, int], list[Tensor]]
+    engine: Engine,
+    pictures: Tensor,
+    names: Sequence[str],
+    made: dict[tuple[str, int], list[Tensor]],
+    numbers: Sequence[int] | None,
 ) -> None:
     """One pass; what each call of a layer gave, of as many runs as there were."""
     calls: Counter[str] = Counter()
@@ -85,7 +92,8 @@ def _watched(
             module = engine.network.get_submodule(name)
             hooks.callback(module.register_forward_hook(watcher(name)).remove)
         with engine.making(forward=len(pictures)), torch.no_grad():
-            engine.forward(pictures.clone())
+            number = None if numbers is None else [numbers[0]] * len(pictures)
+            engine.forward(pictures.clone(), number)
 
 
 def read(outputs: Sequence[Tensor], orders: Sequence[Order] | None = None) -> Layout | str:

@@ -11,6 +11,7 @@ from pellucid.errors import InvalidType, InvalidValue
 from pellucid.explanation import Explanation
 from pellucid.lime.predictions import Numbers
 from pellucid.lime.result import LocalExplanation
+from pellucid.structures import tensor_of
 
 
 class Pick(NamedTuple):
@@ -126,19 +127,21 @@ def _superpixels(picture: Explanation) -> tuple[Numbers, Numbers]:
             "Pictures must be explained by a method that weighs superpixels, such as lime; "
             f"got {picture.method}."
         )
-    segments = torch.as_tensor(details["segments"][0]).long()
-    coefficients = torch.as_tensor(details["coefficients"][0]).double().flatten()
+    segments = tensor_of(details["segments"][0]).long()
+    coefficients = tensor_of(details["coefficients"][0]).double().flatten()
     height, width = segments.shape
     box = picture.boxes[0]
     edges = (box.left, box.top, box.right, box.bottom)
     seen = picture.pictures[0].rgb.transform((width, height), Image.Transform.EXTENT, edges)
     pixels = torch.from_numpy(np.array(seen, dtype=np.float64) / 255).flatten(0, 1)
     rows, columns = torch.meshgrid(
-        torch.linspace(0, 1, height).double(), torch.linspace(0, 1, width).double(), indexing="ij"
+        torch.linspace(0, 1, height, dtype=torch.float32, device="cpu").double(),
+        torch.linspace(0, 1, width, dtype=torch.float32, device="cpu").double(),
+        indexing="ij",
     )
     values = torch.cat([pixels, pixels**2, rows.reshape(-1, 1), columns.reshape(-1, 1)], 1)
     d = len(coefficients)
-    sums = torch.zeros(d, 8, dtype=torch.float64).index_add_(0, segments.flatten(), values)
+    sums = torch.zeros(d, 8, dtype=torch.float64, device="cpu").index_add_(0, segments.flatten(), values)
     mean = sums / torch.bincount(segments.flatten(), minlength=d)[:, None].clamp(min=1)
     deviation = (mean[:, 3:6] - mean[:, :3] ** 2).clamp(min=0).sqrt()
     return torch.cat([mean[:, :3], deviation, mean[:, 6:]], 1).numpy(), coefficients.numpy()

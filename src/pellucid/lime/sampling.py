@@ -136,7 +136,12 @@ class _Seen:
 
     def half(self, start: int, label: int, features: Tensor) -> Tensor:
         """The coefficients of these features by every other neighbour from `start` on, and by row 0."""
-        rows = torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(start, len(self.z), 2)])
+        rows = torch.cat(
+            [
+                torch.zeros(1, dtype=torch.long, device="cpu"),
+                torch.arange(start, len(self.z), 2, dtype=torch.long, device="cpu"),
+            ]
+        )
         part = self.z[rows][:, features], self.y[rows, label], self.weights[rows]
         return surrogate.fit(*part, ridge=self.ridge).coefficients
 

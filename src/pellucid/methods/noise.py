@@ -24,7 +24,12 @@ def sigma_of(x: Float[Tensor, "N C H W"], noise: float) -> Float[Tensor, "N 1 1 
 def drawn(probe: Probe, numbers: Sequence[int]) -> Float[Tensor, "B C H W"]:
     """Standard normal noise, that of each number always the same, whatever the image, chunk and device."""
     x = probe.inputs
-    return torch.stack([torch.randn(x.shape[1:], generator=probe.generator(n)) for n in numbers]).to(x)
+    return torch.stack(
+        [
+            torch.randn(x.shape[1:], generator=probe.generator(n), dtype=torch.float32, device="cpu")
+            for n in numbers
+        ]
+    ).to(x)
 
 
 def noisy(probe: Probe, sigma: Float[Tensor, "N 1 1 1"], numbers: Sequence[int]) -> Float[Tensor, "NB C H W"]:

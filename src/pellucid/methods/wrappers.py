@@ -73,7 +73,7 @@ def smooth(
     )
     moments.tell(probe)
     value, stderr = (part.to(probe.inputs.dtype) for part in moments.estimate(statistic))
-    counts = torch.full((len(probe.inputs),), samples)
+    counts = torch.full((len(probe.inputs),), samples, dtype=torch.long, device="cpu")
     return Finding(value, stderr if samples > 1 else None, {"samples": counts}, layers=moments.layers)
 
 
@@ -92,7 +92,12 @@ def _until_settled(
     found, count = until_settled(probe, upto, first=FIRST, most=MOST, tolerance=tolerance)
     moments.tell(probe)
     value, stderr = (part.to(probe.inputs.dtype) for part in (found.value, found.stderr))
-    return Finding(value, stderr, {"samples": torch.tensor([count])}, layers=moments.layers)
+    return Finding(
+        value,
+        stderr,
+        {"samples": torch.tensor([count], dtype=torch.long, device="cpu")},
+        layers=moments.layers,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +140,7 @@ class Moments:
         """Notes what was noted on every copy of an image."""
         for (text, image), times in self.said.items():
             if times == self.count:
-                probe.note(text, torch.arange(len(probe.inputs)) == image)
+                probe.note(text, torch.arange(len(probe.inputs), dtype=torch.long, device="cpu") == image)
 
 
 def _statistic(m1: Tensor, m2: Tensor, statistic: Statistic) -> Tensor:

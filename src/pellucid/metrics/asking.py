@@ -20,9 +20,10 @@ from pellucid.layers import layer_names
 from pellucid.methods.options import SEGMENT_MEAN, Segments
 from pellucid.metrics.rewriting import Rewriting, duplicate, rewrite
 from pellucid.model import Model
+from pellucid.outputs import Reading
 from pellucid.probe import Probe
 from pellucid.segments import segment
-from pellucid.target import Contrast, OneTarget, Output, as_classes
+from pellucid.target import Contrast, OneTarget, Output
 
 PLACES = 3
 """The picture is cut into so many places along each side; one of them is asked about."""
@@ -41,6 +42,7 @@ class Question:
         output: which number is explained; None for each method's own.
         seed: of everything drawn at random.
         batch_size: the most samples run together.
+        reading: how the model's outputs are read.
     """
 
     model: Model
@@ -51,6 +53,7 @@ class Question:
     output: Output | None
     seed: int
     batch_size: int | str
+    reading: Reading
 
     @classmethod
     def of(
@@ -73,7 +76,7 @@ class Question:
         engine = Engine(model)
         with engine.session(seed):
             probe = Probe(engine, batch.inputs, target)
-            score, outputs = probe.score, as_classes(probe.outputs)
+            score, outputs, reading = probe.score, probe.class_values, probe.reading
         if score.classes is None or score.against is None:
             raise InvalidType(
                 "target must be a class or a Contrast; a callable has no second class beside it."
@@ -81,7 +84,7 @@ class Question:
         first, against = int(score.classes[0]), int(score.against[0])
         rivals = [c for c in outputs[0].argsort(descending=True).tolist() if c != first]
         asked = first if against < 0 else Contrast(first, against)
-        return cls(model, batch, asked, rivals[0], score.names[0], output, seed, batch_size)
+        return cls(model, batch, asked, rivals[0], score.names[0], output, seed, batch_size, reading)
 
     @property
     def inputs(self) -> Float[Tensor, "1 C H W"]:
@@ -92,10 +95,13 @@ class Question:
         """The same question about another input."""
         return replace(self, batch=self.model.read(inputs))
 
-    def around(self, module: nn.Module) -> "Question":
-        """The same question to a module made of the model's own."""
+    def around(self, module: nn.Module, scores: bool = False) -> "Question":
+        """The same question to a module made of the model's own; `scores` says that it gives them alone."""
         model = copy(self.model)
         model.module = module
+        if scores:
+            model.output_key, scale = None, self.reading.scale
+            model.output_scale, model.multi_label = scale.name, scale.multi_label
         return replace(self, model=model)
 
     def explain(self, request: Request) -> Explanation:
@@ -148,7 +154,9 @@ class Question:
     def place(self) -> Bool[Tensor, "H W"]:
         """The place that moves the score most when it is hidden."""
         height, width = self.inputs.shape[-2:]
-        rows, columns = (torch.arange(side) * PLACES // side for side in (height, width))
+        rows, columns = (
+            torch.arange(side, dtype=torch.long, device="cpu") * PLACES // side for side in (height, width)
+        )
         number = (rows[:, None] * PLACES + columns).to(self.inputs.device)
         places = torch.stack([number == n for n in number.unique()])
         hidden = torch.where(places[:, None], torch.zeros_like(self.inputs), self.inputs)

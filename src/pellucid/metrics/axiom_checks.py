@@ -20,7 +20,7 @@ from pellucid.methods.options import SEGMENT_MEAN
 from pellucid.methods.registry import Axiom
 from pellucid.metrics.asking import Question, by_name, changed
 from pellucid.metrics.rewriting import REWRITINGS
-from pellucid.model import outputs_of
+from pellucid.outputs import Reading
 from pellucid.target import Output, resolve
 
 TOLERANCE = 0.01
@@ -145,7 +145,7 @@ def symmetry(question: Question, request: Request, known: Explanation) -> Found:
         return Found(
             None, None, "It reads one of two runs of its layer, which are each other's mirror image."
         )
-    both = question.around(Mirrored(question.model.module))
+    both = question.around(Mirrored(question.model.module, question.reading), scores=True)
     one = both.about((question.inputs + question.inputs.flip(-1)) / 2).explain(mirrored(question, request))
     error = 0.0 if one.stderr is None else 2**0.5 * norm(one.stderr) / max(norm(one.attribution), NONZERO)
     return judged(distance(one.attribution, one.attribution.flip(-1)), error)
@@ -181,23 +181,28 @@ class Ignoring(nn.Module):
 class Mirrored(nn.Module):
     """The mean of a model's outputs for its input and for the mirror image."""
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: Any, reading: Reading) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.reading = net, reading
 
     def forward(self, x: Tensor) -> Tensor:
         """(f(x) + f(mirrored x)) / 2."""
         mirror = x.flip(-1)  # first: a model may normalise its input in place
-        return (outputs_of(self.net(x)) + outputs_of(self.net(mirror))) / 2
+        one, other = (self.reading.outputs(self.net(seen), len(x)) for seen in (x, mirror))
+        return (one + other) / 2
 
 
 def mixture(question: Question, output: Output) -> Callable[[Any], Tensor]:
     """The score a S_c + b S_d of a raw output."""
 
     def score(raw: Any) -> Tensor:
-        outputs = outputs_of(raw)
+        reading = question.reading
+        outputs = reading.outputs(raw, None)
+        alone = replace(reading, path=())
         first, second = (
-            resolve(target, outputs[:1], question.model, output).repeat(len(outputs)).of_outputs(outputs)
+            resolve(target, outputs[:1], question.model, output, reading=alone)
+            .repeat(len(outputs))
+            .of_outputs(outputs)
             for target in (question.target, question.other)
         )
         return MIXED[0] * first + MIXED[1] * second

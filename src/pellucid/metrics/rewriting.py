@@ -162,9 +162,11 @@ def split(module: nn.Module, seen: Trace) -> int:
 
 def add(module: nn.Module, seen: Trace) -> int:
     """Every layer becomes the sum of two: W = W r + W (1 - r), r random between -0.5 and 1.5."""
-    source = torch.Generator().manual_seed(0)
+    source = torch.Generator(device="cpu").manual_seed(0)
     for layer in seen.layers:
-        share = (2 * torch.rand(layer.weight.shape, generator=source) - 0.5).to(layer.weight)
+        share = (
+            2 * torch.rand(layer.weight.shape, generator=source, dtype=torch.float32, device="cpu") - 0.5
+        ).to(layer.weight)
         first = _like(layer, layer.weight * share, layer.bias)
         replace(module, layer, Sum(first, _like(layer, layer.weight * (1 - share), None)))
     return len(seen.layers)
@@ -172,12 +174,18 @@ def add(module: nn.Module, seen: Trace) -> int:
 
 def permute(module: nn.Module, seen: Trace) -> int:
     """Every layer's units stand in another order, up to behind the batch norm that follows, if one does."""
-    source = torch.Generator().manual_seed(0)
+    source = torch.Generator(device="cpu").manual_seed(0)
     changed = 0
     for layer in seen.layers:
         groups, units = _groups(layer), len(layer.weight)
-        within = torch.rand(groups, units // groups, generator=source).argsort(1)
-        order = (within + units // groups * torch.arange(groups)[:, None]).flatten().to(layer.weight.device)
+        within = torch.rand(
+            groups, units // groups, generator=source, dtype=torch.float32, device="cpu"
+        ).argsort(1)
+        order = (
+            (within + units // groups * torch.arange(groups, dtype=torch.long, device="cpu")[:, None])
+            .flatten()
+            .to(layer.weight.device)
+        )
         norm = seen.norms.get(layer)
         for holder in filter(None, (layer, norm)):
             for name, values in [
@@ -271,7 +279,12 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 def _outputs(model: Model, inputs: Float[Tensor, "N C H W"]) -> list[Tensor]:
     """All that a model gives for the inputs, and for noisy copies of them."""
-    noise = torch.randn(inputs.shape[1:], generator=torch.Generator().manual_seed(0)).to(inputs)
+    noise = torch.randn(
+        inputs.shape[1:],
+        generator=torch.Generator(device="cpu").manual_seed(0),
+        dtype=torch.float32,
+        device="cpu",
+    ).to(inputs)
     with torch.no_grad():
         raw = Engine(model).forward(torch.cat([inputs, inputs + inputs.std() * noise]))
     return [tensor for tensor in tensors(raw) if tensor.is_floating_point()]

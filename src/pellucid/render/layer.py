@@ -65,7 +65,7 @@ def error_layer(explanation: Explanation, index: int = 0) -> Layer:
 
 def ramp(cmap: str) -> Image.Image:
     """The colours of a map from its first to its last, one pixel high."""
-    return _painted(torch.arange(_COLOURS)[None], cmap)
+    return _painted(torch.arange(_COLOURS, dtype=torch.long, device="cpu")[None], cmap)
 
 
 def _values(one: Explanation) -> tuple[bool, Float[Tensor, "H W"]]:
@@ -79,7 +79,7 @@ def _layer(one: Explanation, values: Float[Tensor, "H W"], blend: Blend | None, 
     cmap = one.default_cmap(signed)
     image = _painted((shifted * (_COLOURS - 1)).round(), cmap)
     if blend == "over":
-        opacity = fading(torch.linspace(0, 1, _COLOURS)) * 255
+        opacity = fading(torch.linspace(0, 1, _COLOURS, dtype=torch.float32, device="cpu")) * 255
         image.info["transparency"] = opacity.round().to(torch.uint8).numpy().tobytes()
     return Layer(image, blend, one.limit(signed=signed), cmap, signed)
 

@@ -64,10 +64,10 @@ def limits(
     if vmax is not None:
         if not 0 < vmax < float("inf"):
             raise InvalidValue(f"vmax must be positive and finite; got {vmax}.")
-        return torch.full((len(values),), float(vmax), dtype=torch.float64)
+        return torch.full((len(values),), float(vmax), dtype=torch.float64, device="cpu")
     flat = values.abs().double().reshape(1 if shared else len(values), -1).numpy()
     if flat.size == 0:
-        return torch.zeros(len(values), dtype=torch.float64)
+        return torch.zeros(len(values), dtype=torch.float64, device="cpu")
     clipped, highest = np.percentile(flat, percentile, axis=1), flat.max(1)
     return torch.from_numpy(np.where(clipped > 0, clipped, highest)).expand(len(values)).clone()
 

@@ -125,7 +125,11 @@ def color_bar(
 ) -> Image.Image:
     """The colours of a map with its numbers below: from -limit over 0 to limit, or unsigned from 0."""
     bar = max(4, size // 2)
-    ramp = colours(torch.linspace(-1 if signed else 0, 1, width).expand(bar, width), cmap, signed=signed)
+    ramp = colours(
+        torch.linspace(-1 if signed else 0, 1, width, dtype=torch.float32, device="cpu").expand(bar, width),
+        cmap,
+        signed=signed,
+    )
     small = round(size * 0.8)
     font = typeface(small, False)
     sheet = Image.new("RGB", (width, bar + round(small * 1.5)), "white")

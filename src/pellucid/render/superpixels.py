@@ -71,7 +71,7 @@ class Weighted:
 
     def tints(self, top: int) -> Float[Tensor, " d"]:
         """The coefficients of the `top` strongest as shares of the largest magnitude, in [-1, 1]; else 0."""
-        shares = torch.zeros(len(self.coefficients), dtype=torch.float64)
+        shares = torch.zeros(len(self.coefficients), dtype=torch.float64, device="cpu")
         chosen = self.strongest(top)
         if chosen:
             shares[chosen] = self.coefficients[chosen].double() / self.coefficients[chosen[0]].abs().double()
@@ -166,7 +166,9 @@ def _runs(edges: Bool[Tensor, "lines cells"]) -> list[tuple[int, int, int]]:
 
 def _cells(start: float, stop: float, cells: int, pixels: int) -> Int[Tensor, " pixels"]:
     """Along one side: the cell under each pixel's centre, -1 where there is none."""
-    at = torch.floor((torch.arange(pixels) + 0.5 - start) / (stop - start) * cells).long()
+    at = torch.floor(
+        (torch.arange(pixels, dtype=torch.float32, device="cpu") + 0.5 - start) / (stop - start) * cells
+    ).long()
     return torch.where((at >= 0) & (at < cells), at, -1)
 
 

@@ -115,7 +115,8 @@ class Film:
         self.last = len(self.masks) - 1
         count = min(len(self.masks), most)
         self.steps = [
-            round(step) for step in torch.linspace(0, self.last, count, dtype=torch.float64).tolist()
+            round(step)
+            for step in torch.linspace(0, self.last, count, dtype=torch.float64, device="cpu").tolist()
         ]
         self.rate = min(15, max(3, count // 8))  # frames per second
         self.keeps = keeps_evidence(explanation)

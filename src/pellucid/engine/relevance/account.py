@@ -32,8 +32,8 @@ class Account(Operations):
 
     def clear(self) -> None:
         """Begins the count anew, before a way back."""
-        self.biases = torch.zeros(self.samples, dtype=torch.float64)
-        self.absorbed = torch.zeros(self.samples, dtype=torch.float64)
+        self.biases = torch.zeros(self.samples, dtype=torch.float64, device="cpu")
+        self.absorbed = torch.zeros(self.samples, dtype=torch.float64, device="cpu")
 
     # What is known of tensors
 

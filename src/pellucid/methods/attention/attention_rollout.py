@@ -68,7 +68,10 @@ def attention_rollout(
         least = one.flatten(1).argsort(dim=1, stable=True)[:, : int(discard_ratio * one[0].numel())]
         return one.flatten(1).scatter(1, least, 0).view_as(one)
 
-    carrying = [shares(matrix + torch.eye(seen.tokens).to(matrix)) for matrix in map(fused, layers)]
+    carrying = [
+        shares(matrix + torch.eye(seen.tokens, dtype=torch.float32, device="cpu").to(matrix))
+        for matrix in map(fused, layers)
+    ]
     carrying += [shares(fused(seen.pooling))] if seen.pooling else []
     return placed(carried(_read(probe, under, seen), carrying), seen)
 
@@ -80,7 +83,9 @@ def shares(matrix: Float[Tensor, "N Q T"]) -> Float[Tensor, "N Q T"]:
 
 def _read(probe: Probe, under: Under, seen: Attentions) -> Float[Tensor, "N Q"]:
     """The tokens that any of the outputs reads: a weighted sum, since probabilities always sum to 1."""
-    weighted = under.outputs @ torch.linspace(1, 2, under.outputs.shape[1]).to(under.outputs)
+    weighted = under.outputs @ torch.linspace(
+        1, 2, under.outputs.shape[1], dtype=torch.float32, device="cpu"
+    ).to(under.outputs)
     last = seen.all[-1]
     (gradient,) = gradients(probe, weighted, [last.weights])
     return readers(probe, last.heads(len(probe.inputs), gradient))

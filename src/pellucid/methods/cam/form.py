@@ -197,7 +197,8 @@ def layer_title(at: At) -> str:
 
 def warn(probe: Probe, at: At, map: Float[Tensor, "N h w"], gradient: bool) -> None:
     """Says why a map is empty, where it is, and which of a layer's calls it is of."""
-    blind = (at.G == 0).flatten(1).all(1) if gradient else torch.zeros(len(map), dtype=torch.bool)
+    none = torch.zeros(len(map), dtype=torch.bool, device="cpu")
+    blind = (at.G == 0).flatten(1).all(1) if gradient else none
     probe.note(f"The score does not depend on layer {at.name}: the map is empty.", blind)
     if at.tap.runs > 1 and at.key == at.asked and at.asked != "auto" and "#" not in at.asked:
         probe.note(

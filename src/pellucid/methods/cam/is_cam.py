@@ -54,7 +54,7 @@ def _weights(at: At, probe: Probe, image: int, steps: int) -> Float[Tensor, " K"
 
     def copies(start: int, stop: int) -> Tensor:
         first = start // steps
-        numbers = torch.arange(start, stop, device=A.device)
+        numbers = torch.arange(start, stop, device=A.device, dtype=torch.long)
         masks = enlarged(A[first : -(-stop // steps)], probe.inputs)[numbers // steps - first]
         strengths = (numbers % steps + 1).to(probe.inputs) / steps
         return probe.inputs * (masks * strengths[:, None, None])[:, None]

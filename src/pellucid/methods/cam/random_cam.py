@@ -19,5 +19,7 @@ def random_cam(at: At) -> Float[Tensor, "N K"]:
         pytorch-grad-cam's RandomCAM, there drawn from the global random state.
     """
     A = at.A
-    weights = torch.empty(A.shape[1], dtype=torch.float64).uniform_(-1, 1, generator=at.probe.generator())
+    weights = torch.empty(A.shape[1], dtype=torch.float64, device="cpu").uniform_(
+        -1, 1, generator=at.probe.generator()
+    )
     return weights.to(A).expand(A.shape[:2])

@@ -78,7 +78,10 @@ def _weighed(
 
     def copies(start: int, stop: int) -> Tensor:
         masks = enlarged(A[[n % K for n in range(start, stop)]], x)
-        draws = [torch.randn(x.shape[-2:], generator=probe.generator(n)) for n in range(start, stop)]
+        draws = [
+            torch.randn(x.shape[-2:], generator=probe.generator(n), dtype=torch.float32, device="cpu")
+            for n in range(start, stop)
+        ]
         return x * (masks + noise * torch.stack(draws).to(x))[:, None]
 
     def estimate(scores: Float[Tensor, " S"]) -> Estimate:
@@ -108,7 +111,7 @@ def _weighed(
     return Finding(
         weights[None].to(A),
         found.widened * stderr[None].to(A) if count > 1 else None,
-        {"samples": torch.tensor([count])},
+        {"samples": torch.tensor([count], dtype=torch.long, device="cpu")},
     )
 
 

@@ -108,9 +108,9 @@ class Scene:
         pull = torch.zeros_like(M)
 
         def step(start: int, stop: int) -> None:
-            number = torch.arange(start, stop, device=M.device)
+            number = torch.arange(start, stop, device=M.device, dtype=torch.long)
             row, point = number // points, number % points
-            s, image = ((point + 1) / points).to(self.x)[:, None, None, None], images[row]
+            s, image = ((point + 1).float() / points).to(self.x)[:, None, None, None], images[row]
             away = far[image] - near[image]
             copies = near[image] + s * M.detach()[row].to(self.x) * away
             if noise is not None:
@@ -134,7 +134,9 @@ class Scene:
             if step is None and k == points - 1:
                 return torch.zeros_like(self.x[0])
             source = self.probe.generator(k + points * (step or 0))
-            return sigma * torch.randn(self.x.shape[1:], generator=source).to(self.x)
+            return sigma * torch.randn(
+                self.x.shape[1:], generator=source, dtype=torch.float32, device="cpu"
+            ).to(self.x)
 
         return drawn if sigma else None
 
@@ -147,8 +149,11 @@ class Scene:
         first = near.gather(1, masks.flatten(1).gather(1, near).argsort(stable=True, dim=1))
         rank = first.argsort(1).view(masks.shape)
         middle, up = (self.start + self.end) / 2, self.start >= self.end
-        low, high = torch.zeros(2, n), torch.ones(2, n)
-        images = torch.arange(n, device=self.x.device).repeat(2)
+        low, high = (
+            torch.zeros(2, n, dtype=torch.float32, device="cpu"),
+            torch.ones(2, n, dtype=torch.float32, device="cpu"),
+        )
+        images = torch.arange(n, device=self.x.device, dtype=torch.long).repeat(2)
         for _ in range(HALVINGS):
             share = (low + high) / 2
             chosen = (rank < (share * cells).round().view(2, n, 1, 1, 1).to(rank.device)).to(masks)
@@ -168,7 +173,7 @@ class Scene:
         """Notes searches that met what is not finite, and such as ended with a worse mask than they began."""
         self.probe.note(LOST, course.lost.cpu())
         losses = [frames["loss"] for frames in course.frames]
-        worse = torch.tensor([bool(loss[-1] > loss[0]) for loss in losses])
+        worse = torch.tensor([bool(loss[-1] > loss[0]) for loss in losses], dtype=torch.bool, device="cpu")
         self.probe.note("The search for a mask ended with a worse one than it began with.", worse)
 
 
@@ -236,7 +241,11 @@ def found(scene: Scene, course: Course, passes: Passes) -> Finding:
 def insertion(scene: Scene, frames: list[Float[Tensor, "_ 1 h w"]]) -> list[Float[Tensor, " _"]]:
     """The scores of what each image's masks remove, shown over the baseline."""
     lengths = [len(masks) for masks in frames]
-    images = torch.arange(len(frames)).repeat_interleave(torch.tensor(lengths)).to(scene.x.device)
+    images = (
+        torch.arange(len(frames), dtype=torch.long, device="cpu")
+        .repeat_interleave(torch.tensor(lengths, dtype=torch.long, device="cpu"))
+        .to(scene.x.device)
+    )
     masks = torch.cat(frames)
 
     def copies(start: int, stop: int) -> Tensor:

@@ -106,7 +106,7 @@ def extremal_perturbation(
     heights = kernels.new_ones(n, len(areas), math.ceil(height / cell), math.ceil(width / cell))
     frame = math.ceil(sigma / cell)
     inside = slice(frame * cell, frame * cell + height), slice(frame * cell, frame * cell + width)
-    kept = torch.tensor([round(area * height * width) for area in areas], device=x.device)
+    kept = torch.tensor([round(area * height * width) for area in areas], dtype=torch.long, device=x.device)
 
     def look(heights: Tensor, step: int) -> list[Tensor]:
         """Masks, scores, losses and slopes, each (N, A, ...), of these heights."""
@@ -193,8 +193,8 @@ def seen_through(
 def kernel(cell: int, sigma: float) -> Float[Tensor, "ss k k"]:
     """exp(-2 max(0, r / sigma - 1/2)^2), r from each pixel of a cell to the centres of all cells around."""
     reach = 1 + math.ceil(sigma / cell)
-    pixels = torch.arange(cell, dtype=torch.float64) - (cell - 1) / 2
-    off = pixels[:, None] - cell * torch.arange(-reach, reach + 1)  # (s, k)
+    pixels = torch.arange(cell, dtype=torch.float64, device="cpu") - (cell - 1) / 2
+    off = pixels[:, None] - cell * torch.arange(-reach, reach + 1, dtype=torch.long, device="cpu")  # (s, k)
     r = torch.hypot(off[:, None, :, None], off[None, :, None, :])
     return torch.exp(-2 * (r / sigma - 0.5).clamp(min=0) ** 2).flatten(0, 1)
 

@@ -62,8 +62,8 @@ def smoothed(maps: Float[Tensor, "N C h w"], size: tuple[int, int], sigma: float
     """
     for axis, pixels in zip((-2, -1), size, strict=True):
         cells = maps.shape[axis]
-        at = (torch.arange(pixels, dtype=torch.float64) + 0.5) * cells / pixels - 0.5
-        off = at[:, None] - torch.arange(cells)  # (pixels, cells)
+        at = (torch.arange(pixels, dtype=torch.float64, device="cpu") + 0.5) * cells / pixels - 0.5
+        off = at[:, None] - torch.arange(cells, dtype=torch.long, device="cpu")  # (pixels, cells)
         weights = (off / sigma).square().div(-2).softmax(1).to(maps)
         maps = weights @ maps if axis == -2 else maps @ weights.T
     return maps

@@ -90,8 +90,10 @@ def meaningful_perturbation(
     def shown(m: Tensor, step: int) -> Tensor:
         """The image moved under the noisy mask of one step."""
         draw = probe.generator(step)
-        drawn = torch.randn(m.shape[1:], generator=draw).to(m)
-        down, right = (torch.randint(jitter + 1, (2,), generator=draw) - jitter // 2).tolist()
+        drawn = torch.randn(m.shape[1:], generator=draw, dtype=torch.float32, device="cpu").to(m)
+        down, right = (
+            torch.randint(jitter + 1, (2,), generator=draw, dtype=torch.long, device="cpu") - jitter // 2
+        ).tolist()
         M = smoothed((m + noise * drawn).clamp(0, 1), size, mask_blur)
         return blend(moved(x, down, right), moved(hidden, down, right), M.to(x))
 
@@ -135,8 +137,16 @@ def smallest_circle(
     """
     x = probe.inputs
     size = (x.shape[-2], x.shape[-1])
-    down, right = (((torch.arange(resolution) + 0.5) / resolution - 0.5) * side for side in size)
-    radii = torch.arange(CIRCLES + 1)[:, None, None, None] / CIRCLES * math.hypot(*size) / 2
+    down, right = (
+        ((torch.arange(resolution, dtype=torch.float32, device="cpu") + 0.5) / resolution - 0.5) * side
+        for side in size
+    )
+    radii = (
+        torch.arange(CIRCLES + 1, dtype=torch.float32, device="cpu")[:, None, None, None]
+        / CIRCLES
+        * math.hypot(*size)
+        / 2
+    )
     masks = (torch.hypot(down[:, None], right) >= radii).to(
         x.device, torch.promote_types(x.dtype, torch.float32)
     )
@@ -158,7 +168,7 @@ def smallest_circle(
 def moved(x: Float[Tensor, "N C H W"], down: int, right: int) -> Float[Tensor, "N C H W"]:
     """The image moved by so many pixels; what is moved in repeats the edge."""
     rows, columns = (
-        (torch.arange(side, device=x.device) - by).clamp(0, side - 1)
+        (torch.arange(side, device=x.device, dtype=torch.long) - by).clamp(0, side - 1)
         for side, by in zip(x.shape[-2:], (down, right), strict=True)
     )
     return x[:, :, rows[:, None], columns]

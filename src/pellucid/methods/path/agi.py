@@ -12,7 +12,6 @@ from pellucid.methods.finding import Finding
 from pellucid.methods.path.random_baseline_ig import value_range
 from pellucid.methods.registry import Passes, method
 from pellucid.probe import Probe
-from pellucid.target import as_classes
 
 
 @method(
@@ -68,14 +67,14 @@ def agi(
             "AGI asks what would turn the target's class into others: the target must be a class or a "
             "Contrast; it is a callable."
         )
-    x, goals = probe.inputs, rivals(score.classes, as_classes(probe.outputs).shape[1], classes)
+    x, goals = probe.inputs, rivals(score.classes, probe.class_values.shape[1], classes)
     black, white = value_range(probe)
     low, high, size = black.minimum(x), white.maximum(x), epsilon * (white - black)
     # From here on every way is a row; those of one image are adjacent.
-    image = torch.arange(len(x), device=x.device).repeat_interleave(goals.shape[1])
+    image = torch.arange(len(x), device=x.device, dtype=torch.long).repeat_interleave(goals.shape[1])
     goal, points, total = goals.flatten(), x[image], torch.zeros_like(x)
     ends, reached = x.new_zeros(len(image)), torch.zeros_like(goal, dtype=torch.bool)
-    going, run = torch.arange(len(image), device=x.device), 0
+    going, run = torch.arange(len(image), device=x.device, dtype=torch.long), 0
 
     def look(start: int, stop: int, walking: bool) -> None:
         rows = going[start:stop]
@@ -83,7 +82,7 @@ def agi(
         seen = probe.altered(points[rows], whose)
         if walking:
             upwards = seen.about(goal[rows], "probability").input_gradient().sign()
-        there = as_classes(seen.outputs).argmax(1) == goal[rows]
+        there = seen.class_values.argmax(1) == goal[rows]
         if walking and not there.all():
             upwards[there] = 0
             origin = x[whose] if official else points[rows]
@@ -112,5 +111,5 @@ def rivals(classes: Int[Tensor, " N"], among: int, most: int) -> Int[Tensor, "N 
                 [0, 3, 7]])
     """
     count = min(most, among - 1)
-    others = torch.arange(count, device=classes.device) * (among - 1) // count
+    others = torch.arange(count, device=classes.device, dtype=torch.long) * (among - 1) // count
     return others + (others >= classes[:, None])

@@ -39,7 +39,11 @@ def central(codes: Float[Tensor, "R *code"], count: int, generator: Generator) -
 
 def drawn(codes: Float[Tensor, "R *code"], count: int, generator: Generator) -> Float[Tensor, "B *code"]:
     """Some references, drawn without repetition."""
-    return codes[torch.randperm(len(codes), generator=generator)[:count].to(codes.device)]
+    return codes[
+        torch.randperm(len(codes), generator=generator, dtype=torch.long, device="cpu")[:count].to(
+            codes.device
+        )
+    ]
 
 
 CHOICES: Mapping[str, Callable[[Tensor, int, Generator], Tensor]] = {

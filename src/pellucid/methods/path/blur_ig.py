@@ -68,7 +68,7 @@ def blur_ig(
         raise InvalidValue(f"sigma must be above 0; got {sigma}.")
     # A difference quotient over SLOPE takes more digits than float32 has.
     x = probe.inputs.double() if official else probe.inputs
-    ends = sigma * torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** POWERS[spacing]
+    ends = sigma * torch.linspace(0, 1, steps + 1, dtype=torch.float64, device="cpu") ** POWERS[spacing]
     total = torch.zeros_like(x)
 
     def step(start: int, stop: int) -> None:
@@ -108,9 +108,12 @@ def gaussians(sigmas: Float[Tensor, " B"], side: int) -> Float[Tensor, "B side s
     """Matrices that blur a line of `side` pixels: kernels cut at four sigmas, each summing to 1."""
     spread = sigmas.double().clamp(min=1e-12)[:, None]  # sigma 0: its kernel is one pixel, the identity
     radii = (TRUNCATE * spread + 0.5).floor()
-    reach = torch.arange(int(radii.max()) + 1)
+    reach = torch.arange(int(radii.max()) + 1, dtype=torch.long, device="cpu")
     weights = torch.exp(-0.5 * (reach / spread) ** 2).where(reach <= radii, 0.0)  # (B, reach)
     weights = weights / (2 * weights.sum(1, keepdim=True) - weights[:, :1])
-    apart = (torch.arange(side)[:, None] - torch.arange(side)).abs()
+    apart = (
+        torch.arange(side, dtype=torch.long, device="cpu")[:, None]
+        - torch.arange(side, dtype=torch.long, device="cpu")
+    ).abs()
     inside = torch.nn.functional.pad(weights, (0, max(0, side - len(reach))))
     return inside[:, apart]

@@ -126,7 +126,9 @@ def enhanced_ig(
         tell(alone, delta, change)
         details: dict[str, Tensor] = {}
         if path == "neighbours":
-            details["passed"] = torch.tensor([[len(corners) - 2 for corners in paths]])
+            details["passed"] = torch.tensor(
+                [[len(corners) - 2 for corners in paths]], dtype=torch.long, device="cpu"
+            )
         if space.latent:
             copy = space.decode(codes[image : image + 1])
             details["score_gap"] = _gap(alone, probe.value[image : image + 1], lines[0].end, change)

@@ -86,13 +86,20 @@ def stratified(references: int, samples: int, source: torch.Generator) -> tuple[
     """
     rounds = samples // 2 // references
     full = 2 * rounds * references
-    pair = torch.arange(samples) // 2
+    pair = torch.arange(samples, dtype=torch.long, device="cpu") // 2
     shuffles = 1 + (samples - full) // references
-    shuffled = torch.cat([torch.randperm(references, generator=source) for _ in range(shuffles)])
+    shuffled = torch.cat(
+        [
+            torch.randperm(references, generator=source, dtype=torch.long, device="cpu")
+            for _ in range(shuffles)
+        ]
+    )
     which = torch.cat([pair[:full] % references, shuffled[: samples - full]])
     part = torch.cat([pair[:full] // references, pair[: samples - full]])
-    parts = torch.tensor([max(rounds, 1)] * full + [(samples - full) // 2] * (samples - full))
-    return which, (part + torch.rand(samples, generator=source)) / parts
+    parts = torch.tensor(
+        [max(rounds, 1)] * full + [(samples - full) // 2] * (samples - full), dtype=torch.long, device="cpu"
+    )
+    return which, (part + torch.rand(samples, generator=source, dtype=torch.float32, device="cpu")) / parts
 
 
 def mean_gradient(

@@ -57,5 +57,5 @@ def gradient_shap(
 
 def independent(references: int, samples: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
     """Any reference with any part of the line."""
-    which = torch.randint(references, (samples,), generator=source)
-    return which, torch.rand(samples, generator=source)
+    which = torch.randint(references, (samples,), generator=source, dtype=torch.long, device="cpu")
+    return which, torch.rand(samples, generator=source, dtype=torch.float32, device="cpu")

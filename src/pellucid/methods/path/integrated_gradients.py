@@ -123,7 +123,7 @@ def straight(
     change = probe.value - probe.altered(start).value
     total = (x - start) * mean
     delta = total.sum((1, 2, 3)) - change
-    return Line(total, delta, change, torch.full((len(x),), steps))
+    return Line(total, delta, change, torch.full((len(x),), steps, dtype=torch.long, device="cpu"))
 
 
 def _settled(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) -> Line:
@@ -151,7 +151,7 @@ def _settled(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) ->
     delta = total.sum((1, 2, 3)) - change
     if found.error > tolerance:
         probe.note(f"After {found.steps} steps the map is not known to be complete to {tolerance:.1%}.")
-    return Line(total, delta, change, torch.tensor([found.steps]))
+    return Line(total, delta, change, torch.tensor([found.steps], dtype=torch.long, device="cpu"))
 
 
 def tell(
@@ -173,5 +173,5 @@ def tell(
             probe.note(
                 f"The map is not complete: it sums to {whole + missed:.3g}, where the score changes by "
                 f"{whole:.3g} from the baseline to the image. {advice}",
-                torch.arange(len(delta)) == image,
+                torch.arange(len(delta), dtype=torch.long, device="cpu") == image,
             )

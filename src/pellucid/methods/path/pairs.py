@@ -70,7 +70,7 @@ class Drawn:
         """The mean map with its completeness error, both with their standard errors."""
         told = (self.maps.mean, self.maps.stderr, self.missed.mean, self.missed.stderr)
         map, stderr, delta, delta_stderr = (part.to(dtype) for part in told)
-        samples = torch.full((len(map),), self.maps.count)
+        samples = torch.full((len(map),), self.maps.count, dtype=torch.long, device="cpu")
         return Finding(map, stderr, {"samples": samples, "delta_stderr": delta_stderr}, delta=delta)
 
 

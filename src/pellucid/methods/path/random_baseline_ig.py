@@ -85,7 +85,10 @@ def random_baseline_ig(
 
         def evaluate(start: int, stop: int) -> tuple[Tensor, Tensor]:
             numbers = range(first + start, first + stop)
-            drawn = [torch.rand(x.shape[2:], generator=some.generator(number)) for number in numbers]
+            drawn = [
+                torch.rand(x.shape[2:], generator=some.generator(number), dtype=torch.float32, device="cpu")
+                for number in numbers
+            ]
             starts = torch.lerp(low[images], high[images], torch.stack(drawn).to(x))  # (N, B, C, H, W)
             copies = some.altered(x.expand_as(starts).flatten(0, 1))
             line = straight(copies, starts.flatten(0, 1), steps=steps, quadrature=quadrature)

@@ -16,6 +16,7 @@ from pellucid.errors import InvalidType, InvalidValue
 from pellucid.images import find_pictures
 from pellucid.methods.registry import Kind
 from pellucid.probe import Probe
+from pellucid.structures import tensor_of
 
 
 def _read(name: str, value: Any) -> Tensor | list[Any] | None:
@@ -23,7 +24,7 @@ def _read(name: str, value: Any) -> Tensor | list[Any] | None:
     if value is None or (isinstance(value, str) and value == "None"):
         return None
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        value = torch.as_tensor(value)
+        value = tensor_of(value)
     if isinstance(value, Tensor):
         return _checked(name, value)
     if isinstance(value, np.ndarray) and value.ndim == 4:

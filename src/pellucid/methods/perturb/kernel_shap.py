@@ -81,7 +81,9 @@ def kernel_shap(
                 "segments."
             )
         drawn = Coalitions(probe, d, most, min(most, PLANNED) if samples == "auto" else most)
-        drawn.values(torch.zeros(len(drawn.rows)))  # too few to tell segments apart are refused unscored
+        drawn.values(
+            torch.zeros(len(drawn.rows), dtype=torch.float32, device="cpu")
+        )  # too few to tell segments apart are refused unscored
         found = sample(
             probe,
             cut.hiding(drawn.rows),
@@ -105,7 +107,7 @@ def kernel_shap(
             "coefficients": values[None],
             "coefficient_stderr": errors[None],
             "intercept": found.scores[None, 1],
-            "samples": torch.tensor([len(found.scores)]),
+            "samples": torch.tensor([len(found.scores)], dtype=torch.long, device="cpu"),
         }
         return Finding(cut.painted(values), cut.painted(errors), details)
 
@@ -122,14 +124,30 @@ class Coalitions:
 
     def __init__(self, probe: Probe, d: int, most: int, planned: int) -> None:
         self.d = d
-        kernel = 1 / (torch.arange(1, d) * torch.arange(d - 1, 0, -1)).double()  # of all of one size together
+        kernel = (
+            1
+            / (
+                torch.arange(1, d, dtype=torch.long, device="cpu")
+                * torch.arange(d - 1, 0, -1, dtype=torch.long, device="cpu")
+            ).double()
+        )  # of all of one size together
         mass = dict(enumerate((kernel / kernel.sum()).tolist(), start=1))
         whole = taken_whole(mass, d, planned - 2)
-        rows, weights = [torch.ones(1, d), torch.zeros(1, d)], [torch.zeros(2)]
+        rows, weights = (
+            [
+                torch.ones(1, d, dtype=torch.float32, device="cpu"),
+                torch.zeros(1, d, dtype=torch.float32, device="cpu"),
+            ],
+            [torch.zeros(2, dtype=torch.float32, device="cpu")],
+        )
         for size in whole:
-            members = torch.tensor(list(combinations(range(d), size)))
-            rows.append(torch.zeros(len(members), d).scatter_(1, members, 1.0))
-            weights.append(torch.full((len(members),), mass[size] / len(members)))
+            members = torch.tensor(list(combinations(range(d), size)), dtype=torch.long, device="cpu")
+            rows.append(
+                torch.zeros(len(members), d, dtype=torch.float32, device="cpu").scatter_(1, members, 1.0)
+            )
+            weights.append(
+                torch.full((len(members),), mass[size] / len(members), dtype=torch.float32, device="cpu")
+            )
         self.sure = sum(map(len, rows))
         self.weights = torch.cat(weights).double()  # of the sure rows
         self.left = {size: share for size, share in mass.items() if size not in whole}
@@ -141,18 +159,27 @@ class Coalitions:
     def _pairs(self, source: torch.Generator) -> Float[Tensor, "rows d"]:
         """A block of random coalitions, each followed by its complement; the sizes are stratified."""
         count = _BLOCK // 2
-        strata = (torch.arange(count) + torch.rand(count, generator=source)) / count
-        strata = strata[torch.randperm(count, generator=source)] * sum(self.left.values())
-        bounds = torch.tensor(list(self.left.values())).cumsum(0)
+        strata = (
+            torch.arange(count, dtype=torch.long, device="cpu")
+            + torch.rand(count, generator=source, dtype=torch.float32, device="cpu")
+        ) / count
+        strata = strata[torch.randperm(count, generator=source, dtype=torch.long, device="cpu")] * sum(
+            self.left.values()
+        )
+        bounds = torch.tensor(list(self.left.values()), dtype=torch.float32, device="cpu").cumsum(0)
         at = torch.searchsorted(bounds, strata).clamp(max=len(self.left) - 1)
-        size = torch.tensor(list(self.left))[at]
-        order = torch.rand(count, self.d, generator=source).argsort(1).argsort(1)
+        size = torch.tensor(list(self.left), dtype=torch.long, device="cpu")[at]
+        order = (
+            torch.rand(count, self.d, generator=source, dtype=torch.float32, device="cpu")
+            .argsort(1)
+            .argsort(1)
+        )
         kept = (order < size[:, None]).float()
         return torch.stack([kept, 1 - kept], 1).flatten(0, 1)
 
     def values(self, scores: Float[Tensor, " S"]) -> Estimate:
         """The Shapley values that the scores of the first rows give."""
-        pairs = torch.arange(self.sure, len(scores))
+        pairs = torch.arange(self.sure, len(scores), dtype=torch.long, device="cpu")
         found = self._fitted(scores, pairs)
         if len(pairs) == 0:  # all coalitions there are: nothing was left to chance
             return Estimate(
@@ -168,14 +195,18 @@ class Coalitions:
     def _fitted(self, scores: Float[Tensor, " S"], pairs: Int[Tensor, " P"]) -> Fit:
         """The least squares over the sure rows and some of the pairs."""
         full, empty = scores[0].item(), scores[1].item()
-        some = torch.cat([torch.arange(2, self.sure), pairs])
+        some = torch.cat([torch.arange(2, self.sure, dtype=torch.long, device="cpu"), pairs])
         z, y = self.rows[some].double(), scores[some]
         share = sum(self.left.values()) / max(1, len(pairs))
-        w = torch.cat([self.weights[2:], torch.full((len(pairs),), share, dtype=torch.float64)])
-        groups = torch.cat([torch.full((self.sure - 2,), -1), (pairs - self.sure) // 2])
+        w = torch.cat([self.weights[2:], torch.full((len(pairs),), share, dtype=torch.float64, device="cpu")])
+        groups = torch.cat(
+            [torch.full((self.sure - 2,), -1, dtype=torch.long, device="cpu"), (pairs - self.sure) // 2]
+        )
         m = z.mean(1)
         bends = min(_BENDS, len(pairs) // (2 * self.d))  # as many as the pairs can tell from the segments
-        curve = (m * (1 - m))[:, None] * (m[:, None] - 0.5) ** torch.arange(bends)  # 0 for none and for all
+        curve = (m * (1 - m))[:, None] * (m[:, None] - 0.5) ** torch.arange(
+            bends, dtype=torch.long, device="cpu"
+        )  # 0 for none and for all
         fitted = torch.cat([curve, z - m[:, None]], 1) * w.sqrt()[:, None]
         bent = (y - empty - (full - empty) * m) * w.sqrt()
         bend = torch.linalg.lstsq(fitted, bent[:, None], driver="gelsd").solution[:bends, 0]

@@ -31,6 +31,7 @@ from pellucid.methods.registry import Axiom, Kind, Samples
 from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
 from pellucid.segments import means
+from pellucid.structures import tensor_of
 
 MOST = 8000
 """Where samples="auto" gives up."""
@@ -215,7 +216,9 @@ def _local(
             raise InvalidValue(f"samples must be at least 2, the image and a copy of it; got {most}.")
         z = rows(probe, most, cut.count)
         weights = kernel(cosine_distance(z), width)
-        fitter(z[:2], torch.zeros(2), weights[:2])  # options that do not hold are refused unscored
+        fitter(
+            z[:2], torch.zeros(2, dtype=torch.float32, device="cpu"), weights[:2]
+        )  # options that do not hold are refused unscored
 
         def estimate(scores: Float[Tensor, " S"]) -> Estimate:
             count = len(scores)
@@ -242,9 +245,9 @@ def _local(
             "segments": cut.labels[None],
             "coefficients": found.coefficients[None],
             "coefficient_stderr": drawn.estimate.stderr[None],
-            "intercept": torch.tensor([found.intercept]),
-            "r2": torch.tensor([found.r2]),
-            "samples": torch.tensor([len(scores)]),
+            "intercept": torch.tensor([found.intercept], dtype=torch.float32, device="cpu"),
+            "r2": torch.tensor([found.r2], dtype=torch.float32, device="cpu"),
+            "samples": torch.tensor([len(scores)], dtype=torch.long, device="cpu"),
             **{name: value[None] for name, value in more.items()},
         }
         return Finding(cut.painted(found.coefficients), cut.painted(drawn.estimate.stderr), details)
@@ -265,7 +268,7 @@ def rows(probe: Probe, count: int, d: int) -> Float[Tensor, "count d"]:
     The first rows are the same however many are drawn.
     """
     blocks = [
-        torch.randint(0, 2, (_BLOCK, d), generator=probe.generator(block))
+        torch.randint(0, 2, (_BLOCK, d), generator=probe.generator(block), dtype=torch.long, device="cpu")
         for block in range((count + _BLOCK - 1) // _BLOCK)
     ]
     z = torch.cat(blocks)[:count].double()
@@ -282,7 +285,7 @@ def _prior_of(prior: Any, cut: Superpixels, image: int) -> Float[Tensor, " d"] |
             raise InvalidValue(
                 f"prior must have one number for each of {cut.count} segments; got {len(prior)}."
             )
-        return torch.as_tensor(prior).double()
+        return tensor_of(prior).double()
     map = prior if prior.ndim == 2 else prior[image if len(prior) > 1 else 0]
     if map.shape != cut.labels.shape:
         raise InvalidValue(

@@ -60,7 +60,10 @@ def occlusion(
         if chosen[name] == "auto":
             probe.choose(name, size)
     baselines, values = probe.baseline(baseline), probe.value.double().cpu()
-    rows, columns = (torch.tensor(_starts(side, window, stride)) for side in (height, width))
+    rows, columns = (
+        torch.tensor(_starts(side, window, stride), dtype=torch.long, device="cpu")
+        for side in (height, width)
+    )
     corners = torch.cartesian_prod(rows, columns)  # (windows, 2)
     if len(corners) == 1:
         probe.note(
@@ -70,14 +73,14 @@ def occlusion(
 
     def covering(values: Tensor) -> Tensor:
         """At each pixel, the sum of the values of the windows that cover it: one mark at each corner."""
-        marks = torch.zeros(height + 1, width + 1, dtype=torch.float64)
+        marks = torch.zeros(height + 1, width + 1, dtype=torch.float64, device="cpu")
         top, left = corners.T
         bottom, right = (top + window).clamp(max=height), (left + window).clamp(max=width)
         for sign, y, x in ((1, top, left), (-1, bottom, left), (-1, top, right), (1, bottom, right)):
             marks.index_put_((y, x), sign * values, accumulate=True)
         return marks.cumsum(0).cumsum(1)[:-1, :-1]
 
-    counts = covering(torch.ones(len(corners), dtype=torch.float64)).round()
+    counts = covering(torch.ones(len(corners), dtype=torch.float64, device="cpu")).round()
 
     def one(probe: Probe, image: int) -> Finding:
         x, fill = probe.inputs, baselines[image : image + 1]
@@ -95,7 +98,7 @@ def occlusion(
         use = Use(
             map=lambda scores: average(value - scores),
             variance=lambda variances: covering(variances) / counts**2,
-            reach=torch.ones(len(corners), dtype=torch.float64),
+            reach=torch.ones(len(corners), dtype=torch.float64, device="cpu"),
         )
         scores = screened(probe, copies, use, key=("occlusion", window, stride, same(baseline)))
         return Finding(average(value - scores)[None].to(probe.inputs))

@@ -83,7 +83,7 @@ def partition_shap(
         details = {
             "segments": cut.labels[None],
             "coefficients": values[None],
-            "samples": torch.tensor([used]),
+            "samples": torch.tensor([used], dtype=torch.long, device="cpu"),
         }
         return Finding(cut.painted(values), details=details)
 
@@ -100,7 +100,7 @@ class Tree:
     @classmethod
     def over(cls, merges: Tensor, d: int) -> "Tree":
         """From merges in SciPy's numbering: row i makes node d + i of two earlier ones."""
-        members = list(torch.eye(d, dtype=torch.bool))
+        members = list(torch.eye(d, dtype=torch.bool, device="cpu"))
         parts = {}
         for a, b in merges.tolist():
             parts[len(members)] = a, b
@@ -133,9 +133,11 @@ def owen_values(
     """
     root = len(tree.members) - 1
     d = tree.members.shape[1]
-    full, empty = score(torch.stack([tree.members[root], torch.zeros(d, dtype=torch.bool)])).tolist()
+    full, empty = score(
+        torch.stack([tree.members[root], torch.zeros(d, dtype=torch.bool, device="cpu")])
+    ).tolist()
     numbers = count()
-    values = torch.zeros(d, dtype=torch.float64)
+    values = torch.zeros(d, dtype=torch.float64, device="cpu")
     used = 2
     waiting: list[Question] = []
 
@@ -147,7 +149,7 @@ def owen_values(
         else:
             values[node] += gain
 
-    ask(root, torch.zeros(d, dtype=torch.bool), empty, full, 1.0)
+    ask(root, torch.zeros(d, dtype=torch.bool, device="cpu"), empty, full, 1.0)
     while waiting and used + 2 <= samples:
         together = min(TOGETHER, len(waiting), (samples - used) // 2)
         now = [heapq.heappop(waiting) for _ in range(together)]

@@ -91,7 +91,7 @@ def rise(
             key=("rise", cells, keep, paired, same(baseline)),
         )
         about = found.estimate
-        details = {"samples": torch.tensor([len(found.scores)])}
+        details = {"samples": torch.tensor([len(found.scores)], dtype=torch.long, device="cpu")}
         return Finding(about.value[None], about.stderr[None], details)
 
     return each(probe, one)
@@ -120,7 +120,7 @@ class Masks:
         grids = torch.cat([grids for grids, _ in blocks])[some].to(self.up[0])
         shifts = torch.cat([shifts for _, shifts in blocks])[some].to(self.up[0].device)
         rows, columns = (
-            up[shift[:, None] + torch.arange(side, device=up.device)]  # (B, side, cells)
+            up[shift[:, None] + torch.arange(side, device=up.device, dtype=torch.long)]  # (B, side, cells)
             for up, shift, side in zip(self.up, shifts.T, self.size, strict=True)
         )
         return rows @ grids @ columns.mT
@@ -130,9 +130,16 @@ class Masks:
         while len(self.drawn) <= block:
             source = self.probe.generator(len(self.drawn))
             count = _BLOCK // 2 if self.paired else _BLOCK
-            grids = torch.rand(count, self.cells, self.cells, generator=source) < self.keep
+            grids = (
+                torch.rand(count, self.cells, self.cells, generator=source, dtype=torch.float32, device="cpu")
+                < self.keep
+            )
             shifts = torch.stack(
-                [torch.randint(0, cell, (count,), generator=source) for cell in self.cell], 1
+                [
+                    torch.randint(0, cell, (count,), generator=source, dtype=torch.long, device="cpu")
+                    for cell in self.cell
+                ],
+                1,
             )
             if self.paired:
                 grids = torch.stack([grids, ~grids], 1).flatten(0, 1)
@@ -150,8 +157,8 @@ class Masks:
             scores = scores - scores.mean()
         group = 2 if self.paired and len(scores) % 2 == 0 else 1
         count = len(scores) // group
-        total = torch.zeros(2, *self.size, dtype=torch.float64)  # of every other group
-        squares = torch.zeros(self.size, dtype=torch.float64)
+        total = torch.zeros(2, *self.size, dtype=torch.float64, device="cpu")  # of every other group
+        squares = torch.zeros(self.size, dtype=torch.float64, device="cpu")
         for start in range(0, len(scores), _AVERAGED):
             some = scores[start : start + _AVERAGED].to(self.up[0])
             masks = self(start, start + len(some))
@@ -161,7 +168,9 @@ class Masks:
             squares += (terms**2).sum(0).double().cpu()
         mean = total.sum(0) / count
         variance = (squares / count - mean**2).clamp(min=0) / (count - 1) if count > 1 else mean + torch.inf
-        halves = total / torch.tensor([[[(count + 1) // 2]], [[max(1, count // 2)]]])
+        halves = total / torch.tensor(
+            [[[(count + 1) // 2]], [[max(1, count // 2)]]], dtype=torch.long, device="cpu"
+        )
         return Estimate(mean, variance.sqrt(), lambda: (halves[0], halves[1]))
 
 
@@ -175,9 +184,9 @@ def interpolation(cells: int, size: int) -> Float[Tensor, "size cells"]:
                 [0.2500, 0.7500],
                 [0.2500, 0.7500]], dtype=torch.float64)
     """
-    at = (torch.arange(size, dtype=torch.float64) + 0.5) * cells / size - 0.5
+    at = (torch.arange(size, dtype=torch.float64, device="cpu") + 0.5) * cells / size - 0.5
     low = at.floor()
-    matrix = torch.zeros(size, cells, dtype=torch.float64)
+    matrix = torch.zeros(size, cells, dtype=torch.float64, device="cpu")
     for index, weight in ((low, 1 - (at - low)), (low + 1, at - low)):
         mirrored = (cells - 1 - (index.abs() - (cells - 1)).abs()).clamp(min=0).long()
         matrix.scatter_add_(1, mirrored[:, None], weight[:, None])

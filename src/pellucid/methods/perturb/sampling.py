@@ -65,7 +65,7 @@ def sample(
         scores, error = _scored(probe, copies, estimate, samples, key, least)
         found, widened = estimate(scores), (1 + error**2) ** 0.5
         return Sampled(scores, replace(found, stderr=found.stderr * widened), widened)
-    scores = torch.empty(0, dtype=torch.float64)
+    scores = torch.empty(0, dtype=torch.float64, device="cpu")
 
     def upto(count: int) -> Estimate:
         nonlocal scores

@@ -120,7 +120,7 @@ def fit(
     """
     chosen = select(z, y, weights, features, selection)
     centred = _Centred.of(z[:, chosen], y, weights)
-    inverse = _inverse(centred.gram + ridge * torch.eye(len(chosen), dtype=torch.float64))
+    inverse = _inverse(centred.gram + ridge * torch.eye(len(chosen), dtype=torch.float64, device="cpu"))
     return _finished(centred, inverse @ centred.moment, inverse, chosen, z.shape[1], groups)
 
 
@@ -139,7 +139,7 @@ def select(
     """
     d = z.shape[1]
     if features is None or selection == "none":
-        return torch.arange(d)
+        return torch.arange(d, dtype=torch.long, device="cpu")
     if features < 1:
         raise InvalidValue(f"features must be at least 1, or None for all; got {features}.")
     if selection == "forward" or (selection == "auto" and features <= FORWARD_AT_MOST):
@@ -152,7 +152,7 @@ def _forward(centred: "_Centred", count: int) -> Int[Tensor, "k"]:
     """Forward selection by sweeping the Gram matrix: what is left of it is orthogonal to those chosen."""
     gram, moment = centred.gram.clone(), centred.moment.clone()
     floor = 1e-10 * gram.diagonal()  # below it, a feature is a combination of those chosen: it gains nothing
-    free = torch.ones(len(moment), dtype=torch.bool)
+    free = torch.ones(len(moment), dtype=torch.bool, device="cpu")
     chosen = []
     for _ in range(count):
         spread = gram.diagonal()
@@ -164,7 +164,7 @@ def _forward(centred: "_Centred", count: int) -> Int[Tensor, "k"]:
             share = gram[:, best] / gram[best, best]
             moment = moment - share * moment[best]
             gram = gram - torch.outer(share, gram[best])
-    return torch.tensor(chosen)
+    return torch.tensor(chosen, dtype=torch.long, device="cpu")
 
 
 # --- BayLIME ---------------------------------------------------------------------------------------------
@@ -211,13 +211,15 @@ def bayes_fit(
             raise InvalidValue(f"{name} must be positive and finite, or None to be fitted; got {value}.")
     chosen = select(z, y, weights, features, selection)
     centred = _Centred.of(z[:, chosen], y, weights)
-    mean = torch.zeros(len(chosen), dtype=torch.float64)
+    mean = torch.zeros(len(chosen), dtype=torch.float64, device="cpu")
     if prior_mean is not None:
         mean = prior_mean.double()[chosen]
     # Around the prior mean the prior is centred: the difference is found and added back.
     around = centred.less(mean)
     alpha, lambda_ = _evidence(around, noise_precision, prior_precision)
-    inverse = _inverse(around.gram + lambda_ / alpha * torch.eye(len(chosen), dtype=torch.float64))
+    inverse = _inverse(
+        around.gram + lambda_ / alpha * torch.eye(len(chosen), dtype=torch.float64, device="cpu")
+    )
     found = _finished(centred, mean + inverse @ around.moment, inverse, chosen, z.shape[1], groups)
     deviation = _spread_out((inverse.diagonal() / alpha).sqrt(), chosen, z.shape[1])
     return Posterior(found, deviation, alpha, lambda_)
@@ -294,7 +296,13 @@ def shapley_fit(
     pull = (x * w[:, None]) @ inverse  # (n, d - 1): how far a unit of residual moves each coefficient
     leverage = (pull * x).sum(1)
     errors = _sandwich(torch.cat([pull, -pull.sum(1, keepdim=True)], 1), residual, leverage, groups)
-    return Fit(coefficients, float(empty), _r2(y, residual, w), errors, torch.arange(d))
+    return Fit(
+        coefficients,
+        float(empty),
+        _r2(y, residual, w),
+        errors,
+        torch.arange(d, dtype=torch.long, device="cpu"),
+    )
 
 
 # --- what they share -------------------------------------------------------------------------------------
@@ -361,7 +369,9 @@ def _sandwich(pull: Tensor, residual: Tensor, leverage: Tensor, groups: Tensor |
     moves = pull * (residual / (1 - leverage))[:, None]
     if groups is not None:
         ids, which = groups[drawn].unique(return_inverse=True)
-        moves = torch.zeros(len(ids), moves.shape[1], dtype=moves.dtype).index_add_(0, which, moves)
+        moves = torch.zeros(len(ids), moves.shape[1], dtype=moves.dtype, device="cpu").index_add_(
+            0, which, moves
+        )
         if not drawn.all():
             moves = moves - moves.mean(0) if len(ids) != 1 else moves + torch.inf
     return moves.square().sum(0).sqrt()
@@ -385,4 +395,4 @@ def _inverse(gram: Tensor) -> Tensor:
 
 def _spread_out(values: Tensor, chosen: Tensor, d: int) -> Tensor:
     """Values of the chosen among d features, zero elsewhere."""
-    return torch.zeros(d, dtype=torch.float64).index_copy_(0, chosen, values)
+    return torch.zeros(d, dtype=torch.float64, device="cpu").index_copy_(0, chosen, values)

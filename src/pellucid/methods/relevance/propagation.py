@@ -14,7 +14,8 @@ from pellucid.engine.relevance import Relevance
 from pellucid.errors import InvalidType, InvalidValue, ModelError
 from pellucid.methods.registry import Kind
 from pellucid.probe import Probe, Under
-from pellucid.target import as_classes
+from pellucid.structures import tensor_of
+from pellucid.target import class_count
 
 Start = Literal["logit", "one", "contrast"]
 """What is shared out: the score itself; one; or the score, less as much evenly over all other classes."""
@@ -43,7 +44,7 @@ def _bound(name: str, value: Any) -> Tensor | None:
         return None
     try:
         numbers = [float(part) for part in value.split(",")] if isinstance(value, str) else value
-        bound = torch.as_tensor(numbers, dtype=torch.float64).flatten()
+        bound = tensor_of(numbers).double().flatten()
     except (ValueError, TypeError, RuntimeError):
         raise InvalidType(f"{name} must be a number, or one per channel; got {value!r}.") from None
     if not len(bound) or not bound.isfinite().all():
@@ -117,7 +118,7 @@ def propagate(
                 probe.note(
                     f"Relevance grew to {much:.1e}, both signs added up, where {one:.3g} was shared out: "
                     "denominators near zero. Take another composite, such as epsilon-plus or gamma:0.25.",
-                    torch.arange(len(whole)) == image,
+                    torch.arange(len(whole), dtype=torch.long, device="cpu") == image,
                 )
     delta = arrived + biases + absorbed - whole
     warn_if_lost(probe, delta, given)
@@ -207,7 +208,7 @@ def begun(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) -> Float[Te
     given = slope * leaf.detach()
     if start == "logit":
         return given
-    others = as_classes(outputs).shape[1] - 1
+    others = class_count(outputs) - 1
     if score.function is not None or (slope != 0).sum(1).max() > 1 or outputs.shape[1] < 2:
         raise InvalidValue("start='contrast' needs a target that is one class, of a model with several.")
     return given - torch.where(slope == 0, given.sum(1, keepdim=True) / others, 0)
@@ -225,7 +226,9 @@ def bounds(probe: Probe, low: Any, high: Any) -> tuple[Tensor, Tensor] | None:
     if low is None:
         if preprocess is None:
             return None
-        mean, std = (torch.as_tensor(v, dtype=torch.float64) for v in (preprocess.mean, preprocess.std))
+        mean, std = (
+            torch.tensor(v, dtype=torch.float64, device="cpu") for v in (preprocess.mean, preprocess.std)
+        )
         low, high = -mean / std, (1 - mean) / std
     for name, bound in (("low", low), ("high", high)):
         if len(bound) not in (1, channels):

@@ -1,0 +1,271 @@
+"""How outputs come about: the operations that made them, and the bounds these put on their values.
+
+Only what a classifier's last operations tell is followed: tensors of at most two axes, and what comes of a
+sigmoid, a softmax and their like.
+"""
+
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from pellucid.output_scale import UNKNOWN, Origin
+
+_FORMS = {
+    "sigmoid": (0.0, 1.0, "sigmoid"),
+    "special_expit": (0.0, 1.0, "sigmoid"),
+    "hardsigmoid": (0.0, 1.0, "sigmoid"),
+    "softmax": (0.0, 1.0, "softmax"),
+    "gumbel_softmax": (0.0, 1.0, "softmax"),
+    "log_softmax": (-math.inf, 0.0, "log_softmax"),
+    "logsigmoid": (-math.inf, 0.0, "logsigmoid"),
+    "log_sigmoid": (-math.inf, 0.0, "logsigmoid"),
+    "tanh": (-1.0, 1.0, None),
+    "sin": (-1.0, 1.0, None),
+    "cos": (-1.0, 1.0, None),
+    "cosine_similarity": (-1.0, 1.0, None),
+    "erf": (-1.0, 1.0, None),
+    "sign": (-1.0, 1.0, None),
+    "relu6": (0.0, 6.0, None),
+    "softplus": (0.0, math.inf, None),
+    "abs": (0.0, math.inf, None),
+    "square": (0.0, math.inf, None),
+}
+_LINEAR = {
+    "linear",
+    "addmm",
+    "mm",
+    "bmm",
+    "matmul",
+    "rmatmul",
+    "einsum",
+    "bilinear",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+}
+# What moves values or picks among them; `mean` keeps the bounds, and the form of probabilities.
+_MOVING = frozenset(
+    [
+        "view",
+        "reshape",
+        "view_as",
+        "squeeze",
+        "unsqueeze",
+        "flatten",
+        "unflatten",
+        "permute",
+        "transpose",
+        "t",
+        "swapaxes",
+        "movedim",
+        "moveaxis",
+        "contiguous",
+        "clone",
+        "detach",
+        "to",
+        "float",
+        "half",
+        "double",
+        "bfloat16",
+        "type",
+        "type_as",
+        "cpu",
+        "cuda",
+        "expand",
+        "expand_as",
+        "repeat",
+        "getitem",
+        "select",
+        "narrow",
+        "index_select",
+        "gather",
+        "cat",
+        "concat",
+        "concatenate",
+        "stack",
+        "hstack",
+        "vstack",
+        "chunk",
+        "split",
+        "unbind",
+        "flip",
+        "roll",
+        "repeat_interleave",
+        "as_subclass",
+        "requires_grad",
+        "nan_to_num",
+        "dropout",
+        "mean",
+        "alias",
+        "feature_dropout",
+        "alpha_dropout",
+    ]
+)
+_PICKING = frozenset(["amax", "amin", "max", "min", "median", "maximum", "minimum", "sort", "topk", "where"])
+_LOG = {"softmax": "log_softmax", "sigmoid": "logsigmoid"}
+_EXP = {log: form for form, log in _LOG.items()}
+_PLAIN_NAMES: dict[str, str] = {}
+
+
+def _plain_name(name: str) -> str:
+    """An operation's name without the marks of its operator and of its working in place."""
+    if name not in _PLAIN_NAMES:
+        bare = name.strip("_")
+        if name.startswith("__i") and name != "__invert__":
+            bare = bare[1:]
+        short = {
+            "truediv": "div",
+            "rtruediv": "rdiv",
+            "true_divide": "div",
+            "divide": "div",
+            "negative": "neg",
+        }
+        short |= {"subtract": "sub", "multiply": "mul", "clip": "clamp", "special_log_softmax": "log_softmax"}
+        _PLAIN_NAMES[name] = short.get(bare, bare)
+    return _PLAIN_NAMES[name]
+
+
+class Origins(TorchFunctionMode):
+    """Within it the origins of small tensors are kept, for as long as the tensors live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[int, tuple[weakref.ref[Tensor], Origin]] = {}
+
+    def of(self, value: Any) -> Origin:
+        """How a tensor came about."""
+        found = self._known.get(id(value))
+        return found[1] if found is not None and found[0]() is value else UNKNOWN
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Called by PyTorch with every function that a model calls."""
+        made = func(*args, **kwargs) if kwargs else func(*args)
+        if isinstance(made, Tensor):
+            if made.ndim <= 2 or func.__name__ in _FORMS or (args and id(args[0]) in self._known):
+                self._keep(made, _plain_name(func.__name__), args, kwargs or {})
+        elif isinstance(made, tuple | list) and args and id(args[0]) in self._known:
+            for one in made:
+                if isinstance(one, Tensor):
+                    self._keep(one, _plain_name(func.__name__), args, {})
+        return made
+
+    def _keep(self, made: Tensor, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        given = [item for value in args for item in (value if isinstance(value, tuple | list) else [value])]
+        given += [value for value in kwargs.values() if isinstance(value, Tensor)]
+        parents = tuple(self.of(value) for value in given if isinstance(value, Tensor))
+        if name == "get" or (made.requires_grad and made.is_leaf):  # a property: .T, .data
+            name = "get"
+        self._known[id(made)] = weakref.ref(made), _origin(name, given, kwargs, parents)
+
+
+def _origin(name: str, given: Sequence[Any], kwargs: dict[str, Any], parents: tuple[Origin, ...]) -> Origin:
+    """The origin of what an operation gives, by those of what it was given."""
+    if name in _FORMS:
+        low, high, form = _FORMS[name]
+        return Origin(name, low, high, form, parents=parents)
+    if name in _LINEAR:
+        mixing = any(parent.form == "softmax" for parent in parents)  # of rows that may be probabilities
+        return Origin(name, affine=not mixing, parents=parents)
+    if not parents:
+        return UNKNOWN
+    first = parents[0]
+    low, high = min(p.low for p in parents), max(p.high for p in parents)
+    if name in _MOVING:
+        form = first.form if all(p.form == first.form for p in parents) else None
+        form = None if name == "mean" and form in _EXP else form
+        affine = all(p.affine for p in parents)
+        return Origin(first.operation, low, high, form, affine, parents)
+    if name in _PICKING:
+        return Origin(first.operation, low, high, affine=all(p.affine for p in parents), parents=parents)
+    low, high, form = _bounds(name, given, kwargs, parents)
+    scaled = name in ("add", "sub", "mul", "div", "batch_norm", "layer_norm", "neg", "radd", "rmul", "rsub")
+    affine = scaled and sum(p is not UNKNOWN for p in parents) == 1 and any(p.affine for p in parents)
+    return Origin(name, low, high, form, affine, parents)
+
+
+def _bounds(
+    name: str, given: Sequence[Any], kwargs: dict[str, Any], parents: tuple[Origin, ...]
+) -> tuple[float, float, str | None]:
+    """Bounds by interval arithmetic."""
+    first = parents[0]
+    a = (first.low, first.high)
+    match name:
+        case "relu":
+            return max(0.0, a[0]), max(0.0, a[1]), None
+        case "exp":
+            return _exp(a[0]), _exp(a[1]), _EXP.get(first.form or "")
+        case "log" | "log_":
+            return _log(a[0]), _log(a[1]), _LOG.get(first.form or "")
+        case "neg":
+            return -a[1], -a[0], None
+        case "reciprocal":
+            return (*_divided((1.0, 1.0), a), None)
+        case "clamp" | "hardtanh":
+            names = ("min", "max") if name == "clamp" else ("min_val", "max_val")
+            limits = [
+                kwargs.get(key, value) for key, value in zip(names, (*given[1:3], None, None), strict=False)
+            ]
+            if name == "hardtanh" and limits[0] is None:
+                limits = [-1.0, 1.0]
+            low = max(a[0], limits[0]) if isinstance(limits[0], int | float) else a[0]
+            high = min(a[1], limits[1]) if isinstance(limits[1], int | float) else a[1]
+            return low, high, first.form
+    operands = _operands(given, parents)
+    if len(operands) == 2:
+        (x, y) = operands if not name.startswith("r") else operands[::-1]
+        match name.removeprefix("r"):
+            case "add":
+                return x[0] + y[0], x[1] + y[1], None
+            case "sub":
+                return x[0] - y[1], x[1] - y[0], None
+            case "mul":
+                return (*_multiplied(x, y), None)
+            case "div":
+                return (*_divided(x, y), None)
+            case "pow" if x[0] >= 0 and y[0] == y[1] > 0:
+                return x[0] ** y[0], x[1] ** y[0], None
+    return -math.inf, math.inf, None
+
+
+def _operands(given: Sequence[Any], parents: tuple[Origin, ...]) -> list[tuple[float, float]]:
+    ahead, found = list(parents), list[tuple[float, float]]()
+    for value in given[:2]:
+        if isinstance(value, Tensor):
+            one = ahead.pop(0)
+            found.append((one.low, one.high))
+        elif isinstance(value, int | float):
+            found.append((float(value), float(value)))
+    return found
+
+
+def _multiplied(x: tuple[float, float], y: tuple[float, float]) -> tuple[float, float]:
+    ends = [0.0 if 0.0 in (a, b) else a * b for a in x for b in y]
+    return min(ends), max(ends)
+
+
+def _divided(x: tuple[float, float], y: tuple[float, float]) -> tuple[float, float]:
+    if y[0] < 0 < y[1] or (y[0] == 0 == y[1]):
+        return -math.inf, math.inf
+    inverse = (
+        (0.0 if math.isinf(y[1]) else 1 / y[1]) if y[1] else -math.inf,
+        (0.0 if math.isinf(y[0]) else 1 / y[0]) if y[0] else math.inf,
+    )
+    return _multiplied(x, inverse)
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf

@@ -1,0 +1,131 @@
+"""Preprocessing of the user's own: any callable picture -> tensor, a `Preprocess` where that is proven."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from pellucid.errors import InvalidType, InvalidValue, ModelError
+from pellucid.images import Picture
+from pellucid.preprocess import Preprocess
+from pellucid.structures import plain
+
+Transform = Callable[[Image.Image], Any]
+_SCALING = (
+    "ToTensor",
+    "PILToTensor",
+    "ToImage",
+    "ToImageTensor",
+    "ConvertImageDtype",
+    "ToDtype",
+    "ToPureTensor",
+)
+
+
+def as_preprocess(given: Preprocess | Transform | None) -> tuple[Preprocess | None, Transform | None]:
+    """A `Preprocess`, if this is one or does the same as one; else the callable itself.
+
+    Raises:
+        InvalidType: neither a `Preprocess` nor a callable.
+    """
+    if given is None or isinstance(given, Preprocess):
+        return given, None
+    if not callable(given):
+        raise InvalidType(
+            "preprocess must be a pellucid.Preprocess or a callable, PIL image -> tensor (C, H, W); "
+            f"got {type(given).__name__}."
+        )
+    for read in (_composed, Preprocess.from_torchvision, _processor):
+        try:
+            found = read(given)
+        except Exception:
+            continue
+        if found is not None:
+            return found, None
+    return None, given
+
+
+def _processor(given: Any) -> Preprocess | None:
+    return Preprocess.from_transformers(given) if hasattr(given, "image_mean") else None
+
+
+def _composed(given: Any) -> Preprocess | None:
+    """Of torchvision's Compose of resize, crop, scaling and normalisation: what it does, tried on noise."""
+    steps = getattr(given, "transforms", None)
+    if not isinstance(steps, Sequence):
+        return None
+    kinds = [type(step).__name__ for step in steps]
+    by_kind = dict(zip(kinds, steps, strict=True))
+    shaping = [kind for kind in kinds if kind not in _SCALING]
+    if len(by_kind) != len(kinds) or shaping not in _ORDERS:
+        return None
+    resize, crop, normalise = (by_kind.get(kind) for kind in ("Resize", "CenterCrop", "Normalize"))
+    scale = _size(resize.size) if resize is not None else None
+    size = _size(crop.size) if crop is not None else scale
+    if isinstance(size, int):
+        size = (size, size) if crop is not None else None
+    if size is None:
+        return None
+    built = Preprocess(
+        size=size,
+        scale_to=scale,
+        fit="squash" if isinstance(scale, tuple) else "crop",
+        interpolation="bilinear" if resize is None else resize.interpolation.value,
+        mean=(0.0, 0.0, 0.0) if normalise is None else tuple(map(float, normalise.mean)),
+        std=(1.0, 1.0, 1.0) if normalise is None else tuple(map(float, normalise.std)),
+    )
+    return built.proven(given, type(given).__name__)
+
+
+_ORDERS = [
+    [*shape, *normalise]
+    for shape in (["Resize", "CenterCrop"], ["Resize"], ["CenterCrop"])
+    for normalise in ([], ["Normalize"])
+]
+
+
+def _size(size: Any) -> int | tuple[int, int]:
+    """A side, or (H, W)."""
+    if isinstance(size, int):
+        return size
+    return int(size[0]) if len(size) == 1 else (int(size[0]), int(size[1]))
+
+
+def transformed(transform: Transform, pictures: Sequence[Picture]) -> Float[Tensor, "N C H W"]:
+    """The inputs that a callable makes of pictures.
+
+    Raises:
+        ModelError: it fails, or gives something else than a floating tensor (C, H, W).
+        InvalidValue: inputs of different shapes.
+    """
+    made = [_transformed(transform, picture) for picture in pictures]
+    shapes = {tuple(one.shape) for one in made}
+    if len(shapes) > 1:
+        raise InvalidValue(
+            f"preprocess must make inputs of one shape; it made {', '.join(map(str, sorted(shapes)))}: "
+            "explain the images one by one, or resize them there."
+        )
+    return torch.stack(made)
+
+
+def _transformed(transform: Transform, picture: Picture) -> Float[Tensor, "C H W"]:
+    try:
+        made = transform(picture.rgb)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"preprocess must take a PIL image and give a tensor (C, H, W); it failed on one: {reason}"
+        ) from error
+    if isinstance(made, np.ndarray):
+        made = torch.from_numpy(np.ascontiguousarray(made))
+    if isinstance(made, Tensor) and made.ndim == 4 and len(made) == 1:
+        made = made[0]
+    if not isinstance(made, Tensor) or made.ndim != 3 or not made.is_floating_point() or not made.numel():
+        came = f"{tuple(made.shape)} of {made.dtype}" if isinstance(made, Tensor) else type(made).__name__
+        raise ModelError(f"preprocess must give a floating tensor (C, H, W); it gave {came}.")
+    tensor: Tensor = plain(made.detach())
+    return tensor
