@@ -8,8 +8,12 @@ from jaxtyping import install_import_hook
 
 SOURCE = os.path.dirname(find_spec("pellucid").origin)
 CHECKED = [f"pellucid.{m.name}" for m in iter_modules([SOURCE]) if m.name != "engine"]
-# Not what touches every module of a network in every call and knows no shapes: checks take ten times as long.
-CHECKED += [f"pellucid.engine.{m.name}" for m in iter_modules([f"{SOURCE}/engine"]) if m.name != "shadow"]
+# Not what is called for every module or every Python call of a first pass, and knows no shapes: with checks it
+# takes a hundred times as long.
+UNCHECKED = {"shadow", "randomness"}
+CHECKED += [
+    f"pellucid.engine.{m.name}" for m in iter_modules([f"{SOURCE}/engine"]) if m.name not in UNCHECKED
+]
 install_import_hook(CHECKED, "beartype.beartype")
 
 import numpy as np  # noqa: E402

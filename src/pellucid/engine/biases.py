@@ -25,6 +25,7 @@ import torch
 import torch.autograd.forward_ad as forward
 from torch import Tensor
 from torch.nn.functional import batch_norm
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from pellucid.engine.axes import layout_of
@@ -123,7 +124,8 @@ class Biases(Following):
             still = value.detach() if isinstance(value, Tensor) else value
             return forward.make_dual(still, still) if self.carries(value) else still
 
-        with torch.no_grad(), forward.dual_level():
+        # PyTorch crashes where a dispatch mode, as the first pass of a model has one, meets such derivatives.
+        with torch.no_grad(), _disable_current_modes(), forward.dual_level():
             args, kwargs = tree_map(dual, (call.args, call.kwargs))
             try:
                 made = replace(call, args=args, kwargs=kwargs).run()

@@ -30,6 +30,13 @@ _WHOLE = frozenset({
     "multi_head_attention_forward"
 })  # fmt: skip
 """Functions that work along the first dimension too, unless told otherwise."""
+_EACH = frozenset({
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "max_pool1d",
+    "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d", "interpolate", "pad", "unfold",
+    "pixel_shuffle", "pixel_unshuffle", "group_norm", "scaled_dot_product_attention"
+})  # fmt: skip
+"""Functions of each sample by itself, whatever sides their results happen to have."""
 _LIKE = ("new_", "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like")
 """Functions whose results hold nothing of their arguments."""
 
@@ -103,6 +110,8 @@ def may_mix(
         index = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
         if isinstance(index, (int, list, Tensor)):
             return True
+    if name in _EACH:
+        return False
     most = max(shape.count(batch) for shape in shapes)
     return any(
         value.ndim == 0 or len(value) != batch or value.shape.count(batch) > most
