@@ -102,6 +102,11 @@ def _facts(found: Diagnosis) -> Table:
     seconds = f"{duration(found.forward_seconds)} forward"
     if found.backward_seconds is not None:
         seconds += f", {duration(found.backward_seconds)} backward"
+    scale, output = (found.chosen.get(what) for what in ("output_scale", "output"))
+    many = ", each class a question of its own" if scale and scale["multi_label"] else ""
+    outputs = f"{scale['choice']}{many}: {scale['because']}" if scale else ""
+    if output:
+        outputs += f"; {output['choice']}: {output['because']}"
     for name, text in {
         "class": found.kind,
         "parameters": f"{found.parameters:,}{frozen}",
@@ -110,6 +115,7 @@ def _facts(found: Diagnosis) -> Table:
         "input": "×".join(map(str, found.input_shape)),
         "preprocessing": preprocessing(found.preprocess),
         "classes": f"{found.classes}, {'named' if found.named else 'without names'}",
+        **({"outputs": outputs} if outputs else {}),
         "sees here": f"{found.prediction.label} {percent(found.prediction.probability)}",
         "memory": memory,
         "per picture": seconds,
