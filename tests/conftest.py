@@ -8,9 +8,20 @@ from jaxtyping import install_import_hook
 
 SOURCE = os.path.dirname(find_spec("pellucid").origin)
 CHECKED = [f"pellucid.{m.name}" for m in iter_modules([SOURCE]) if m.name != "engine"]
-# Not what is called for every module or every Python call of a first pass, and knows no shapes: with checks it
-# takes a hundred times as long.
-UNCHECKED = {"shadow", "randomness"}
+# Not what is called for every module or operation of a first pass, and knows no shapes: with checks it takes
+# ten to a hundred times as long.
+UNCHECKED = {
+    "shadow",
+    "randomness",
+    "axes",
+    "axis_rules",
+    "finding",
+    "following",
+    "lean",
+    "mixing",
+    "names",
+    "origins",
+}
 CHECKED += [
     f"pellucid.engine.{m.name}" for m in iter_modules([f"{SOURCE}/engine"]) if m.name not in UNCHECKED
 ]

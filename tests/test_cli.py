@@ -296,7 +296,7 @@ def test_ctrl_c_leaves_finished_results_and_no_partial_file(here: Path):
     assert document["stopped"] is True
     files = sorted(file for r in document["results"] for file in r["files"])
     assert 1 <= len(files) < 21
-    assert files == sorted(str(path.relative_to(here)) for path in out.iterdir())
+    assert files == sorted(str(path.relative_to(here)) for path in out.glob("[!.]*"))
     assert stderr == f"pellucid: Stopped after {len(files)} of 21 results.\n"
     for file in files:
         Image.open(here / file).load()

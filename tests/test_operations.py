@@ -749,7 +749,7 @@ def test_one_run_serves_all_who_give_its_key_and_all_targets_and_layers():
         assert counter.forward == [2]
         at_layers, at_input = first.back(first.score)
         assert torch.equal(at_input, other.back(first.outputs, torch.eye(6)[[0, 0]].double())[1])
-        assert at_layers["net.stage1"].shape == first.layer("net.stage1").maps.shape
+        assert at_layers["net.stage1"].shape == first.layer("net.stage1")[0].maps.shape
         assert counter.backward == [2, 2]
         assert probe.under("another", Operations).operations is not first.operations
         assert counter.forward == [2, 2]

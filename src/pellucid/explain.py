@@ -95,11 +95,15 @@ class Part:
 
 @dataclass
 class Answer:
-    """What has come of one request for one target; `refused` is an error that is about the model."""
+    """What has come of one request for one target.
+
+    `refused` is an error that is about the request or the model, `first` that of several images together.
+    """
 
     parts: list[Part] = field(default_factory=list)
     failures: dict[int, PellucidError] = field(default_factory=dict)
     refused: PellucidError | None = None
+    first: PellucidError | None = None
     cost: Cost = field(default_factory=Cost)
 
     def take(self, images: range, found: Part | PellucidError, cost: Cost) -> None:
@@ -110,12 +114,14 @@ class Answer:
             self.failures |= found.failures
         elif len(images) == 1:
             self.failures[images[0]] = found
+        else:
+            self.first = self.first or found
         if self.refuses(found):
             self.refused = found
 
     def refuses(self, found: Part | PellucidError) -> TypeGuard[PellucidError]:
-        """Whether an error is about the model, whatever the image."""
-        return isinstance(found, ModelError) and not isinstance(found, ModelFailed) and not self.parts
+        """Whether an error is about the request or the model, whatever the image."""
+        return isinstance(found, PellucidError) and not isinstance(found, ModelFailed) and not self.parts
 
 
 Tried = tuple[int, range, Part | PellucidError, Cost]
@@ -289,7 +295,7 @@ def _outcome(request: Request, answer: Answer, batch: Batch, engine: Engine, see
     failures = {i: known.get(i) or refused for i in range(n) if i not in images}
     reasons = {i: error for i, error in failures.items() if error is not None}
     if not images:
-        return Outcome(request, refused or reasons[min(reasons)], images, reasons)
+        return Outcome(request, answer.first or refused or reasons[min(reasons)], images, reasons)
     return Outcome(request, _assemble(request, answer, batch, engine, seed), images, reasons)
 
 
@@ -338,7 +344,7 @@ def _examine(probe: Probe, request: Request, total: int) -> Part:
     probe.note("The map is zero everywhere.", (map == 0).flatten(1).all(1) & ~_noted(probe, n))
     for image in left:
         if text := flat(map[image], probe.inputs[image]):
-            probe.note(text, torch.arange(n) == image)
+            probe.note(text, torch.arange(n, dtype=torch.long, device="cpu") == image)
     if engine.alone and (total > 1 or request.method.cost(request.options).forward > 1):
         probe.note(ALONE.format(engine.alone))
     notes = [[text for text, images in probe.notes.items() if i in images] for i in range(n)]
@@ -437,7 +443,9 @@ def _assemble(request: Request, answer: Answer, batch: Batch, engine: Engine, se
         notes=[
             ([picture.note] if picture.note else []) + notes
             for picture, notes in zip(
-                batch.pictures, (notes for part in parts for notes in part.notes), strict=True
+                [batch.pictures[image] for image in images],
+                (notes for part in parts for notes in part.notes),
+                strict=True,
             )
         ],
     )

@@ -58,7 +58,7 @@ def _shares(
     start: float, stop: float, pixels: int, low: float, high: float, cells: int
 ) -> Float[Tensor, "cells pixels"]:
     """Along one side: which share of each pixel of a map from `start` to `stop` lies in each cell."""
-    edges = torch.linspace(low, high, cells + 1, dtype=torch.float64)
-    at = torch.linspace(start, stop, pixels + 1, dtype=torch.float64)
+    edges = torch.linspace(low, high, cells + 1, dtype=torch.float64, device="cpu")
+    at = torch.linspace(start, stop, pixels + 1, dtype=torch.float64, device="cpu")
     overlap = torch.minimum(edges[1:, None], at[1:]) - torch.maximum(edges[:-1, None], at[:-1])
     return overlap.clamp(min=0) * (pixels / (stop - start))

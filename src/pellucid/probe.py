@@ -263,7 +263,7 @@ class Probe(Ledger):
         if isinstance(self.target, Score):
             return self.target
         with torch.no_grad():
-            return resolve(
+            score = resolve(
                 self.target,
                 self.raw,
                 self.engine.model,
@@ -272,6 +272,12 @@ class Probe(Ledger):
                 numbers=self.numbers,
                 images=self.engine.images,
             )
+        if len(score.names) != len(self.inputs):
+            raise InvalidValue(
+                f"There must be one row of outputs per image: {len(self.inputs)} images, "
+                f"{len(score.names)} rows."
+            )
+        return score
 
     @property
     def value(self) -> Float[Tensor, " N"]:

@@ -82,7 +82,8 @@ def cells(height: int, width: int, along: int = 7) -> Int[Tensor, "H W"]:
     """
     longer = max(height, width)
     rows, columns = (max(1, min(side, round(along * side / longer))) for side in (height, width))
-    row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
+    sides = zip((height, width), (rows, columns), strict=True)
+    row, column = (torch.arange(side, dtype=torch.long, device="cpu") * n // side for side, n in sides)
     return row[:, None] * columns + column
 
 

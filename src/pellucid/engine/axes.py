@@ -118,18 +118,22 @@ class Follower(TorchFunctionMode):
         if not given or known.name in MAKERS:
             return
         before = [traces[t] for t in given]
-        if known.name == "setitem":
+        name = known.name
+        if name == "setitem":
             self._write(args[0], before)
             return
-        attends, mixes = self._attention(known.name, args, kwargs, before)
+        if known.respell is not None:
+            name, _, args, kwargs, results = known.respell(*args, **kwargs)
+            made = made[0] if results > 1 else made
+        attends, mixes = self._attention(name, args, kwargs, before)
         rules = Rules(self.batch, {id(t): traces[t].axes for t in given})
         flips = {trace.flips for trace in before if trace.axes is not None and spatial(trace.axes)}
         for number, out in enumerate(_tensors(made)):
-            axes, why = self._axes(known.name, rules, args, kwargs, out, number, before, len(flips) > 1)
+            axes, why = self._axes(name, rules, args, kwargs, out, number, before, len(flips) > 1)
             turned = next(iter(flips), (False, False))
-            if known.name in ("flip", "fliplr", "flipud") and axes is not None:
-                turned = rules.flipped(known.name, args, kwargs, turned)
-            traces[out] = _joined(before, axes, turned, known.name in POOLS, attends, why)
+            if name in ("flip", "fliplr", "flipud") and axes is not None:
+                turned = rules.flipped(name, args, kwargs, turned)
+            traces[out] = _joined(before, axes, turned, name in POOLS, attends, why)
         if mixes:
             self.attended()
 

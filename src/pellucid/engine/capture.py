@@ -150,12 +150,12 @@ def _pass(
         if hooks is not None:  # they see what operations in place have made of an output
             stack.enter_context(hooks(own, operations))
         raw = engine.forward(own, numbers)
-        if origins is not None:
-            with suppress(PellucidError):  # a callable target may read what holds no classes
-                engine.read(raw, len(inputs), origins.of)
         raw = raw if operations is None else operations.result(raw)
         if operations is None and scripted_parts(engine.model.module):
             guard_norms(raw)
+    if origins is not None:
+        with suppress(PellucidError):  # a callable target may read what holds no classes
+            engine.read(raw, len(inputs), origins.of)
     return Capture(raw, {}, leaf if whole_graph else None, charge, operations)
 
 

@@ -34,7 +34,7 @@ _EACH = frozenset({
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "max_pool1d",
     "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d", "interpolate", "pad", "unfold",
-    "pixel_shuffle", "pixel_unshuffle", "group_norm", "scaled_dot_product_attention"
+    "linear", "pixel_shuffle", "pixel_unshuffle", "group_norm", "scaled_dot_product_attention"
 })  # fmt: skip
 """Functions of each sample by itself, whatever sides their results happen to have."""
 _LIKE = ("new_", "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like")

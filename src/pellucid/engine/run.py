@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from pellucid.allocator import Region
 from pellucid.engine.cost import Cost
@@ -149,7 +150,8 @@ class Engine:
                 f"{first_line(error)}{self._hint(inputs)}"
             ) from error
         if watch and last is not None:
-            if watch.suspect:
+            leaves = [leaf for leaf in tree_leaves(raw) if isinstance(leaf, Tensor) and leaf.ndim]
+            if watch.suspect and any(len(leaf) == len(inputs) for leaf in leaves):
                 self._suspicion = watch.suspect, last, numbers and numbers[-1:], raw
             else:
                 remember_apart(self.model.module, inputs)

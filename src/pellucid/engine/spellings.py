@@ -31,7 +31,7 @@ class Spelled(NamedTuple):
         """What the caller expects: statistics beside the result, which models do not read, are empty."""
         if self.results == 1:
             return made
-        return (made, *[torch.empty(0)] * (self.results - 1))
+        return (made, *[torch.empty(0, dtype=torch.float32, device="cpu")] * (self.results - 1))
 
 
 Respell = Callable[..., Spelled]

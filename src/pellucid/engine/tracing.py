@@ -143,8 +143,8 @@ def placed(changes: Float[Tensor, "4 h w"]) -> tuple[float, tuple[bool, bool] | 
     left, right, top, bottom = changes
     floor = 1e-4 * changes.max()
     across, down = (left - right) / (left + right + floor), (top - bottom) / (top + bottom + floor)
-    columns = -torch.arange(w).to(changes).expand(h, w)
-    rows = -torch.arange(h).to(changes)[:, None].expand(h, w)
+    columns = -torch.arange(w, dtype=changes.dtype, device=changes.device).expand(h, w)
+    rows = -torch.arange(h, dtype=changes.dtype, device=changes.device)[:, None].expand(h, w)
     straight = [_alike(across, columns) if w > 1 else None, _alike(down, rows) if h > 1 else None]
     turned = [_alike(across, rows) if h > 1 else None, _alike(down, columns) if w > 1 else None]
     fits, turns = (min(abs(v) for v in pair if v is not None) for pair in (straight, turned))

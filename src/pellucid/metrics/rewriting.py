@@ -50,8 +50,7 @@ def rewrite(model: Model, inputs: Float[Tensor, "N C H W"], rewriting: Rewriting
     Cost:
         5 forward passes per input.
     """
-    with Engine(model).session(0):
-        before = _outputs(model, inputs)
+    before = _outputs(model, inputs)
     other = duplicate(model)
     engine = Engine(other)
     with engine.session(0):
@@ -59,8 +58,7 @@ def rewrite(model: Model, inputs: Float[Tensor, "N C H W"], rewriting: Rewriting
     with torch.no_grad():
         if not rewriting(other.network, seen):
             raise ModelError("Nothing to re-write.")
-    with Engine(other).session(0), torch.no_grad():
-        after = _outputs(other, inputs)
+    after = _outputs(other, inputs)
     for a, b in zip(before, after, strict=True):
         tolerance = 50 * torch.finfo(a.dtype).eps ** 0.75 * a.abs().max()
         if not (a - b).abs().max() <= tolerance:
@@ -285,8 +283,9 @@ def _outputs(model: Model, inputs: Float[Tensor, "N C H W"]) -> list[Tensor]:
         dtype=torch.float32,
         device="cpu",
     ).to(inputs)
-    with torch.no_grad():
-        raw = Engine(model).forward(torch.cat([inputs, inputs + inputs.std() * noise]))
+    engine = Engine(model)
+    with engine.session(0), torch.no_grad():
+        raw = engine.forward(torch.cat([inputs, inputs + inputs.std() * noise]))
     return [tensor for tensor in tensors(raw) if tensor.is_floating_point()]
 
 

@@ -88,7 +88,7 @@ def xrai(
         grow(one, candidates(rgb, segments), algorithm, least)
         for one, rgb in zip(merged, pictures, strict=True)
     ]
-    single = torch.tensor([int(ranks.max()) == 1 for _, ranks in grown])
+    single = torch.tensor([int(ranks.max()) == 1 for _, ranks in grown], dtype=torch.bool, device="cpu")
     probe.note("One region covers the whole picture: the map is the same everywhere. Give other segments, "
                "such as grid:7.", single)  # fmt: skip
     averages, ranks = (torch.from_numpy(np.stack(part)) for part in zip(*grown, strict=True))

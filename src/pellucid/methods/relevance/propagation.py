@@ -140,7 +140,7 @@ def warn_if_lost(probe: Probe, delta: Float[Tensor, " N"], given: Float[Tensor, 
             probe.note(
                 f"Relevance is not conserved: of {much:.3g} shared out, {abs(lost):.3g} {how}, which no "
                 "bias or stabiliser answers for. Do not rely on this map; take a gradient method.",
-                torch.arange(len(delta)) == image,
+                torch.arange(len(delta), dtype=torch.long, device="cpu") == image,
             )
 
 
@@ -152,7 +152,7 @@ def warn_if_faint(probe: Probe, share: Float[Tensor, " N"], biases: str) -> None
             probe.note(
                 f"The pixels hold {100 * held:.2g} % of what was shared out; biases and stabilisers hold the "
                 f"rest.{advice}",
-                torch.arange(len(share)) == image,
+                torch.arange(len(share), dtype=torch.long, device="cpu") == image,
             )
 
 
