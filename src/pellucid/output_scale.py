@@ -23,12 +23,19 @@ ScaleName = Literal["logit", "probability", "log-probability"]
 _HOW = "say pellucid.Model(module, output_scale='probability') (or 'logit', 'log-probability')"
 
 
+LINEAR = {
+    "linear", "addmm", "mm", "bmm", "matmul", "rmatmul", "einsum", "bilinear", "conv1d", "conv2d", "conv3d"
+}  # fmt: skip
+"""Operations by weights."""
+
+
 @dataclass(frozen=True, eq=False)
 class Origin:
     """How a tensor came about: the operation, the bounds of its values, and what it was computed from.
 
     `form` is "softmax", "sigmoid", "log_softmax" or "logsigmoid" where values still have that form; `affine`
-    says that a linear layer made them, on which nothing puts bounds.
+    says that a linear layer made them, on which nothing puts bounds; `moved` that the operation is that of a
+    parent, whose values were only moved or picked among.
     """
 
     operation: str
@@ -37,6 +44,21 @@ class Origin:
     form: str | None = None
     affine: bool = False
     parents: tuple["Origin", ...] = ()
+    moved: bool = False
+
+    def made_by_weights(self, other: "Origin") -> bool:
+        """Whether this was computed from the other through a linear layer, as classes are from features."""
+        seen: set[int] = set()
+        ahead = [self]
+        while ahead:
+            one = ahead.pop()
+            if one is other or id(one) in seen:
+                continue
+            if one.operation in LINEAR and not one.moved and one.depends_on(other):
+                return True
+            seen.add(id(one))
+            ahead += one.parents
+        return False
 
     def depends_on(self, other: "Origin") -> bool:
         """Whether this was computed from the other."""

@@ -165,11 +165,18 @@ def select(
     last = [
         path
         for (path, _), mine in zip(different, origins, strict=True)
-        if all(other is mine or (other is not UNKNOWN and mine.depends_on(other)) for other in origins)
+        if all(other is mine or (other is not UNKNOWN and mine.made_by_weights(other)) for other in origins)
+    ]
+    first = [
+        path
+        for (path, _), mine in zip(different, origins, strict=True)
+        if all(o is mine or (o.depends_on(mine) and not o.made_by_weights(mine)) for o in origins)
     ]
     widths = {tensor.shape[-1] for _, tensor in different}  # of equal ones each may be the classes'
     if len(last) == 1 and UNKNOWN not in origins and len(widths) == len(different):
-        return chosen(last[0], "it is computed from the others")
+        return chosen(last[0], "it is computed from the others by weights")
+    if len(first) == 1 and UNKNOWN not in origins:
+        return chosen(first[0], "the others are computed from it without weights")
     listed = ", ".join(f"{written(path)} {tuple(tensor.shape)}" for path, tensor in found)
     example = found[-1][0]
     pick = (

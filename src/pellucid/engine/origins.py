@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pellucid.output_scale import UNKNOWN, Origin
+from pellucid.output_scale import LINEAR, UNKNOWN, Origin
 
 _FORMS = {
     "sigmoid": (0.0, 1.0, "sigmoid"),
@@ -33,19 +33,6 @@ _FORMS = {
     "softplus": (0.0, math.inf, None),
     "abs": (0.0, math.inf, None),
     "square": (0.0, math.inf, None),
-}
-_LINEAR = {
-    "linear",
-    "addmm",
-    "mm",
-    "bmm",
-    "matmul",
-    "rmatmul",
-    "einsum",
-    "bilinear",
-    "conv1d",
-    "conv2d",
-    "conv3d",
 }
 # What moves values or picks among them; `mean` keeps the bounds, and the form of probabilities.
 _MOVING = frozenset(
@@ -173,7 +160,7 @@ def _origin(name: str, given: Sequence[Any], kwargs: dict[str, Any], parents: tu
     if name in _FORMS:
         low, high, form = _FORMS[name]
         return Origin(name, low, high, form, parents=parents)
-    if name in _LINEAR:
+    if name in LINEAR:
         mixing = any(parent.form == "softmax" for parent in parents)  # of rows that may be probabilities
         return Origin(name, affine=not mixing, parents=parents)
     if not parents:
@@ -184,9 +171,10 @@ def _origin(name: str, given: Sequence[Any], kwargs: dict[str, Any], parents: tu
         form = first.form if all(p.form == first.form for p in parents) else None
         form = None if name == "mean" and form in _EXP else form
         affine = all(p.affine for p in parents)
-        return Origin(first.operation, low, high, form, affine, parents)
+        return Origin(first.operation, low, high, form, affine, parents, moved=True)
     if name in _PICKING:
-        return Origin(first.operation, low, high, affine=all(p.affine for p in parents), parents=parents)
+        affine = all(p.affine for p in parents)
+        return Origin(first.operation, low, high, affine=affine, parents=parents, moved=True)
     low, high, form = _bounds(name, given, kwargs, parents)
     scaled = name in ("add", "sub", "mul", "div", "batch_norm", "layer_norm", "neg", "radd", "rmul", "rsub")
     affine = scaled and sum(p is not UNKNOWN for p in parents) == 1 and any(p.affine for p in parents)
@@ -219,7 +207,7 @@ def _bounds(
                 limits = [-1.0, 1.0]
             low = max(a[0], limits[0]) if isinstance(limits[0], int | float) else a[0]
             high = min(a[1], limits[1]) if isinstance(limits[1], int | float) else a[1]
-            return low, high, first.form
+            return float(low), float(high), first.form
     operands = _operands(given, parents)
     if len(operands) == 2:
         (x, y) = operands if not name.startswith("r") else operands[::-1]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pellucid.errors import InvalidValue, ModelError
+from pellucid.errors import InvalidValue
 from pellucid.probe import Probe
 
 LOST = "The search for a mask met a score or a gradient that is not finite and ended there."
@@ -50,13 +50,9 @@ def judged(seen: Probe, slopes: bool = True) -> tuple[Float[Tensor, " B"], Float
     Raises:
         ModelError: the model cannot be run on them, or has no gradients.
     """
-    try:
-        slope = seen.input_gradient() if slopes else torch.zeros_like(seen.inputs)
-        return seen.value, slope
-    except ModelError:
-        raise
-    except InvalidValue:
-        if len(seen.inputs) == 1:
-            return seen.inputs.new_full((1,), torch.nan), torch.full_like(seen.inputs, torch.nan)
-    scores, gradients = zip(*(judged(seen.one(i), slopes) for i in range(len(seen.inputs))), strict=True)
-    return torch.cat(scores), torch.cat(gradients)
+    seen.lenient = True
+    slope = seen.input_gradient() if slopes else torch.zeros_like(seen.inputs)
+    scores = seen.value
+    lost = ~scores.isfinite()
+    nan = scores.new_tensor(torch.nan)
+    return scores.where(~lost, nan), slope.where(~lost[:, None, None, None], nan.to(slope))
