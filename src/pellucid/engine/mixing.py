@@ -6,6 +6,7 @@ sample is run alone as well, and must give what it gave beside the others. What 
 apart is not watched again.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -37,10 +38,17 @@ _EACH = frozenset({
     "linear", "pixel_shuffle", "pixel_unshuffle", "group_norm", "scaled_dot_product_attention"
 })  # fmt: skip
 """Functions of each sample by itself, whatever sides their results happen to have."""
+_PAIRING = frozenset({
+    "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "baddbmm", "einsum", "tensordot", "cdist",
+    "outer", "inner", "kron"
+})  # fmt: skip
+"""Functions that may bring every sample together with every other."""
 _LIKE = ("new_", "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like")
 """Functions whose results hold nothing of their arguments."""
 
 
+_ASKING = frozenset({"__get__", "size", "dim", "numel", "is_floating_point", "is_contiguous", "stride"})
+"""What asks for a tensor's shape or kind."""
 _TURNED = (Tensor.T.__get__, Tensor.H.__get__)  # type: ignore[attr-defined]
 
 
@@ -64,13 +72,41 @@ class Watch(TorchFunctionMode):
         modules = module.modules() if isinstance(module, nn.Module) else ()
         opaque = any(isinstance(child, torch.jit.ScriptModule) for child in modules)
         self.suspect = "a scripted module" if opaque else ""  # whose operations are not seen
+        # Tensors whose samples do not come first, and along which axis they lie.
+        self._turned: dict[int, tuple[weakref.ref[Tensor], int]] = {}
+
+    def _axis(self, args: tuple[Any, ...]) -> int | None:
+        """Along which axis the samples lie, of the first argument whose samples do not come first."""
+        for value in args[:2] if self._turned else ():
+            known, axis = self._turned.get(id(value), (None, 0))
+            if known is not None and known() is value:
+                return axis
+        return None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        axis = self._axis(args)
+        if axis is not None:
+            result = func(*args, **kwargs)
+            if name in _ASKING:
+                return result
+            if not (name == "unbind" and len(args) == 1 and not kwargs) and not (
+                name == "__getitem__" and type(args[1]) is int
+            ):
+                self.suspect = self.suspect or name
+            elif axis > 1:
+                for part in _flat((result,)):
+                    self._turned[id(part)] = weakref.ref(part), axis - 1
+            return result
         shapes = [] if self.suspect else [t.shape for t in _samples((args, kwargs), self.batch)]
         result = func(*args, **kwargs)
+        if shapes and name == "permute" and 0 in (order := list(_flat([*args[1:], *kwargs.values()]))):
+            if order[0] != 0:  # as attention does, whose queries, keys and values are then taken apart
+                self._turned[id(result)] = weakref.ref(result), order.index(0)
+            return result
         if shapes and may_mix(func, args, kwargs, shapes, result, self.batch):
             self.suspect = getattr(func, "__name__", type(func).__name__)
         return result
@@ -112,7 +148,8 @@ def may_mix(
             return True
     if name in _EACH:
         return False
-    most = max(shape.count(batch) for shape in shapes)
+    pairs = name in _PAIRING  # of samples with samples, where a result has as many of them twice
+    most = max(shape.count(batch) for shape in shapes) if pairs else batch**9
     return any(
         value.ndim == 0 or len(value) != batch or value.shape.count(batch) > most
         for value in _flat((result,))
