@@ -60,7 +60,7 @@ class Model:
         labels: LabelsLike | None = None,
         name: str | None = None,
         output_key: OutputKey | None = None,
-        output_scale: ScaleName | None = None,
+        output_scale: str | None = None,
         multi_label: bool | None = None,
     ) -> None:
         if not callable(module):
@@ -128,7 +128,7 @@ class Model:
             raw,
             rows,
             key=self.output_key,
-            name=self.output_scale,
+            name=cast(ScaleName | None, self.output_scale),
             multi_label=True if problem and self.multi_label is None else self.multi_label,
             classes={who: n for who, n in counts.items() if isinstance(n, int) and n > 1},
             **({} if origin_of is None else {"origin_of": origin_of}),

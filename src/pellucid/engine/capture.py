@@ -36,6 +36,7 @@ from pellucid.engine.taps import Tap, make_tap
 from pellucid.engine.tracing import trace_changes
 from pellucid.errors import ModelError, PellucidError
 from pellucid.layers import first_tensor, with_first_tensor
+from pellucid.structures import as_plain
 
 
 @dataclass(eq=False)
@@ -149,7 +150,8 @@ def _pass(
     ):
         if hooks is not None:  # they see what operations in place have made of an output
             stack.enter_context(hooks(own, operations))
-        raw = engine.forward(own, numbers)
+        plain = as_plain if operations is None else operations.plain
+        raw = engine.forward(own, numbers, plain=plain)
         raw = raw if operations is None else operations.result(raw)
         if operations is None and scripted_parts(engine.model.module):
             guard_norms(raw)

@@ -26,6 +26,7 @@ from pellucid.engine.names import Known, recognised
 from pellucid.engine.norms import transforming
 from pellucid.errors import ModelError
 from pellucid.model import Model
+from pellucid.structures import as_plain
 
 PLAIN = {int, float, bool, str, type(None)}
 """Kinds of arguments that hold no tensor; most arguments are such."""
@@ -162,6 +163,17 @@ class Operations(TorchFunctionMode):
             if isinstance(value, Tensor) and value.requires_grad and value not in self.tags:
                 self._constant(value)
         return raw
+
+    def plain(self, raw: Any) -> Any:
+        """An output whose tensors are plain ones, of which as much is known as before."""
+
+        def without_class(tensor: Tensor) -> Tensor:
+            made: Tensor = as_plain(tensor)
+            if made is not tensor and tensor in self.tags:
+                self.tags[made] = self.tags[tensor]
+            return made
+
+        return tree_map_only(Tensor, without_class, raw)
 
     def carries(self, value: Any) -> bool:
         """Whether a value is a tensor that depends on the input."""

@@ -120,6 +120,7 @@ class Engine:
         inputs: Float[Tensor, "N C H W"],
         numbers: Sequence[int] | None = None,
         rows: int | None = None,
+        plain: Callable[[Any], Any] = as_plain,
     ) -> Any:
         """The model's raw output; a batch axis that it squeezed away is put back.
 
@@ -127,6 +128,7 @@ class Engine:
             inputs: what it is run on.
             numbers: which image each input was made of, for a model that takes more than the picture.
             rows: of its output, where a layer's output is replaced by a larger batch.
+            plain: makes plain tensors of those that are of a subclass.
 
         Raises:
             ModelError: the model failed on these inputs; its own message is kept.
@@ -155,7 +157,7 @@ class Engine:
                 self._suspicion = watch.suspect, last, numbers and numbers[-1:], raw
             else:
                 remember_apart(self.model.module, inputs)
-        return restored(as_plain(raw), len(inputs) if rows is None else rows)
+        return restored(plain(raw), len(inputs) if rows is None else rows)
 
     def _watch(self, inputs: Tensor) -> Watch | None:
         """What looks for operations that may mix the samples of a batch, where that is not known yet."""
