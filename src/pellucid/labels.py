@@ -13,7 +13,7 @@ LabelsLike = Sequence[Any] | Mapping[Any, Any] | np.ndarray
 _FORMS = "a list or array with one name per class, {index: name} or {name: index}"
 
 
-def class_names(labels: LabelsLike) -> tuple[str, ...]:
+def class_names(labels: Any) -> tuple[str, ...]:
     """One name per class, in order: of a list, tuple or array, {index: name} or {name: index}.
 
     Raises:

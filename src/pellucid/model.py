@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pellucid.errors import InvalidType, InvalidValue, ModelError
 from pellucid.images import Batch, Box, Picture, open_picture
 from pellucid.inputs import Extras, several, with_keywords
-from pellucid.labels import LabelsLike, class_names, config_labels, first_names, folded, synonyms
+from pellucid.labels import class_names, config_labels, first_names, folded, synonyms
 from pellucid.output_scale import Origin, ScaleName, check_scale
 from pellucid.outputs import OutputKey, Reading, read_outputs
 from pellucid.preprocess import Preprocess
@@ -57,7 +57,7 @@ class Model:
         module: Any,
         *,
         preprocess: Preprocess | Callable[[Image.Image], Any] | None = None,
-        labels: LabelsLike | None = None,
+        labels: Any = None,
         name: str | None = None,
         output_key: OutputKey | None = None,
         output_scale: str | None = None,

@@ -175,7 +175,7 @@ def select(
     widths = {tensor.shape[-1] for _, tensor in different}  # of equal ones each may be the classes'
     if len(last) == 1 and UNKNOWN not in origins and len(widths) == len(different):
         return chosen(last[0], "it is computed from the others by weights")
-    if len(first) == 1 and UNKNOWN not in origins:
+    if len(first) == 1 and UNKNOWN not in origins and len(widths) == len(different):
         return chosen(first[0], "the others are computed from it without weights")
     listed = ", ".join(f"{written(path)} {tuple(tensor.shape)}" for path, tensor in found)
     example = found[-1][0]

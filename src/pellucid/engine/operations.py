@@ -169,7 +169,12 @@ class Operations(TorchFunctionMode):
 
         def without_class(tensor: Tensor) -> Tensor:
             made: Tensor = as_plain(tensor)
-            if made is not tensor and tensor in self.tags:
+            if made is tensor:
+                return tensor
+            source = self._source(tensor)
+            if type(source) is Tensor:
+                return source
+            if tensor in self.tags:
                 self.tags[made] = self.tags[tensor]
             return made
 
@@ -287,6 +292,8 @@ class Operations(TorchFunctionMode):
         if isinstance(value, Tensor):
             tensor = self.memory.latest(value)
             self._half |= tensor.dtype in HALF
+            if tensor not in self.tags and tensor.requires_grad:
+                tensor = self._source(tensor)
             if tensor in self.tags:
                 found.append(tensor)
                 return tensor
@@ -301,6 +308,16 @@ class Operations(TorchFunctionMode):
             parts = [part if type(part) in PLAIN else self._given(part, found) for part in value]
             return kind(*parts) if hasattr(value, "_fields") else kind(parts)
         return value
+
+    def _source(self, tensor: Tensor) -> Tensor:
+        """What a tensor is another name of: `as_subclass` makes one without a word to modes."""
+        node = tensor.grad_fn
+        if node is None or node.name() != "AliasBackward0":
+            return tensor
+        while node is not None and node.name() == "AliasBackward0":
+            node = node.next_functions[0][0]
+        known = (t for t in self.tags if t.grad_fn is node and t.shape == tensor.shape)
+        return next(known, tensor)
 
     def _widened(self, found: list[Tensor], given: Any) -> Any:
         """Arguments in float32 where they were in half precision, unless the model asks for autocast."""
