@@ -174,8 +174,8 @@ class Operations(TorchFunctionMode):
             source = self._source(tensor)
             if type(source) is Tensor:
                 return source
-            if tensor in self.tags:
-                self.tags[made] = self.tags[tensor]
+            if source in self.tags:
+                self.tags[made] = self.tags[source]
             return made
 
         return tree_map_only(Tensor, without_class, raw)
@@ -314,9 +314,11 @@ class Operations(TorchFunctionMode):
         node = tensor.grad_fn
         if node is None or node.name() != "AliasBackward0":
             return tensor
+        nodes: list[Any] = [node]
         while node is not None and node.name() == "AliasBackward0":
             node = node.next_functions[0][0]
-        known = (t for t in self.tags if t.grad_fn is node and t.shape == tensor.shape)
+            nodes.append(node)
+        known = (t for t in self.tags if any(t.grad_fn is n for n in nodes) and t.shape == tensor.shape)
         return next(known, tensor)
 
     def _widened(self, found: list[Tensor], given: Any) -> Any:
