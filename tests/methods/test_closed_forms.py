@@ -407,7 +407,10 @@ def test_smooth_is_a_statistic_of_the_maps_of_noisy_copies(
 ) -> None:
     net, x = Recorder(seeded(ResidualNet).double()), images(n=1, size=(24, 32))
     found = raw(net, x, method, target=2, smooth=5, smooth_noise=0.1, smooth_statistic=statistic, **options)
-    copies = [copy for copy in net.seen.copies if not torch.equal(copy, x[0])]
+    # One of them is run alone once more: a model that takes its batch apart may mix the samples.
+    copies = list(
+        {copy.sum().item(): copy for copy in net.seen.copies if not torch.equal(copy, x[0])}.values()
+    )
     assert len(copies) == 5
     maps = torch.stack([raw(net.net, copy, method, target=2, **options)[0] for copy in copies])
     expected = {

@@ -283,7 +283,8 @@ def test_a_search_that_meets_what_is_not_finite_keeps_its_best_mask_and_harms_no
     e = explained(Fails(how), x, **options)
     assert [LOST in notes for notes in e.notes] == [False, True]
     torch.testing.assert_close(e.raw[0], sound.raw[0], rtol=1e-9, atol=1e-12)
-    assert all(values.isfinite().all() for values in (e.raw, *e.trace.values(), *e.details.values()))
+    details = [value for name, value in e.details.items() if name != "chosen"]
+    assert all(values.isfinite().all() for values in (e.raw, *e.trace.values(), *details))
     still = e.trace["mask"][1, 5:]
     assert torch.equal(still, still[:1].expand_as(still))
     met = sound.trace["mask"][1]
@@ -294,7 +295,7 @@ def test_a_search_that_runs_away_keeps_its_best_mask_and_says_so():
     e = explained(clear(), images(1), learning_rate=5.0, steps=6, resolution=5)
     losses = e.trace["loss"][0]
     assert losses[-1] > losses[0]
-    assert e.warnings == [module.WORSE]
+    assert module.WORSE in e.warnings
     torch.testing.assert_close(e.raw[0], 1 - e.trace["mask"][0, losses.argmin()])
     assert not explained(clear(), images(1), steps=30, resolution=5, jitter=0).warnings
 
