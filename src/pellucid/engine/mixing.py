@@ -144,7 +144,10 @@ def may_mix(
         return any(len(shape) == len(args[1]) for shape in shapes[:1]) if len(args) > 1 else True
     if name == "__getitem__":
         index = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
-        if isinstance(index, (int, list, Tensor)):
+        picks = isinstance(index, (int, list, Tensor))
+        if picks and any(
+            True for _ in _samples(args[:1], batch)
+        ):  # not a table that samples are looked up in
             return True
     if name in _EACH:
         return False
