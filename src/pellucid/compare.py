@@ -162,6 +162,7 @@ def compare(
         pass per target; each sampled method its own.
 
     Example:
+        >>> import torch
         >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
         >>> c = compare(net, torch.rand(1, 3, 9, 9), ["grad-cam", "hirescam", "saliency"])

@@ -29,7 +29,7 @@ def in_cells(
 
     Example:
         >>> in_cells([torch.tensor([[1.0, 2.0, 4.0, 8.0]])], [Box(0.0, 0.0, 4.0, 1.0)], (4, 1))
-        tensor([[1., 2., 4., 8.]])
+        tensor([[1., 2., 4., 8.]], dtype=torch.float64)
     """
     left, top = float(max(0, *(b.left for b in boxes))), float(max(0, *(b.top for b in boxes)))
     right = float(min(size[0], *(b.right for b in boxes)))

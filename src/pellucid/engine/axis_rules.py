@@ -23,6 +23,8 @@ class Tokens(NamedTuple):
 Axis = str | Tokens
 Axes = tuple[Axis, ...]
 RECURRENT = "they are steps of a recurrence"
+BORDER = 6
+"""Pixels of an even border, such as a convolution of up to 7 x 7 takes up again."""
 PADDING = 1 / 8
 """Of the size of a side: what a padding, or its removal, may take before positions no longer fit."""
 
@@ -96,6 +98,8 @@ class Rules:
             if isinstance(axis, Tokens) and min(low, high) >= 0:
                 found[-1 - i] = Tokens(axis.grid, axis.before + low, axis.after + high)
             elif axis in ("h", "w") and abs(low) + abs(high) > max(2, 2 * PADDING * size):
+                if abs(low - high) <= 1 and 0 <= low + high <= BORDER:
+                    continue
                 self.why = "the picture is padded or cropped inside the model"
                 return None
             elif axis not in ("h", "w", "-") and (low or high):

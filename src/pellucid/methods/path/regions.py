@@ -22,13 +22,18 @@ LEAST = 50
 
 
 def least_of(height: int, width: int) -> int:
-    """LEAST, on a picture smaller than SIDE x SIDE as large a share of it.
+    """LEAST, on a tiny picture as large a share of it as of one of SIDE x SIDE.
 
     Example:
         >>> least_of(224, 224), least_of(28, 28), least_of(8, 8)
         (50, 1, 1)
     """
-    return max(1, round(LEAST * min(1.0, height * width / SIDE**2)))
+    return max(1, round(LEAST * _scale(height, width) ** 2))
+
+
+def _scale(height: int, width: int) -> float:
+    """1 for pictures that the published sizes were meant for, on tiny ones their side as a share of SIDE."""
+    return 1.0 if min(height, width) >= TINY else min(1.0, (height * width) ** 0.5 / SIDE)
 
 
 MULTI_SCALE = "multi-scale"
@@ -61,7 +66,7 @@ def masks_of(labels: Int[np.ndarray, "H W"]) -> Bool[np.ndarray, "M H W"]:
 
 
 def multi_scale(rgb: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "M H W"]:
-    """The segments of Felzenszwalb's algorithm at six scales, each widened by a disk: of 5 pixels at 224.
+    """The segments of Felzenszwalb's algorithm at six scales, each widened by a disk: of 5 pixels from TINY on.
 
     A picture of one colour is one segment at each scale.
     """
@@ -76,8 +81,7 @@ def multi_scale(rgb: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "M H W"]:
         labels = felzenszwalb(scaled, scale=scale, sigma=SIGMA, min_size=MIN_SIZE)
         labels = resize(labels, rgb.shape[:2], order=0, preserve_range=True, anti_aliasing=False)
         found.append(masks_of(labels.astype(int)))
-    small = min(1.0, float(np.sqrt(rgb.shape[0] * rgb.shape[1])) / SIDE)
-    return dilate(np.concatenate(found), round(RADIUS * small))
+    return dilate(np.concatenate(found), round(RADIUS * _scale(*rgb.shape[:2])))
 
 
 def dilate(masks: Bool[np.ndarray, "M H W"], radius: int = RADIUS) -> Bool[np.ndarray, "M H W"]:
