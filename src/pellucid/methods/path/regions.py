@@ -15,6 +15,8 @@ SCALES = (50, 100, 150, 250, 500, 1200)
 """Felzenszwalb's scales: the larger, the larger the segments."""
 SIDE, SIGMA, MIN_SIZE = 224, 0.8, 150
 """Pictures are segmented at SIDE x SIDE, with values from -1 to 1: the scales are made for those."""
+TINY = 40
+"""The shorter side, in pixels, below which regions of the published sizes would cover the picture."""
 RADIUS = 5
 """By how many pixels each segment is widened, so that it has its own edges."""
 LEAST = 50
@@ -66,7 +68,7 @@ def masks_of(labels: Int[np.ndarray, "H W"]) -> Bool[np.ndarray, "M H W"]:
 
 
 def multi_scale(rgb: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "M H W"]:
-    """The segments of Felzenszwalb's algorithm at six scales, each widened by a disk: of 5 pixels from TINY on.
+    """The segments of Felzenszwalb's algorithm at six scales, each widened by a disk.
 
     A picture of one colour is one segment at each scale.
     """
