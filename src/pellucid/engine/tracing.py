@@ -58,7 +58,7 @@ def stripped(picture: Float[Tensor, "1 C H W"]) -> Float[Tensor, "5 C H W"]:
     H, W = picture.shape[-2:]
     h, w = max(1, round(H * STRIP)), max(1, round(W * STRIP))
     scale = picture.float().std().nan_to_num().clamp(min=0.1)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device="cpu").manual_seed(0)
     noise = torch.randn(picture.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
     changed = picture + (noise.to(picture.device) * 2 * scale).to(picture)
     pictures = picture.repeat(5, 1, 1, 1)
