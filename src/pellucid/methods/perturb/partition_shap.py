@@ -164,6 +164,6 @@ def owen_values(
             ask(b, q.before, q.without, right, half)
             ask(b, q.before | tree.members[a], left, q.with_it, half)
     for q in waiting:
-        shared = tree.members[q.node].double()
-        values[shared] += q.weight * (q.with_it - q.without) / shared.sum()
+        shared = tree.members[q.node]
+        values[shared] += q.weight * (q.with_it - q.without) / int(shared.sum())
     return values, used, not waiting
