@@ -57,7 +57,9 @@ def without(module: nn.Module, x: Tensor, at: At, channels: list[int], target=1)
             return with_first_tensor(output, tensor)
 
         with layer.register_forward_hook(zeroed), torch.no_grad():
-            scores.append(LOGITS.class_values(outputs_of(model(x.clone())), "logit")[0, target])
+            raw = model(x.clone())
+            outputs = outputs_of(raw[0] if isinstance(raw, tuple) else raw)
+            scores.append(LOGITS.class_values(outputs, "logit")[0, target])
     return torch.stack(scores)
 
 
@@ -322,7 +324,10 @@ def test_chunks_make_no_difference_and_are_counted(most, monkeypatch):
     module, x = net("residual"), pictures("residual", 1)
     probe = probe_of(module, x)
     passes = []
-    with probe.engine.session(0), module.register_forward_pre_hook(lambda _, a: passes.append(len(a[0]))):
+    with (
+        probe.engine.session(0),
+        probe.engine.network.register_forward_pre_hook(lambda _, a: passes.append(len(a[0]))),
+    ):
         (at,) = probe.at("stage2")
         found = at.scores(0, zeroing(list(range(12))), 12)
     torch.testing.assert_close(found, without(module, x, at, list(range(12))), rtol=1e-12, atol=1e-12)
@@ -337,7 +342,7 @@ def test_no_more_samples_run_together_than_asked():
     sizes = []
     with probe.engine.session(0):
         (at,) = probe.at("stage2")
-        with module.head.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0]))):
+        with probe.engine.network.head.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0]))):
             at.scores(0, zeroing(list(range(12))), 12)
     assert max(sizes) == 4
 
@@ -350,7 +355,7 @@ def test_a_chunk_too_large_for_memory_is_halved():
         if len(args[0]) > 4:
             raise torch.OutOfMemoryError("scarce")
 
-    with probe.engine.session(0), module.head.register_forward_pre_hook(scarce):
+    with probe.engine.session(0), probe.engine.network.head.register_forward_pre_hook(scarce):
         (at,) = probe.at("stage2")
         found = at.scores(0, zeroing(list(range(12))), 12)
         torch.testing.assert_close(found, without(module, x, at, list(range(12))))
@@ -369,7 +374,7 @@ def test_nothing_is_left_behind_when_the_model_fails(error):
             def breaks(*_: object) -> None:
                 raise error
 
-            hooks.append(module.head.register_forward_pre_hook(breaks))
+            hooks.append(probe.engine.network.head.register_forward_pre_hook(breaks))
 
         hooks = []
         with pytest.raises(ModelError if isinstance(error, RuntimeError) else type(error)):
