@@ -200,7 +200,7 @@ def test_indexing_gives_that_image_alone():
     assert torch.equal(last.trace["mask"], e.trace["mask"][2:])
     assert [one.labels[0] for one in e] == ["a", "b", "c"]
     assert torch.equal(last.attribution, e.attribution[2:])
-    with pytest.raises(IndexError, match="below 3"):
+    with pytest.raises(IndexError, match="from -3 to 2"):
         e[3]
 
 

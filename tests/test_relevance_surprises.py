@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 import pellucid
 from pellucid.errors import InvalidValue, ModelError
 from pellucid.methods.relevance.propagation import warn_if_lost
+from pellucid.probe import Probe
 from zoo import seeded
 
 PICTURE = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -124,7 +125,7 @@ def test_casts_to_half_precision_within_a_half_model_are_followed() -> None:
     assert torch.allclose(e.raw, known.raw, rtol=1e-3, atol=1e-4 * float(known.raw.abs().max()))
 
 
-class _Noting:
+class _Noting(Probe):
     """What a probe is to a warning: it takes notes, and refuses what is not finite."""
 
     def __init__(self) -> None:
@@ -140,12 +141,12 @@ class _Noting:
 
 def test_a_conservation_error_above_a_thousandth_is_told_and_one_that_is_no_number_refused() -> None:
     probe = _Noting()
-    warn_if_lost(probe, torch.tensor([0.0019, -0.0021]), torch.tensor([[2.0], [2.0]]))  # type: ignore[arg-type]
+    warn_if_lost(probe, torch.tensor([0.0019, -0.0021]), torch.tensor([[2.0], [2.0]]))
     ((text, where),) = probe.noted
     assert "0.0021 was lost" in text
     assert where == [False, True]
     with pytest.raises(InvalidValue):
-        warn_if_lost(probe, torch.tensor([torch.nan]), torch.ones(1, 1))  # type: ignore[arg-type]
+        warn_if_lost(probe, torch.tensor([torch.nan]), torch.ones(1, 1))
 
 
 def test_biases_that_are_ignored_leave_it_to_the_pixels_and_both_conserve() -> None:

@@ -19,7 +19,7 @@ from pellucid.engine.axes import Follower, Trace, layout_of, turned
 from pellucid.engine.operations import Operations
 from pellucid.engine.run import Engine
 from pellucid.engine.scripted import of_this_thread as here
-from pellucid.engine.scripted import readable, unreadable
+from pellucid.engine.scripted import readable, scripted_parts, unreadable
 from pellucid.engine.taps import Tap, make_tap
 from pellucid.engine.tracing import NOWHERE, TURNED
 from pellucid.errors import InvalidValue, ModelError
@@ -201,6 +201,9 @@ class Finder:
             for name in self.names:
                 if (reason := unreadable(network, name)) is not None:
                     raise reason
+            for name, part in scripted_parts(network).items():
+                if name and not any(child is part for _, child in readable(network)):
+                    stack.enter_context(_through(network, name, part, self._hidden))
             for name, child in readable(network):
                 if isinstance(child, HIDING):
                     stack.callback(child.register_forward_hook(self._hidden, with_kwargs=True).remove)
@@ -439,3 +442,34 @@ def _unfit(name: str, event: Event, runs: int, final: int) -> ModelError:
         f"Layer {name!r} does not lie in the picture as its output's axes do: {event.misplaced}. Choose "
         "another layer, or use a gradient method."
     )
+
+
+@contextmanager
+def _through(
+    network: nn.Module, name: str, part: nn.Module, hidden: Callable[[nn.Module, Any, Any, Any], None]
+) -> Iterator[None]:
+    """Within this block calls of a TorchScript part, which takes no hooks, are shown to `hidden`."""
+    parent = network.get_submodule(name.rpartition(".")[0])
+    parent._modules[name.rpartition(".")[2]] = Through(part, hidden)
+    try:
+        yield
+    finally:
+        parent._modules[name.rpartition(".")[2]] = part
+
+
+class Through(nn.Module):
+    """Stands for a module that takes no hooks."""
+
+    def __init__(self, part: nn.Module, hidden: Callable[[nn.Module, Any, Any, Any], None]) -> None:
+        super().__init__()
+        self.__dict__.update(part=part, hidden=hidden)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module gives."""
+        output = self.__dict__["part"](*args, **kwargs)
+        self.__dict__["hidden"](self.__dict__["part"], args, kwargs, output)
+        return output
+
+    def __getattr__(self, name: str) -> Any:
+        """The attributes of the module."""
+        return getattr(self.__dict__["part"], name)
