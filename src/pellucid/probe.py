@@ -275,8 +275,7 @@ class Probe(Ledger):
             )
         if len(score.names) != len(self.inputs):
             raise InvalidValue(
-                f"There must be one row of outputs per image: {len(self.inputs)} images, "
-                f"{len(score.names)} rows."
+                f"There must be one score per image: {len(self.inputs)} images, {len(score.names)} scores."
             )
         return score
 
