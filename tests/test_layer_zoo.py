@@ -64,7 +64,7 @@ QUICK = {
     "timm resnet18", "timm densenet121", "timm mobilenetv3_small_050", "timm regnetx_002",
     "timm convnext_atto", "timm ghostnet_050", "timm poolformer_s12", "timm lcnet_035",
     "timm vit_tiny_patch16_224", "timm deit_tiny_distilled_patch16_224", "timm swin_tiny_patch4_window7_224",
-    "timm cait_xxs24_224", "timm pvt_v2_b0", "timm levit_128s", "torchvision shufflenet_v2_x0_5",
+    "timm cait_xxs24_224", "timm pvt_v2_b0", "torchvision shufflenet_v2_x0_5",
     "torchvision googlenet", "transformers ViTForImageClassification",
     "transformers SwinForImageClassification",
     "transformers ResNetForImageClassification", "timm gmlp_ti16_224", "timm efficientformer_l1",
