@@ -167,14 +167,11 @@ def _origin(name: str, given: Sequence[Any], kwargs: dict[str, Any], parents: tu
         return UNKNOWN
     first = parents[0]
     low, high = min(p.low for p in parents), max(p.high for p in parents)
-    if name in _MOVING:
-        form = first.form if all(p.form == first.form for p in parents) else None
-        form = None if name == "mean" and form in _EXP else form
+    if name in _MOVING or name in _PICKING:
+        kept = name in _MOVING and all(p.form == first.form for p in parents)
+        form = first.form if kept and not (name == "mean" and first.form in _EXP) else None
         affine = all(p.affine for p in parents)
         return Origin(first.operation, low, high, form, affine, parents, moved=True)
-    if name in _PICKING:
-        affine = all(p.affine for p in parents)
-        return Origin(first.operation, low, high, affine=affine, parents=parents, moved=True)
     low, high, form = _bounds(name, given, kwargs, parents)
     scaled = name in ("add", "sub", "mul", "div", "batch_norm", "layer_norm", "neg", "radd", "rmul", "rsub")
     affine = scaled and sum(p is not UNKNOWN for p in parents) == 1 and any(p.affine for p in parents)
