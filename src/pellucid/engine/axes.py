@@ -55,8 +55,11 @@ class Follower(TorchFunctionMode):
         self.bits = 0
         self.batch = len(inputs)
         self.attended: Callable[[], None] = _nothing
-        self._inputs = inputs
         self.traces[inputs] = Trace(("n", "-", "h", "w"))
+
+    def watch_none(self) -> None:
+        """From here on nobody is called where attention weights mix values."""
+        self.attended = _nothing
 
     # Layers on the way
 

@@ -196,8 +196,9 @@ class Finder:
     @contextmanager
     def watching(self, network: nn.Module) -> Iterator[None]:
         """Hooks and the mode in place for this block, and gone after it whatever happens."""
-        self.follower.attended = self._attended
         with ExitStack() as stack:
+            self.follower.attended = self._attended
+            stack.callback(self.follower.watch_none)  # a circle would keep the pass's tensors
             for name in self.names:
                 if (reason := unreadable(network, name)) is not None:
                     raise reason
