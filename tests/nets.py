@@ -12,47 +12,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import pellucid
 from zoo import ResidualNet, seeded
 
-GRADIENT_SAMPLED = ("smooth-grad", "smooth-grad-squared", "var-grad")
+CHOSEN: dict[str, dict[str, Any]] = {
+    "meaningful-perturbation": {"baseline": "noise"},  # a short search may keep the mask it begins with
+    "relevance-cam": {"start": "one"},  # a lamp has no second class to contrast with
+}
+"""What tests ask of some methods besides."""
+
+
+def _cheap(method: pellucid.Method) -> dict[str, Any]:
+    """Few passes, and evidence against the class where a map of a layer would be rectified."""
+    names = {option.name for option in method.options}
+    signed = {"signed": True} if names >= {"layer", "signed"} else {}
+    return {**method.quick, **signed, **CHOSEN.get(method.name, {})}
+
+
+BUILT_IN = [m for m in pellucid.methods() if m.built_in]
+CHEAP: dict[str, dict[str, Any]] = {m.name: _cheap(m) for m in BUILT_IN}
+"""Options for all methods by which those that take many passes take few."""
+SAMPLED = {m.name: CHEAP[m.name] for m in BUILT_IN if m.is_random(m.settle(CHEAP[m.name]))}
+"""The methods that draw random numbers, with options by which they are cheap."""
+GRADIENT_SAMPLED = [name for name in SAMPLED if pellucid.METHODS[name].family == "gradient"]
 """The methods that take gradients at random copies."""
-_FOUR = {"segments": "grid:2"}
-SAMPLED: dict[str, dict[str, Any]] = {
-    **{name: {"samples": 3} for name in GRADIENT_SAMPLED},
-    "ss-cam": {"samples": 2, "signed": True},
-    "rise": {"samples": 6, "cells": 3},
-    "lime": {"samples": 10, **_FOUR},
-    "baylime": {"samples": 10, **_FOUR},
-    "kernel-shap": {"samples": 14, **_FOUR},  # not all 16 coalitions: chance has a say
-    "expected-gradients": {"samples": 4, "references": "zero,mean,blur"},
-    "gradient-shap": {"samples": 6, "references": "zero,mean", "noise": 0.1},
-    "random-baseline-ig": {"samples": 2, "steps": 3},
-    "meaningful-perturbation": {"steps": 3, "resolution": 6, "baseline": "noise"},
-    "smooth-full-grad": {"samples": 3},
-}
-"""The methods that draw random copies, with options by which they are cheap."""
-CHEAP: dict[str, dict[str, Any]] = {
-    **SAMPLED,
-    "integrated-gradients": {"steps": 4},
-    "deep-shap": {"references": "zero,mean"},
-    "occlusion": {"window": 20, "stride": 20},
-    "partition-shap": {"samples": 8, **_FOUR},
-    "group-cam": {"groups": 3, "signed": True},
-    "is-cam": {"steps": 2, "signed": True},
-    "opti-cam": {"steps": 3, "signed": True},
-    "integrated-grad-cam": {"steps": 3},
-    "guided-grad-cam": {"signed": True},
-    "relevance-cam": {"signed": True, "start": "one"},  # a lamp has no second class to contrast with
-    "enhanced-ig": {"steps": 3},
-    "agi": {"classes": 2, "steps": 2, "epsilon": 0.001},  # no other class is reached so soon
-    "guided-ig": {"steps": 3},
-    "blur-ig": {"steps": 3, "sigma": 5},
-    "xrai": {"steps": 3, "segments": "grid:4"},
-    "extremal-perturbation": {"steps": 3, "areas": (0.1, 0.3)},
-    "i-gos": {"steps": 2, "points": 2, "resolution": 6, "l1": 0.01, "search": "nesterov"},  # of fixed cost
-    "i-gos++": {"steps": 2, "points": 2, "resolution": 6, "l1": 0.01},
-}
-"""Options by which methods that take many passes take few."""
 
 
 class TinyCNN(nn.Module):

@@ -41,7 +41,7 @@ from zoo import seeded
 CAMS = [m.name for m in pellucid.methods() if m.family == "cam"]
 CHEAP_CAMS = ["grad-cam", "grad-cam++", "grad-cam-elementwise", "hirescam", "xgrad-cam", "layer-cam",
               "eigen-cam", "eigen-grad-cam", "random-cam"]  # fmt: skip
-ALL = [(m.name, CHEAP.get(m.name, {"signed": True} if m.name in CAMS else {})) for m in pellucid.methods()]
+ALL = list(CHEAP.items())
 WRAPPED = [("grad-cam", {"smooth": 3, "signed": True}), ("saliency", {"augment": True}),
            ("hirescam", {"smooth": 3, "smooth_statistic": "variance"}),
            ("input-x-gradient", {"smooth": 2, "augment": True}),
@@ -212,7 +212,6 @@ def test_evidence_lies_where_the_light_is(layout, prefix, place):
     "method",
     [
         *(f"{m}:{','.join(f'{o}={v}' for o, v in how.items())}" for m, how in SAMPLED.items()),
-        "random-cam",
         "saliency:smooth=4",
         "grad-cam:smooth=4,signed=1",
     ],

@@ -7,7 +7,7 @@ from pellucid.explain import explain
 from pellucid.explanation import Explanation
 from pellucid.images import open_picture
 from pellucid.methods import METHODS
-from pellucid.methods.registry import Method
+from pellucid.methods.registry import Method, method
 from pellucid.metrics.axiom_report import AxiomReport
 from pellucid.metrics.axioms import axioms
 from pellucid.model import Model
@@ -17,13 +17,13 @@ from pellucid.target import Contrast
 
 
 def methods() -> tuple[Method, ...]:
-    """All methods: each with its name, family, options with types and defaults, passes and paper.
+    """All methods, installed packages' among them: each with its name, family, options, passes and paper.
 
     Example:
         >>> [m.name for m in methods() if m.family == "gradient"]
         ['input-x-gradient', 'saliency', 'smooth-grad', 'smooth-grad-squared', 'var-grad']
     """
-    return tuple(METHODS[name] for name in METHODS)
+    return tuple(METHODS.values())
 
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "keep_memory",
     "lime",
     "load",
+    "method",
     "methods",
     "open_picture",
 ]

@@ -60,3 +60,7 @@ class SomeFailed(InvalidValue):
             f"{len(self.failures)} of {count} images could not be explained. {each} The error's .partial "
             "holds the explanation of the others, .images tells which they are."
         )
+
+
+class PluginWarning(UserWarning):
+    """An installed package that adds to Pellucid could not be imported, and is left out."""

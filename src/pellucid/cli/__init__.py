@@ -15,6 +15,8 @@ from pellucid.cli.catalogue import methods, models
 from pellucid.cli.comparing import compare
 from pellucid.cli.examining import doctor
 from pellucid.cli.explaining import explain
+from pellucid.cli.screen import complain
+from pellucid.errors import PluginWarning
 
 app = typer.Typer(
     name="pellucid",
@@ -47,4 +49,6 @@ def main() -> None:
     """The entry point `pellucid`."""
     keep_memory()
     warnings.simplefilter("ignore")  # libraries' hints to programmers; ours are printed with the results
+    warnings.simplefilter("default", PluginWarning)
+    warnings.showwarning = lambda message, *_, **__: complain(message)
     app()

@@ -23,7 +23,7 @@ def methods(
 ) -> None:
     """List the methods with their options, cost and papers; or tell all about one."""
     with plain_errors(debug):
-        chosen = [METHODS[key] for key in METHODS] if name is None else [get_method(name)]
+        chosen = list(METHODS.values()) if name is None else [get_method(name)]
         if json:
             rows = [_method_row(method) for method in chosen]
             print_json(rows if name is None else rows[0])

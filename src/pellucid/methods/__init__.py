@@ -1,111 +1,13 @@
-"""The methods: formulas, nothing else. Importing this package fills the registry."""
+"""The methods: formulas, nothing else. Importing this package registers every method in its folders."""
 
-from pellucid.methods.attention import attention_rollout, legrad, transformer_attribution
-from pellucid.methods.cam import (
-    ablation_cam,
-    cam,
-    eigen_cam,
-    grad_cam,
-    grad_cam_elementwise,
-    grad_cam_plus_plus,
-    group_cam,
-    hirescam,
-    integrated_grad_cam,
-    is_cam,
-    layer_cam,
-    opti_cam,
-    random_cam,
-    score_cam,
-    ss_cam,
-    xgrad_cam,
-)
-from pellucid.methods.gradient import input_x_gradient, saliency, smooth_grad
-from pellucid.methods.mask import (
-    extremal_perturbation,
-    i_gos,
-    i_gos_plus_plus,
-    meaningful_perturbation,
-)
-from pellucid.methods.path import (
-    agi,
-    blur_ig,
-    enhanced_ig,
-    expected_gradients,
-    gradient_shap,
-    guided_ig,
-    integrated_gradients,
-    random_baseline_ig,
-    xrai,
-)
-from pellucid.methods.perturb import kernel_shap, lime, occlusion, partition_shap, rise
-from pellucid.methods.registry import METHODS, Method, Option, get_method, parse
-from pellucid.methods.relevance import (
-    attn_lrp,
-    deconvnet,
-    deep_lift,
-    deep_shap,
-    excitation_backprop,
-    full_grad,
-    guided_backprop,
-    guided_grad_cam,
-    lrp,
-    relevance_cam,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "METHODS",
-    "Method",
-    "Option",
-    "ablation_cam",
-    "agi",
-    "attention_rollout",
-    "attn_lrp",
-    "blur_ig",
-    "cam",
-    "deconvnet",
-    "deep_lift",
-    "deep_shap",
-    "eigen_cam",
-    "enhanced_ig",
-    "excitation_backprop",
-    "expected_gradients",
-    "extremal_perturbation",
-    "full_grad",
-    "get_method",
-    "grad_cam",
-    "grad_cam_elementwise",
-    "grad_cam_plus_plus",
-    "gradient_shap",
-    "group_cam",
-    "guided_backprop",
-    "guided_grad_cam",
-    "guided_ig",
-    "hirescam",
-    "i_gos",
-    "i_gos_plus_plus",
-    "input_x_gradient",
-    "integrated_grad_cam",
-    "integrated_gradients",
-    "is_cam",
-    "kernel_shap",
-    "layer_cam",
-    "legrad",
-    "lime",
-    "lrp",
-    "meaningful_perturbation",
-    "occlusion",
-    "opti_cam",
-    "parse",
-    "partition_shap",
-    "random_baseline_ig",
-    "random_cam",
-    "relevance_cam",
-    "rise",
-    "saliency",
-    "score_cam",
-    "smooth_grad",
-    "ss_cam",
-    "transformer_attribution",
-    "xgrad_cam",
-    "xrai",
-]
+from pellucid.methods.registry import FAMILIES, METHODS, Method, Option, get_method, method, parse
+
+for _family in FAMILIES:
+    _folder = import_module(f"{__name__}.{_family}")
+    for _module in iter_modules(_folder.__path__):
+        import_module(f"{_folder.__name__}.{_module.name}")
+
+__all__ = ["FAMILIES", "METHODS", "Method", "Option", "get_method", "method", "parse"]

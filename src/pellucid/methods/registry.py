@@ -2,6 +2,8 @@
 
 A method is a plain function `(probe, *, options) -> map`. Its keyword-only options are the command line's
 flags, the docs' tables, the report's captions and the stored provenance: all are read off the signature.
+Methods come from the folders of this package, from installed packages by the entry-point group
+`pellucid.methods`, and from a user's own code by `@pellucid.method`.
 """
 
 import difflib
@@ -11,7 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from pathlib import Path
+from pkgutil import iter_modules
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from torch import Tensor, nn
 
@@ -19,6 +24,7 @@ from pellucid.errors import InvalidType, InvalidValue
 from pellucid.layers import read_layout
 from pellucid.methods.finding import Finding
 from pellucid.methods.wrappers import COPIES, Statistic, augment, smooth
+from pellucid.plugins import Registry
 from pellucid.probe import Probe
 from pellucid.target import Output
 
@@ -161,8 +167,16 @@ class Passes(NamedTuple):
         return f"{self.forward}+{self.backward}{each}{behind}"
 
 
+FAMILIES = tuple(folder.name for folder in iter_modules([str(Path(__file__).parent)]) if folder.ispkg)
+"""The folders of this package: what a method reads from a model, or how."""
+
+Formula = TypeVar("Formula", bound=Callable[..., Any])
 Counting = Callable[[Mapping[str, Any]], Passes]
 Promising = Callable[[Mapping[str, Any]], tuple[Axiom, ...]]
+Drawing = Callable[[Mapping[str, Any]], bool]
+
+_HERE = f"{__package__}."
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*(\+\+)?")
 
 
 @dataclass(frozen=True)
@@ -171,7 +185,8 @@ class Method:
 
     `passes` gives the samples run per image by its formula, for its options, and `explains` the output its
     paper explains; `reads` says what evidence it needs, so that it can be planned before anything runs;
-    `promises` gives the axioms that its theory proves of the bare method, for its options.
+    `promises` gives the axioms that its theory proves of the bare method, for its options; `random` tells
+    whether the bare method draws random numbers, and `quick_options` are as declared: see `quick`.
     """
 
     name: str
@@ -183,6 +198,23 @@ class Method:
     reads: Reads
     explains: Callable[[Mapping[str, Any]], Output]
     promises: Promising
+    random: Drawing
+    quick_options: Mapping[str, Any]
+
+    @property
+    def quick(self) -> dict[str, Any]:
+        """Options by which a test or a demonstration is quick; {} where the defaults are.
+
+        Raises:
+            InvalidType, InvalidValue: what was declared are no options of this method.
+        """
+        settled = self.settle(self.quick_options)
+        return {name: settled[name] for name in self.quick_options}
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it comes with Pellucid, and not from an installed package or a user's own code."""
+        return self.function.__module__.startswith(_HERE)
 
     @property
     def output(self) -> Output:
@@ -192,7 +224,7 @@ class Method:
     @property
     def summary(self) -> str:
         """The first line of its docstring: what it is, or its formula."""
-        return inspect.cleandoc(self.function.__doc__ or "").splitlines()[0]
+        return self.doc.partition("\n")[0]
 
     @property
     def doc(self) -> str:
@@ -232,6 +264,11 @@ class Method:
         times = max(1, settled["smooth"]) * (len(COPIES) if settled["augment"] else 1)
         return Passes(times * forward + (not self.shares(settled)), *(times * other for other in others))
 
+    def is_random(self, settled: Mapping[str, Any]) -> bool:
+        """Whether another seed may give another map: by its own draws, noisy copies or a noisy baseline."""
+        hidden = f"{settled.get('baseline')},{settled.get('references')}".split(",")
+        return bool(self.random(settled) or settled["smooth"] or "noise" in hidden)
+
     def promised(self, settled: Mapping[str, Any]) -> frozenset[Axiom]:
         """The axioms that its theory proves, for all its options.
 
@@ -270,7 +307,8 @@ class Method:
         return augment(probe, formula) if settled["augment"] else formula(probe)
 
 
-METHODS: dict[str, Method] = {}
+METHODS: Registry[Method] = Registry("pellucid.methods")
+"""All methods by name."""
 
 
 def method(
@@ -278,30 +316,115 @@ def method(
     *,
     paper: str,
     passes: tuple[int, ...] | Counting,
+    family: str | None = None,
     reads: Reads = "input gradient",
     output: Output | Callable[[Mapping[str, Any]], Output] = "logit",
     promises: tuple[Axiom, ...] | Promising = (),
-) -> Callable[[Callable[..., Finding | Tensor]], Callable[..., Finding | Tensor]]:
-    """Registers a function `(probe, *, options) -> map` under its paper's name, in kebab-case.
+    random: bool | Drawing = False,
+    quick: Mapping[str, Any] = MappingProxyType({}),
+) -> Callable[[Formula], Formula]:
+    """Registers a function `(probe, *, options) -> map`, and gives it back as it is.
 
-    The family is the folder the function lives in; every option must have a type and a default. `promises`
-    names the axioms that its theory proves, for any options or for those it is given.
+    Its options are its keyword-only arguments, each with a type and a default. Registering the same function
+    again replaces it, so that a notebook's cell can be run again.
+
+    Args:
+        name: the paper's name, in kebab-case.
+        paper: authors, year, arXiv number or DOI.
+        passes: samples run per image, forward and backward (see `Passes`); or a function of the options.
+        family: of built-in methods the folder they live in; of others one of these families.
+        reads: the evidence it needs.
+        output: what its paper explains, "logit", "probability" or "loss"; or a function of the options.
+        promises: the axioms that its theory proves; or a function of the options.
+        random: whether it draws random numbers; or a function of the options.
+        quick: options by which a test or a demonstration is quick.
+
+    Raises:
+        InvalidValue: a name that is not in kebab-case or belongs to another function, an unknown family, an
+            option without type or default, `reads` that is no evidence.
+
+    Example:
+        >>> @method("bright", family="gradient", paper="Nobody 2026", passes=(1, 0))
+        ... def bright(probe, *, power: float = 1.0):
+        ...     return (probe.inputs**power).sum(1)
+        >>> get_method("bright").options
+        (Option(name='power', type=<class 'float'>, default=1.0),)
+        >>> del METHODS["bright"]
     """
 
-    def register(function: Callable[..., Finding | Tensor]) -> Callable[..., Finding | Tensor]:
-        options = tuple(
-            Option(p.name, p.annotation, p.default)
-            for p in inspect.signature(function).parameters.values()
-            if p.kind is p.KEYWORD_ONLY
-        )
+    def register(function: Formula) -> Formula:
+        where = f"{function.__module__}.{function.__qualname__}"
+        if not _NAME.fullmatch(name):
+            raise InvalidValue(f"The name of a method must be in kebab-case, such as my-cam; got {name!r}.")
+        if reads not in get_args(Reads):
+            raise InvalidValue(
+                f"reads must be one of {', '.join(get_args(Reads))}; got {reads!r} for {where}."
+            )
+        options = tuple(Option(p.name, p.annotation, p.default) for p in keyword_options(function))
         count = (lambda settled, fixed=passes: Passes(*fixed)) if isinstance(passes, tuple) else passes
         explains = output if callable(output) else (lambda settled, fixed=output: fixed)
         proven = promises if callable(promises) else (lambda settled, fixed=promises: fixed)
-        family = function.__module__.split(".")[2]
-        METHODS[name] = Method(name, family, paper, function, options, count, reads, explains, proven)
+        draws = random if callable(random) else (lambda settled, fixed=random: fixed)
+        METHODS.add(
+            Method(
+                name, _family(function, family), paper, function, options, count, reads, explains, proven,
+                draws, quick,
+            )
+        )  # fmt: skip
         return function
 
     return register
+
+
+def keyword_options(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The options of a function of one piece of evidence: its keyword-only parameters, their types resolved.
+
+    Raises:
+        InvalidValue: it does not take one positional argument and options, or an option lacks a type or a
+            default, or has a type that options cannot have.
+    """
+    where = f"{function.__module__}.{function.__qualname__}"
+    first, *others = inspect.signature(function).parameters.values() or (None,)
+    if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
+        raise InvalidValue(f"{where} must take its evidence first, as in (probe, *, options).")
+    for p in others:
+        if p.kind is not p.KEYWORD_ONLY:
+            raise InvalidValue(f"{where} must take {p.name} by keyword only, as in (probe, *, {p.name}=...).")
+        if p.annotation is p.empty or p.default is p.empty:
+            lacks = "a type" if p.annotation is p.empty else "a default"
+            raise InvalidValue(
+                f"The option {p.name} of {where} must have a type and a default; it lacks {lacks}."
+            )
+    return [p.replace(annotation=_resolved(p, function, where)) for p in others]
+
+
+def _resolved(option: inspect.Parameter, function: Callable[..., Any], where: str) -> Any:
+    """The type of an option, which is text where a module postpones the evaluation of annotations."""
+    kind = option.annotation
+    try:
+        kind = eval(kind, getattr(function, "__globals__", {})) if isinstance(kind, str) else kind
+    except NameError as error:
+        raise InvalidValue(
+            f"The type of the option {option.name} of {where} is not known: {error}."
+        ) from None
+    known = any(isinstance(part, Kind) for part in getattr(kind, "__metadata__", ()))
+    if not known and get_origin(kind) is not Literal and kind not in (bool, int, float, str):
+        raise InvalidValue(
+            f"{where}: the option {option.name} must be a bool, int, float, str, Literal or one of the types "
+            f"in pellucid.methods.registry and pellucid.methods.options; got {kind}."
+        )
+    return kind
+
+
+def _family(function: Callable[..., Any], given: str | None) -> str:
+    """The folder a built-in method lives in, or the family that another was given."""
+    module = function.__module__
+    family = module.removeprefix(_HERE).partition(".")[0] if module.startswith(_HERE) else given
+    if family not in FAMILIES:
+        raise InvalidValue(
+            f"{module}.{function.__qualname__}: family must be one of {', '.join(FAMILIES)}; got {family!r}."
+        )
+    return family
 
 
 def get_method(name: str) -> Method:
@@ -310,11 +433,12 @@ def get_method(name: str) -> Method:
     Raises:
         InvalidValue: there is none; the message names the closest.
     """
-    if name not in METHODS:
+    found = METHODS.get(name)
+    if found is None:
         close = difflib.get_close_matches(name.lower().replace("_", "-"), METHODS, n=3, cutoff=0.4)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise InvalidValue(f"There is no method {name!r}.{hint} `pellucid methods` lists them all.")
-    return METHODS[name]
+    return found
 
 
 def parse(spec: str) -> tuple[str, dict[str, str]]:

@@ -9,6 +9,7 @@ the sum or the first principal component, rectification, and a word when nothing
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -18,7 +19,14 @@ from torch.nn.functional import interpolate
 
 from pellucid.layers import layer_names
 from pellucid.methods.finding import Finding, Told
-from pellucid.methods.registry import Counting, LayerOption, LayoutOption, Reads, method
+from pellucid.methods.registry import (
+    Counting,
+    Drawing,
+    LayerOption,
+    LayoutOption,
+    keyword_options,
+    method,
+)
 from pellucid.probe import At, Probe
 from pellucid.target import Output
 
@@ -39,6 +47,9 @@ def cam(
     fusion: Fusion = "mean",
     sums: bool = True,
     evidence: Callable[..., Sequence[At]] | None = None,
+    family: str | None = None,
+    random: bool | Drawing = False,
+    quick: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable[[Formula], Formula]:
     """Registers a formula `(at, *, options) -> weights, weighted maps or map` as a CAM.
 
@@ -52,6 +63,12 @@ def cam(
         fusion: the default of `fusion=`.
         sums: whether the formula leaves the sum over channels to the form, so that `principal=` applies.
         evidence: `(probe, layers, options) -> evidence at each layer`, where it is not of a plain pass.
+        family: "cam", of CAMs that are not built in; of those that are, the folder they live in.
+        random: whether the formula draws random numbers; or a function of the options.
+        quick: options by which a test or a demonstration is quick.
+
+    Raises:
+        InvalidValue: as `pellucid.method` does.
     """
 
     def register(formula: Formula) -> Formula:
@@ -98,11 +115,19 @@ def cam(
         taken = [p for p in inspect.signature(run).parameters.values() if p.kind is not p.VAR_KEYWORD]
         if not sums:
             taken = [p for p in taken if p.name != "principal"]
-        own = [p for p in inspect.signature(formula).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        run.__signature__ = inspect.Signature([*taken, *own])  # type: ignore[attr-defined]
-        run.__doc__, run.__module__, run.__name__ = formula.__doc__, formula.__module__, formula.__name__
-        reads: Reads = "replaced operations" if evidence else "layers"
-        method(name, paper=paper, passes=passes or (1, int(gradient)), reads=reads, output=output)(run)
+        run.__doc__, run.__module__ = formula.__doc__, formula.__module__
+        run.__name__, run.__qualname__ = formula.__name__, formula.__qualname__
+        run.__signature__ = inspect.Signature([*taken, *keyword_options(formula)])  # type: ignore[attr-defined]
+        method(
+            name,
+            paper=paper,
+            passes=passes or (1, int(gradient)),
+            family=family,
+            reads="replaced operations" if evidence else "layers",
+            output=output,
+            random=random,
+            quick=quick,
+        )(run)
         return formula
 
     return register

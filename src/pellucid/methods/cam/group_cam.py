@@ -22,6 +22,7 @@ from pellucid.probe import At, Probe
     gradient=False,
     passes=lambda options: Passes(options["groups"] + 2, 1),
     output="probability",
+    quick={"groups": 3},
 )
 def group_cam(at: At, *, groups: int = 32, threshold: float = 70.0, baseline: Baseline = "blur") -> Finding:
     """ReLU(sum_g w_g L_g), w_g = ReLU(S(x * M_g + x' * (1 - M_g)) - S(x')): what groups add to a blur x'.

@@ -19,6 +19,7 @@ from pellucid.probe import At
     gradient=False,
     passes=lambda options: Passes(options["steps"] + (1 if options["official"] else 2), options["steps"]),
     sums=False,
+    quick={"steps": 3},
 )
 def integrated_grad_cam(
     at: At,

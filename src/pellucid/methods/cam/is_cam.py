@@ -19,6 +19,7 @@ from pellucid.probe import At, Probe
     gradient=False,
     passes=lambda options: Passes(1, 0, options["steps"]),
     output="probability",
+    quick={"steps": 2},
 )
 def is_cam(at: At, *, steps: int = 10) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * M_k * i/N): Score-CAM's masks, from faint to full.

@@ -21,6 +21,7 @@ WORTH = 1e-3
     paper="Zhang et al. 2024, arXiv:2301.07002",
     gradient=False,
     passes=lambda options: Passes(options["steps"] + 2, options["steps"]),
+    quick={"steps": 3},
 )
 def opti_cam(at: At, *, steps: int = 100, learning_rate: float = 0.1) -> Finding:
     """sum_k softmax(u)_k ReLU(A_k), whose mask M makes S(x * M) largest: u is found by gradient ascent.

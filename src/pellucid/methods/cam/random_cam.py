@@ -8,7 +8,12 @@ from pellucid.methods.cam.form import cam
 from pellucid.probe import At
 
 
-@cam("random-cam", paper="pytorch-grad-cam (Gildenblat et al. 2021)", gradient=False)
+@cam(
+    "random-cam",
+    paper="pytorch-grad-cam (Gildenblat et al. 2021)",
+    gradient=False,
+    random=True,
+)
 def random_cam(at: At) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k ~ U(-1, 1): a sanity baseline, the same weights for every image.
 

@@ -30,6 +30,8 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     gradient=False,
     passes=_passes,
     output="probability",
+    random=True,
+    quick={"samples": 2},
 )
 def ss_cam(at: At, *, samples: Samples = 35, tolerance: float = 0.1, noise: float = 2.0) -> Finding:
     """ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * (M_k + e_i)), e_i ~ N(0, noise^2) at each pixel.

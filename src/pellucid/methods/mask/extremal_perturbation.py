@@ -45,6 +45,7 @@ Areas = Annotated[tuple[float, ...], Kind("float, or several", _areas)]
     passes=lambda options: Passes(*(len(options["areas"]) * (options["steps"] + more) for more in (1, 0))),
     reads="altered copies",
     promises=("implementation invariance",),
+    quick={"steps": 3, "areas": (0.1, 0.3)},
 )
 def extremal_perturbation(
     probe: Probe,

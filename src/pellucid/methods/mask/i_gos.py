@@ -25,7 +25,13 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     return Passes(points * steps + trials + steps + 2 + 2 * HALVINGS, points * steps)
 
 
-@perturbation("i-gos", paper="Qi et al. 2020, arXiv:1905.00954", passes=_passes)
+@perturbation(
+    "i-gos",
+    paper="Qi et al. 2020, arXiv:1905.00954",
+    passes=_passes,
+    random=lambda options: options["noise"] > 0,
+    quick={"steps": 2, "points": 2, "resolution": 6, "l1": 0.01, "search": "nesterov"},  # of fixed cost
+)
 def i_gos(
     probe: Probe,
     *,

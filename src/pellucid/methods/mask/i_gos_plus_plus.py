@@ -21,7 +21,13 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     return Passes(each * (options["steps"] + 1) + 1 + 2 * HALVINGS, each * options["steps"])
 
 
-@perturbation("i-gos++", paper="Khorram et al. 2021, arXiv:2012.15783", passes=_passes)
+@perturbation(
+    "i-gos++",
+    paper="Khorram et al. 2021, arXiv:2012.15783",
+    passes=_passes,
+    random=lambda options: options["noise"] > 0,
+    quick={"steps": 2, "points": 2, "resolution": 6, "l1": 0.01},
+)
 def i_gos_plus_plus(
     probe: Probe,
     *,

@@ -27,6 +27,8 @@ NOTHING_FOUND = "Hiding no part of the image lowers its score by more than it co
     paper="Fong & Vedaldi 2017, arXiv:1704.03296",
     passes=lambda options: Passes(CIRCLES + options["steps"] + 1, options["steps"]),
     promises=("implementation invariance",),
+    random=lambda options: bool(options["jitter"] or options["noise"]),
+    quick={"steps": 3, "resolution": 6},
 )
 def meaningful_perturbation(
     probe: Probe,

@@ -28,6 +28,7 @@ TRUNCATE = 4.0
     passes=lambda options: Passes(options["steps"] + 1, options["steps"]),
     reads="altered copies",
     promises=("completeness", "sensitivity", "dummy", "implementation invariance", "linearity"),
+    quick={"steps": 3, "sigma": 5},
 )
 def blur_ig(
     probe: Probe, *, sigma: float = 50.0, steps: int = 100, spacing: Spacing = "quadratic",

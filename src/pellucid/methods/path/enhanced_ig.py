@@ -49,6 +49,8 @@ def _promises(options: Mapping[str, Any]) -> tuple[Axiom, ...]:
     passes=_passes,
     reads="altered copies",
     promises=_promises,
+    random=lambda options: options["baselines"] in ("k-means", "random"),
+    quick={"steps": 3},
 )
 def enhanced_ig(
     probe: Probe,

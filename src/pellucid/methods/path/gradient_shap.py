@@ -16,6 +16,8 @@ from pellucid.probe import Probe
     passes=passes,
     reads="altered copies",
     promises=PROMISES,
+    random=True,
+    quick={"samples": 6, "references": "zero,mean", "noise": 0.1},
 )
 def gradient_shap(
     probe: Probe,

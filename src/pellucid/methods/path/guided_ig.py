@@ -18,6 +18,7 @@ from pellucid.probe import Probe
     passes=lambda options: Passes(options["steps"], options["steps"]),
     reads="altered copies",
     promises=("completeness", "sensitivity", "dummy", "implementation invariance", "symmetry"),
+    quick={"steps": 3},
 )
 def guided_ig(
     probe: Probe, *, baseline: Baseline = "zero", steps: int = 200, fraction: float = 0.25,

@@ -52,6 +52,7 @@ def passes(options: Mapping[str, Any]) -> Passes:
     passes=passes,
     reads="altered copies",
     promises=("completeness", "sensitivity", "dummy", "implementation invariance", "linearity", "symmetry"),
+    quick={"steps": 4},
 )
 def integrated_gradients(
     probe: Probe,

@@ -37,6 +37,8 @@ def _line(options: Mapping[str, Any]) -> Passes:
     passes=_passes,
     reads="altered copies",
     promises=("completeness", "dummy", "implementation invariance", "linearity", "symmetry"),
+    random=True,
+    quick={"samples": 2, "steps": 3},
 )
 def random_baseline_ig(
     probe: Probe,

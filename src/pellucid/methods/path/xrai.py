@@ -35,6 +35,7 @@ def _promises(options: Mapping[str, Any]) -> tuple[Axiom, ...]:
     passes=_passes,
     reads="altered copies",
     promises=_promises,
+    quick={"steps": 3, "segments": "grid:4"},
 )
 def xrai(
     probe: Probe,

@@ -67,6 +67,8 @@ def _promises(options: Mapping[str, Any]) -> tuple[Axiom, ...]:
     paper="Ribeiro et al. 2016, arXiv:1602.04938",
     passes=at_most(MOST),
     promises=_promises,
+    random=True,
+    quick={"samples": 10, "segments": "grid:2"},
 )
 def lime(
     probe: Probe,
@@ -122,6 +124,8 @@ def lime(
     paper="Zhao et al. 2021, arXiv:2012.03058",
     passes=at_most(MOST),
     promises=("implementation invariance",),
+    random=True,
+    quick={"samples": 10, "segments": "grid:2"},
 )
 def baylime(
     probe: Probe,

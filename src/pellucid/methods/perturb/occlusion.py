@@ -24,6 +24,7 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     paper="Zeiler & Fergus 2014, arXiv:1311.2901",
     passes=_passes,
     promises=("implementation invariance", "linearity"),
+    quick={"window": 20, "stride": 20},
 )
 def occlusion(
     probe: Probe, *, window: Size = "auto", stride: Size = "auto", baseline: Baseline = "zero"

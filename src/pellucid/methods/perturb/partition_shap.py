@@ -33,6 +33,7 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     passes=_passes,
     # As Owen's value of a fixed tree that is opened wholly; it is symmetric only within a node of the tree.
     promises=("completeness", "sensitivity", "dummy", "implementation invariance", "linearity"),
+    quick={"samples": 8, "segments": "grid:2"},
 )
 def partition_shap(
     probe: Probe,

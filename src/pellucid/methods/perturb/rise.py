@@ -25,6 +25,8 @@ _AVERAGED = 16  # masks held together for the average
     paper="Petsiuk et al. 2018, arXiv:1806.07421",
     passes=at_most(MOST),
     promises=("implementation invariance", "linearity"),
+    random=True,
+    quick={"samples": 6, "cells": 3},
 )
 def rise(
     probe: Probe,

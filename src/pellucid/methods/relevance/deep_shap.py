@@ -26,6 +26,7 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     passes=_passes,
     reads="altered copies",
     promises=("completeness", "linearity"),
+    quick={"references": "zero,mean"},
 )
 def deep_shap(probe: Probe, *, references: References = None) -> Finding:
     """The mean of DeepLIFT's maps over references r: sums to S(x) - mean of S(r).

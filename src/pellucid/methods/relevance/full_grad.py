@@ -80,7 +80,13 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     return Passes(options["samples"], options["samples"])
 
 
-@full("smooth-full-grad", passes=_passes, reads="altered copies")
+@full(
+    "smooth-full-grad",
+    passes=_passes,
+    reads="altered copies",
+    random=True,
+    quick={"samples": 3},
+)
 def smooth_full_grad(probe: Probe, *, samples: int = 25, noise: float = 0.15) -> Finding:
     """full-grad of the mean terms: x * dS/dx and every b_l * dS/dz_l, over copies x + e, before psi.
 
