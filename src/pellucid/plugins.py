@@ -10,11 +10,12 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, MutableMapping
 from importlib import metadata
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pellucid.errors import InvalidValue, PluginWarning
 
 
+@runtime_checkable
 class Entry(Protocol):
     """What a registry holds: a function under a name."""
 

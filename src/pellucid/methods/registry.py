@@ -208,8 +208,8 @@ class Method:
         Raises:
             InvalidType, InvalidValue: what was declared are no options of this method.
         """
-        settled = self.settle(self.quick_options)
-        return {name: settled[name] for name in self.quick_options}
+        self.settle(self.quick_options)
+        return dict(self.quick_options)
 
     @property
     def built_in(self) -> bool:

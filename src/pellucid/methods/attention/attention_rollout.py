@@ -56,6 +56,17 @@ def attention_rollout(
         distillation, or the patches where these are averaged. An attentional pooling at the end has no
         residual path and gets no I. head_fusion and discard_ratio come from widely used code, which keeps
         the first entry of each matrix and discards in the batch's first image only.
+
+    Example:
+        >>> import timm
+        >>> import torch
+        >>> import pellucid
+        >>> size = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+        >>> net = timm.create_model("vit_tiny_patch16_224", num_classes=2, **size)
+        >>> x = torch.rand(1, 3, 32, 32)
+        >>> e = pellucid.explain(net, x, "attention-rollout")
+        >>> e.raw.shape
+        torch.Size([1, 4, 4])
     """
     if not 0 <= discard_ratio < 1:
         raise InvalidValue(f"discard_ratio must be at least 0 and below 1; got {discard_ratio}.")

@@ -48,6 +48,17 @@ def legrad(probe: Probe, *, readout: Readout = "model", start_layer: int = 0) ->
         mean of all its tokens, which is readout="mean", and starts at the layer before the last
         (start_layer=-2). Where the model ends in an attentional pooling, A^(l) is its attention on layer l's
         tokens, as there. Maps are not scaled to [0, 1]: zero stays zero.
+
+    Example:
+        >>> import timm
+        >>> import torch
+        >>> import pellucid
+        >>> size = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+        >>> net = timm.create_model("vit_tiny_patch16_224", num_classes=2, **size)
+        >>> x = torch.rand(1, 3, 32, 32)
+        >>> e = pellucid.explain(net, x, "legrad")
+        >>> e.raw.shape, bool((e.raw >= 0).all())
+        (torch.Size([1, 4, 4]), True)
     """
     _, seen = attended(probe)
     images, depth = len(probe.inputs), len(seen.layers)

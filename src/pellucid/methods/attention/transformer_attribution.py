@@ -64,6 +64,17 @@ def transformer_attribution(
         over the tokens that the head reads: the class token, both with distillation, or the patches where
         these are averaged; what these have of themselves, r itself, is left out. An attentional pooling at
         the end has no residual path and gets no I.
+
+    Example:
+        >>> import timm
+        >>> import torch
+        >>> import pellucid
+        >>> size = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+        >>> net = timm.create_model("vit_tiny_patch16_224", num_classes=2, **size)
+        >>> x = torch.rand(1, 3, 32, 32)
+        >>> e = pellucid.explain(net, x, "transformer-attribution", weights="attention")
+        >>> e.raw.shape, bool((e.raw >= 0).all())
+        (torch.Size([1, 4, 4]), True)
     """
     under, seen = attended(probe)
     images, first = len(probe.inputs), first_layer(start_layer, len(seen.layers))

@@ -22,6 +22,16 @@ def ablation_cam(at: At) -> Float[Tensor, "N K"]:
 
     Source:
         eq. 4, with |S| for S: a negative score would turn every weight around.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "ablation-cam", signed=True)
+        >>> e.raw.shape
+        torch.Size([1, 6, 6])
     """
     S = at.probe.value  # (N,)
     drops = S[:, None] - at.probe.once(("ablated", at.name), lambda: ablated(at))  # (N, K)

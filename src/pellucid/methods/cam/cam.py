@@ -22,6 +22,9 @@ def class_activation_map(at: At) -> Finding:
     Where the Linear is a 1x1 convolution before the pool with an activation behind it, as in SqueezeNet, the
     map is that activation of sum_k w_k g(A_k) + b, and its mean is the whole score.
 
+    Returns:
+        (N, h, w), signed, in units of the score.
+
     Raises:
         ModelError: the head is not a global pool (mean or sum) and one Linear or 1x1 convolution.
 
@@ -30,6 +33,16 @@ def class_activation_map(at: At) -> Finding:
 
     Source:
         eq. 2.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "cam", target=1)
+        >>> torch.allclose(e.raw.mean() + net[3].bias[1], net(x)[0, 1])
+        True
     """
     outputs = at.probe.outputs.detach().requires_grad_()
     head = head_of(at)

@@ -17,11 +17,24 @@ def eigen_cam(at: At, *, center: bool = False) -> Float[Tensor, "N h w"]:
         at: the evidence at the layer.
         center: takes each channel's mean out first, as pytorch-grad-cam does and the paper does not.
 
+    Returns:
+        (N, h, w), signed, in units of the activations.
+
     Cost:
         1 forward.
 
     Source:
         section III.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "eigen-cam")
+        >>> e.raw.shape
+        torch.Size([1, 6, 6])
     """
     return principal_component(at.A, toward=at.A.abs().sum(1), at=at, center=center)
 
@@ -37,11 +50,24 @@ def eigen_grad_cam(at: At, *, center: bool = True) -> Float[Tensor, "N h w"]:
         at: the evidence at the layer.
         center: takes each channel's mean out first, as pytorch-grad-cam does.
 
+    Returns:
+        (N, h, w), at least 0, in units of the score.
+
     Cost:
         1 forward, 1 backward to the layer.
 
     Source:
         pytorch-grad-cam's EigenGradCAM; no paper.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "eigen-grad-cam")
+        >>> e.raw.shape
+        torch.Size([1, 6, 6])
     """
     products = at.G * at.A
     return principal_component(products, toward=products.sum(1), at=at, center=center)

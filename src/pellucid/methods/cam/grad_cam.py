@@ -19,5 +19,16 @@ def grad_cam(at: At) -> Float[Tensor, "N K"]:
 
     Source:
         eqs. 1 and 2. Equals CAM divided by h*w where the head is a global average pool and one Linear.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), torch.rand(1, 3, 8, 8)
+        >>> A, w = net[:2](x), net[3].weight[1].view(4, 1, 1)
+        >>> e = pellucid.explain(net, x, "grad-cam", target=1)
+        >>> torch.allclose(e.raw, (w * A).sum(1).relu() / 36)
+        True
     """
     return at.G.mean((2, 3))

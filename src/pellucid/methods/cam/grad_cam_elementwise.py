@@ -11,10 +11,24 @@ from pellucid.probe import At
 def grad_cam_elementwise(at: At) -> Float[Tensor, "N K h w"]:
     """sum_k ReLU(dS/dA_k * A_k): only products that speak for the class, position by position.
 
+    Returns:
+        (N, h, w), at least 0, in units of the score.
+
     Cost:
         1 forward, 1 backward to the layer.
 
     Source:
         pytorch-grad-cam's GradCAMElementWise; no paper.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), torch.rand(1, 3, 8, 8)
+        >>> A, w = net[:2](x), net[3].weight[1].view(4, 1, 1)
+        >>> e = pellucid.explain(net, x, "grad-cam-elementwise", target=1)
+        >>> torch.allclose(e.raw, (w * A).relu().sum(1) / 36)
+        True
     """
     return (at.G * at.A).relu()

@@ -21,11 +21,24 @@ def grad_cam_plus_plus(at: At, *, eps: float = 0.0, normalize_alphas: bool = Fal
             on many networks and suppresses their weak channels.
         normalize_alphas: makes each channel's a sum to 1, as the official code does.
 
+    Returns:
+        (N, h, w), at least 0, in units of the score.
+
     Cost:
         1 forward, 1 backward to the layer.
 
     Source:
         eq. 19. Assumes A >= 0: layers with negative activations get a warning.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "grad-cam++")
+        >>> e.raw.shape
+        torch.Size([1, 6, 6])
     """
     A, G = at.A, at.G
     g2, denominator = G**2, 2 * G**2 + G**3 * A.sum((2, 3), keepdim=True) + eps

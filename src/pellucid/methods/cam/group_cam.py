@@ -48,6 +48,16 @@ def group_cam(at: At, *, groups: int = 32, threshold: float = 70.0, baseline: Ba
 
     Source:
         section 3. The authors' code adds up the masks M_g instead, and keeps negative w_g.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "group-cam", groups=2)
+        >>> e.raw.shape
+        torch.Size([1, 6, 6])
     """
     if groups < 1:
         raise InvalidValue(f"groups must be at least 1; got {groups}.")

@@ -50,6 +50,16 @@ def integrated_grad_cam(
 
     Source:
         the paper's integral. Its sum over points is quadrature="right"; the authors' code leaves A_k(x') out.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "integrated-grad-cam", steps=4)
+        >>> e.raw.shape
+        torch.Size([1, 6, 6])
     """
     probe, x = at.probe, at.probe.inputs
     start = probe.baseline(baseline)

@@ -40,6 +40,16 @@ def is_cam(at: At, *, steps: int = 10) -> Float[Tensor, "N K"]:
     Source:
         the paper's integral as a sum. torch-cam adds the strengths up as it goes, so that its last mask is
         5.5 times the channel's own, and takes a softmax over channels.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "is-cam", steps=2)
+        >>> e.raw.shape
+        torch.Size([1, 6, 6])
     """
     if steps < 1:
         raise InvalidValue(f"steps must be at least 1; got {steps}.")

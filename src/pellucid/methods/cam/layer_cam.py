@@ -11,10 +11,24 @@ from pellucid.probe import At
 def layer_cam(at: At) -> Float[Tensor, "N K h w"]:
     """ReLU(sum_k ReLU(dS/dA_k) * A_k); several layers: the maximum, shallow ones through tanh.
 
+    Returns:
+        (N, h, w), at least 0, in units of the score; of several layers without a unit.
+
     Cost:
         1 forward, 1 backward to the shallowest layer.
 
     Source:
         eqs. 4 to 7.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), torch.rand(1, 3, 8, 8)
+        >>> A, w = net[:2](x), net[3].weight[1].view(4, 1, 1)
+        >>> e = pellucid.explain(net, x, "layer-cam", target=1)
+        >>> torch.allclose(e.raw, (w.relu() * A).sum(1) / 36)
+        True
     """
     return at.G.relu() * at.A

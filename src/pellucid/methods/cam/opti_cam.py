@@ -46,6 +46,16 @@ def opti_cam(at: At, *, steps: int = 100, learning_rate: float = 0.1) -> Finding
 
     Source:
         the paper's method with its plain objective. The authors' code keeps the last u instead of the best.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "opti-cam", steps=3)
+        >>> e.raw.shape
+        torch.Size([1, 6, 6])
     """
     if steps < 1:
         raise InvalidValue(f"steps must be at least 1; got {steps}.")

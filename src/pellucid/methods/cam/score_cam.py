@@ -46,6 +46,16 @@ def score_cam(at: At, *, variant: Variant = "official") -> Float[Tensor, "N K"]:
     Source:
         algorithm 1 and section 3.2. The baseline's score, which algorithm 1 subtracts from all channels
         alike, has no effect under its softmax.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "score-cam")
+        >>> e.raw.shape
+        torch.Size([1, 6, 6])
     """
     weights = of_each(at.probe, lambda probe, image: _weights(at, probe, image, variant))
     return torch.stack(weights).to(at.A)

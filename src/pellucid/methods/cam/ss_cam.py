@@ -60,6 +60,16 @@ def ss_cam(at: At, *, samples: Samples = 35, tolerance: float = 0.1, noise: floa
         the first of the paper's two, which smooths the feature maps. The authors' code does not scale the
         enlarged maps it adds noise to, and their noise has the standard deviation (2 / the map's range)^2;
         torch-cam scales the maps before it enlarges them, and takes a softmax over channels.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "ss-cam", samples=2)
+        >>> e.raw.shape, e.stderr.shape
+        (torch.Size([1, 6, 6]), torch.Size([1, 1, 8, 8]))
     """
     if noise < 0:
         raise InvalidValue(f"noise must be at least 0, in units of the mask's range; got {noise}.")

@@ -18,11 +18,25 @@ def xgrad_cam(at: At, *, eps: float = 0.0) -> Float[Tensor, "N K"]:
         at: the evidence at the layer.
         eps: added to the denominator (official code 1e-6, pytorch-grad-cam 1e-7).
 
+    Returns:
+        (N, h, w), at least 0, in units of the score.
+
     Cost:
         1 forward, 1 backward to the layer.
 
     Source:
         eqs. 7 and 8.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), torch.rand(1, 3, 8, 8)
+        >>> A, w = net[:2](x), net[3].weight[1].view(4, 1, 1)
+        >>> e = pellucid.explain(net, x, "xgrad-cam", target=1)
+        >>> torch.allclose(e.raw, (w * A).sum(1).relu() / 36)
+        True
     """
     A = at.A
     total = A.sum((2, 3)) + eps

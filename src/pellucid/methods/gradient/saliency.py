@@ -27,6 +27,16 @@ def saliency(probe: Probe, *, signed: bool = False) -> Float[Tensor, "N channels
 
     Source:
         section 3.1.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "saliency", target=1)
+        >>> torch.allclose(e.raw, w.abs().amax(0))
+        True
     """
     gradient = probe.input_gradient()
     return gradient if signed else gradient.abs().amax(1, keepdim=True)

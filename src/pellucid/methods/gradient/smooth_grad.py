@@ -38,11 +38,24 @@ def smooth_grad(
             correlation of the samples' halves may be.
         noise: standard deviation as a share of each image's range (the paper: 0.1 to 0.2).
 
+    Returns:
+        (N, C, H, W), signed, in units of the score per unit of input, with its standard error.
+
     Cost:
         samples forward and backward, 1 forward of the image itself.
 
     Source:
         eq. 2.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "smooth-grad", target=1, samples=3)
+        >>> torch.allclose(e.raw, w)
+        True
     """
     return smooth(probe, _gradient, samples=samples, tolerance=tolerance, noise=noise, statistic="mean")
 
@@ -60,11 +73,24 @@ def smooth_grad_squared(
             correlation of the samples' halves may be.
         noise: standard deviation as a share of each image's range.
 
+    Returns:
+        (N, C, H, W), at least 0, in squares of the score per unit of input, with its standard error.
+
     Cost:
         samples forward and backward, 1 forward of the image itself.
 
     Source:
         section 3.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "smooth-grad-squared", target=1, samples=3)
+        >>> torch.allclose(e.raw, w**2)
+        True
     """
     return smooth(probe, _gradient, samples=samples, tolerance=tolerance, noise=noise, statistic="square")
 
@@ -80,10 +106,23 @@ def var_grad(probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noi
             correlation of the samples' halves may be.
         noise: standard deviation as a share of each image's range.
 
+    Returns:
+        (N, C, H, W), at least 0, in squares of the score per unit of input, with its standard error.
+
     Cost:
         samples forward and backward, 1 forward of the image itself.
 
     Source:
         section 2.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "var-grad", target=1, samples=3)
+        >>> bool((e.raw < 1e-9).all())
+        True
     """
     return smooth(probe, _gradient, samples=samples, tolerance=tolerance, noise=noise, statistic="variance")

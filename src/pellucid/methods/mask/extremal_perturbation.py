@@ -95,6 +95,16 @@ def extremal_perturbation(
         image as well, so that masks may cover a third more than was asked for; its kernels are at the corners
         of cells; its blurs take all outside the image for 0, which darkens the edges; it adds the masks; and
         it returns them as they were before the last step.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "extremal-perturbation", steps=2, cell=2, sigma=3)
+        >>> e.raw.shape
+        torch.Size([1, 8, 8])
     """
     least = {"steps": (steps, 1), "cell": (cell, 1), "levels": (levels, 2)}
     check(least, {"learning_rate": learning_rate, "sigma": sigma, "max_blur": max_blur})

@@ -87,6 +87,16 @@ def i_gos(
         the noisy integrated gradient that is followed, and the weight of the roughness makes every step that
         is long enough cost more than the score it takes away. So here the condition is put to the integral
         that is descended, noise is off and roughness cheaper.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "i-gos", steps=2, points=2, resolution=4)
+        >>> e.raw.shape
+        torch.Size([1, 4, 4])
     """
     check_options(steps, points, resolution, l1, tv, noise)
     scene = Scene.of(probe, baseline)

@@ -74,6 +74,16 @@ def i_gos_plus_plus(
         treats the two axes differently, a line search begins at a step of 1000 each time and draws new
         noise for each score that it compares, L1 and roughness weigh 10 and 20, and it is enlarged masks
         that are multiplied.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "i-gos++", steps=2, points=2, resolution=4)
+        >>> e.raw.shape
+        torch.Size([1, 4, 4])
     """
     check_options(steps, points, resolution, l1, tv, noise)
     scene = Scene.of(probe, baseline)

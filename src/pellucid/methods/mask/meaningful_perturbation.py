@@ -81,6 +81,16 @@ def meaningful_perturbation(
         repetition and blurred by 5 pixels, 5/8 of a cell, and the gradient leaves this blur out. It keeps the
         last mask. Its baseline is a blur of standard deviation 10, to which "blur" comes near; its 28 cells
         are for 224 pixels; its image is cropped from a larger one instead of repeating edges.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "meaningful-perturbation", steps=2, resolution=4)
+        >>> e.raw.shape
+        torch.Size([1, 4, 4])
     """
     least = {"steps": (steps, 1), "resolution": (resolution, 1), "beta": (beta, 1)}
     least |= {"l1": (l1, 0), "tv": (tv, 0), "jitter": (jitter, 0), "noise": (noise, 0)}

@@ -57,6 +57,15 @@ def agi(
 
     Source:
         algorithms 1 and 2, with the 15 classes and steps of the authors' code; the paper has 20 of each.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> e = pellucid.explain(net, x, "agi", steps=2, classes=1)
+        >>> e.raw.shape
+        torch.Size([1, 3, 4, 4])
     """
     if classes < 1 or steps < 1:
         raise InvalidValue(f"classes and steps must be at least 1; got classes={classes} and steps={steps}.")

@@ -62,6 +62,15 @@ def blur_ig(
     Source:
         the paper's integral. The authors' code is spacing="linear", official=True; its own sqrt option ends
         at sqrt(sigma) where here every path ends at sigma.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> e = pellucid.explain(net, x, "blur-ig", steps=3, sigma=2)
+        >>> e.raw.shape
+        torch.Size([1, 3, 4, 4])
     """
     if steps < 1:
         raise InvalidValue(f"steps must be at least 1; got {steps}.")

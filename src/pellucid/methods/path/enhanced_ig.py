@@ -103,6 +103,16 @@ def enhanced_ig(
         integrated by the trapezoid rule. The authors' code takes as "median" the references farthest from
         it, leaves out the nearest of the "close" ones also where it is not the image, and draws "random"
         ones with repetition.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "enhanced-ig", target=1, steps=3)
+        >>> torch.allclose(e.raw, w * x, atol=1e-5)
+        True
     """
     for name, number, least in (("count", count, 1), ("steps", steps, 2), ("neighbours", neighbours, 1)):
         if number < least:

@@ -71,6 +71,16 @@ def expected_gradients(
         the paper's expectation. Here references and a are stratified, see `stratified`, which leaves less to
         chance: on a photograph with 5 references the variance of 40 samples was half that of independent
         draws, and of 120 samples a fifth.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "expected-gradients", target=1, references="zero", samples=4)
+        >>> torch.allclose(e.raw, w * x, atol=1e-5)
+        True
     """
     return mean_gradient(probe, references, stratified, samples=samples, tolerance=tolerance)
 

@@ -53,6 +53,15 @@ def gradient_shap(
         the estimator that SHAP and captum call so: expected-gradients with independent draws of r and a, and
         with noise. Without noise prefer expected-gradients, whose draws are stratified. captum's `stdevs` is
         in the input's units, and its default is 5 samples.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> e = pellucid.explain(net, x, "gradient-shap", references="zero", samples=4)
+        >>> e.raw.shape, e.stderr.shape
+        (torch.Size([1, 3, 4, 4]), torch.Size([1, 1, 4, 4]))
     """
     return mean_gradient(probe, references, independent, samples=samples, tolerance=tolerance, noise=noise)
 

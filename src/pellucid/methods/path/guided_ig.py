@@ -56,6 +56,16 @@ def guided_ig(
         the paper's path, within the bounds of its anchored version. The authors' code keeps points and asks
         which have reached their bounds exactly; here each value's share of its way is kept, which gives the
         same path and cannot miss its bounds by rounding.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "guided-ig", target=1, steps=3)
+        >>> torch.allclose(e.raw, w * x, atol=1e-5)
+        True
     """
     if steps < 1:
         raise InvalidValue(f"steps must be at least 1; got {steps}.")

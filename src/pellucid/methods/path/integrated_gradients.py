@@ -87,6 +87,16 @@ def integrated_gradients(
     Source:
         eq. 1; the paper's approximation (eq. 3) is quadrature="right". "auto" halves the parts of the line
         whose gradients do not add up to the score's change over them: see `engine.paths.refine`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "integrated-gradients", target=1, steps=4)
+        >>> torch.allclose(e.raw, w * x, atol=1e-5)
+        True
     """
     start = probe.baseline(baseline)
     line = straight(probe, start, steps=steps, quadrature=quadrature, tolerance=tolerance)

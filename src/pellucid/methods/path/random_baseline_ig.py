@@ -77,6 +77,15 @@ def random_baseline_ig(
         the article's uniform baseline, averaged over several draws. 10 draws are those of the widespread
         PyTorch implementation by TianhongDai, which takes left sums of 50 gradients of probabilities. They
         do not settle the map: on a photograph of a cat its standard error was about as large.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> e = pellucid.explain(net, x, "random-baseline-ig", samples=2, steps=3)
+        >>> e.raw.shape
+        torch.Size([1, 3, 4, 4])
     """
     black, white = value_range(probe)
     probe.note(NOWHERE, (black == white).flatten(1).all(1))

@@ -79,6 +79,16 @@ def xrai(
     Source:
         the paper's algorithm with the sizes and thresholds of the authors' code. That code segments the
         model's input; here the picture that it shows is segmented, whose colours preprocessing has not bent.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "xrai", steps=3, segments="grid:2")
+        >>> e.raw.shape
+        torch.Size([1, 8, 8])
     """
     lines = [straight(probe, start, steps=steps) for start in _starts(probe, baselines)]
     mean = torch.stack([line.map for line in lines]).mean(0)

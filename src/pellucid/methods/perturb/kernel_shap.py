@@ -32,7 +32,9 @@ _BENDS = 6  # the most terms of the curve by which the score depends on the numb
     "kernel-shap",
     paper="Lundberg & Lee 2017, arXiv:1705.07874",
     passes=at_most(MOST),
-    promises=AXIOMS,  # Shapley's, of segments: those of players; sampled coalitions meet some in expectation,random=True,quick={'samples': 14, 'segments': 'grid:2'},  # not all 16 coalitions: chance has a say
+    promises=AXIOMS,  # Shapley's, of segments: those of players; sampled coalitions meet some in expectation
+    random=True,
+    quick={"samples": 14, "segments": "grid:2"},  # not all 16 coalitions: chance has a say
 )
 def kernel_shap(
     probe: Probe,
@@ -61,6 +63,10 @@ def kernel_shap(
         segments: superpixels: an algorithm, labels (H, W), or a callable `rgb (H, W, 3) -> labels`.
         baseline: what shows where a superpixel is hidden.
 
+    Returns:
+        (N, H, W), signed, in units of the score, with its standard error; in `details` the `coefficients`
+        (N, d), their standard errors and the `segments` (N, H, W).
+
     Raises:
         InvalidValue: segments that do not hold, or fewer samples than segments.
 
@@ -69,6 +75,16 @@ def kernel_shap(
 
     Source:
         theorem 2. Pairs: Covert & Lee 2021, arXiv:2012.01536.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "kernel-shap", target=1, output="logit", samples=16, segments="grid:2")
+        >>> torch.allclose(e.details["coefficients"].sum().float(), (w * x).sum(), atol=1e-5)
+        True
     """
 
     def one(probe: Probe, image: int) -> Finding:

@@ -100,6 +100,10 @@ def lime(
         features: superpixels that may have a coefficient; 0 for all.
         selection: how they are chosen, as in the authors' code: "auto" is "forward" up to 6, else "highest".
 
+    Returns:
+        (N, H, W), signed, in units of the score, with its standard error; in `details` the `coefficients`
+        (N, d), their standard errors, the fit's `r2` and the `segments` (N, H, W).
+
     Raises:
         InvalidValue: segments that do not hold, a width that is not positive, a penalty below zero.
 
@@ -108,6 +112,16 @@ def lime(
 
     Source:
         eq. 1 and algorithm 1; kernel, penalty and selection as in the authors' code.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "lime", samples=10, segments="grid:2")
+        >>> e.details["coefficients"].shape
+        torch.Size([1, 4])
     """
     if ridge < 0:
         raise InvalidValue(f"ridge must be at least 0; got {ridge}.")
@@ -163,6 +177,10 @@ def baylime(
         features: as for lime.
         selection: as for lime.
 
+    Returns:
+        (N, H, W), signed, in units of the score, with its standard error; in `details` the `coefficients`
+        (N, d), the `posterior` deviations, the fit's `r2` and the `segments` (N, H, W).
+
     Raises:
         InvalidValue: segments that do not hold, a precision that is not positive, a prior of another size.
 
@@ -171,6 +189,16 @@ def baylime(
 
     Source:
         eqs. 5 to 7, exactly; the authors' code adds the prior afterwards, by a diagonal approximation.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "baylime", samples=10, segments="grid:2")
+        >>> e.details["coefficients"].shape
+        torch.Size([1, 4])
     """
     informed, some = mode in ("informative", "informative-alpha"), _some(features)
     if prior is not None and not informed:

@@ -40,6 +40,9 @@ def occlusion(
         stride: pixels between windows; "auto" is a quarter of an "auto" window, else 8.
         baseline: what shows in the window.
 
+    Returns:
+        (N, H, W), signed, in units of the score.
+
     Raises:
         InvalidValue: a window or stride below one pixel, or a stride beyond the window, which would leave
             pixels uncovered.
@@ -49,6 +52,16 @@ def occlusion(
 
     Source:
         section 4.2.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "occlusion", target=1, output="logit", window=1, stride=1)
+        >>> torch.allclose(e.raw, (w * x).sum(1), atol=1e-5)
+        True
     """
     height, width = probe.inputs.shape[-2:]
     chosen = {"window": window, "stride": stride}

@@ -55,6 +55,10 @@ def partition_shap(
             neighbours are merged, step by step, into the tree.
         baseline: what shows where a superpixel is hidden.
 
+    Returns:
+        (N, H, W), signed, in units of the score; in `details` the `coefficients` (N, d) and the `segments`
+        (N, H, W).
+
     Raises:
         InvalidValue: segments that do not hold, or fewer than 2 samples.
 
@@ -63,6 +67,16 @@ def partition_shap(
 
     Source:
         Owen 1977, "Values of games with a priori unions"; nested unions: Winter 1989.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "partition-shap", target=1, output="logit", samples=16, segments="grid:2")
+        >>> torch.allclose(e.details["coefficients"].sum().float(), (w * x).sum(), atol=1e-5)
+        True
     """
     if samples < 2:
         raise InvalidValue(f"samples must be at least 2, the whole picture and the empty one; got {samples}.")

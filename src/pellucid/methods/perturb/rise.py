@@ -57,6 +57,9 @@ def rise(
         centred: whether the mean score is taken off.
         baseline: what shows where the mask is 0; the paper's is 0 in the model's input space.
 
+    Returns:
+        (N, H, W), signed, in units of the score, with its standard error.
+
     Raises:
         InvalidValue: fewer than one sample or cell, or keep outside (0, 1).
 
@@ -65,6 +68,16 @@ def rise(
 
     Source:
         eq. 5; the masks are those of the authors' code.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "rise", samples=20, cells=3)
+        >>> e.raw.shape, e.stderr.shape
+        (torch.Size([1, 8, 8]), torch.Size([1, 1, 8, 8]))
     """
     if cells < 1:
         raise InvalidValue(f"cells must be at least 1; got {cells}.")

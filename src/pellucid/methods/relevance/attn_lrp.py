@@ -58,6 +58,16 @@ def attn_lrp(
         section 3. Two things differ from the authors' code: gamma also holds for the
         projections within torch.nn.MultiheadAttention, which their hooks do not reach, and stabilisers have
         the sign of what they stabilise. A model without attention gives what lrp gives by the same gammas.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "attn-lrp")
+        >>> bool(e.delta.abs() < 1e-4)
+        True
     """
     for name, gamma in (("conv_gamma", conv_gamma), ("linear_gamma", linear_gamma)):
         if gamma < 0:

@@ -31,5 +31,15 @@ def deconvnet(probe: Probe) -> Float[Tensor, "N C H W"]:
         section 2.1. The paper starts from one activation of a layer; this starts from the score, as
         Springenberg et al. 2014 do. All else that a network may hold (batch norms, sums, attention) sends
         back its gradient.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "deconvnet", target=1)
+        >>> torch.allclose(e.raw, w)
+        True
     """
     return through(probe, Deconv)

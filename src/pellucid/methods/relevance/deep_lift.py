@@ -62,6 +62,16 @@ def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
         condition, that multipliers times differences sum to the difference: see `engine.rescale`. Max pooling
         gives its change to the larger maximum's place, as captum does. Where captum takes the gradient if x
         and x' differ by less than 1e-10, here it is where their quotient would be of rounding errors.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "deep-lift", target=1)
+        >>> torch.allclose(e.raw, w * x, atol=1e-5)
+        True
     """
     start = probe.baseline(baseline)
     probe.note(NOWHERE, (probe.inputs == start).flatten(1).all(1))

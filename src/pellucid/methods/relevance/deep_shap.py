@@ -51,6 +51,16 @@ def deep_shap(probe: Probe, *, references: References = None) -> Finding:
         section 4.2: SHAP values from DeepLIFT's multipliers, as expectations over a background. The paper's
         multipliers for products and maxima are Shapley values of one operation; here they are those of
         deep-lift, which agree with them on products of two.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "deep-shap", references="zero,mean")
+        >>> bool(e.delta.abs() < 1e-4)
+        True
     """
     x, known = probe.inputs, references_of(probe, references)
     known = known.expand(len(x), *known.shape[1:])

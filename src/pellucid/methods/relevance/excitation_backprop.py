@@ -59,6 +59,16 @@ def excitation_backprop(
         section 3. What is negative in a contrast is left out in the authors' code. The paper has no negative
         activations: here they go with negative weights, and sums of both signs (residual networks) are shared
         in proportion, so that probabilities may be negative. Batch norms are folded; biases win nothing.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "excitation-backprop")
+        >>> e.raw.shape
+        torch.Size([1, 6, 6])
     """
     names = [] if layer == "input" else layer_names(probe.engine.model.network, layer, layout)
     found = propagate(probe, "excitation-backprop", "one", *names)

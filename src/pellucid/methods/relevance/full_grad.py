@@ -52,6 +52,16 @@ def full_grad(probe: Probe) -> Finding:
         counts as much as the strongest. That code counts the biases of Conv2d, Linear and BatchNorm2d modules
         only; resizes with align_corners=True, which moves evidence towards the borders, where this takes
         False; and adds 1e-6 to the range it divides by, by which terms with small gradients fade.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "full-grad")
+        >>> bool(e.details["missed"].abs() < 1e-5)
+        True
     """
     map, decomposed = _aggregated(probe, lambda bias, gradient: bias.value * gradient)
     return Finding(map, details=decomposed.told)
@@ -71,6 +81,16 @@ def simple_full_grad(probe: Probe) -> Finding:
 
     Source:
         the authors' code (SimpleFullGrad); differs as full-grad does.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "simple-full-grad")
+        >>> e.raw.shape
+        torch.Size([1, 8, 8])
     """
     map, _ = _aggregated(probe, lambda bias, gradient: gradient if bias.added else None)
     return Finding(map)
@@ -109,6 +129,16 @@ def smooth_full_grad(probe: Probe, *, samples: int = 25, noise: float = 0.15) ->
     Source:
         the authors' code (SmoothFullGrad), which sums x * dS/dx over the colours first; here it is treated
         as full-grad treats it. full-grad with `smooth=` is the mean of whole maps instead.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "smooth-full-grad", samples=3)
+        >>> e.raw.shape
+        torch.Size([1, 8, 8])
     """
     if samples < 1:
         raise InvalidValue(f"samples must be at least 1; got {samples}.")

@@ -34,6 +34,16 @@ def guided_backprop(probe: Probe) -> Float[Tensor, "N C H W"]:
         section 3.4, figure 1. The paper knows ReLUs only, whose f' is 1[x > 0]. Smooth and leaky rectifiers
         keep both of its masks, so that nothing comes back where the input or the gradient is negative, and
         the slope in between.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+        >>> w = net[1].weight.detach()[1].view(3, 4, 4)
+        >>> e = pellucid.explain(net, x, "guided-backprop", target=1)
+        >>> torch.allclose(e.raw, w)
+        True
     """
     return through(probe, Guided)
 

@@ -37,6 +37,16 @@ def guided_grad_cam(
 
     Source:
         section 3.2: bilinear (align_corners=False), times elementwise. Neither factor is scaled first.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "guided-grad-cam")
+        >>> e.raw.shape
+        torch.Size([1, 3, 8, 8])
     """
     cam = get_method("grad-cam")(probe, layer=layer, layout=layout, signed=signed)
     size = probe.inputs.shape[-2:]

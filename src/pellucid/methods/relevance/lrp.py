@@ -66,6 +66,16 @@ def lrp(
         Bach 2015, eqs. 56 to 60; gamma, z-box, flat, w^2: see `engine.rules`; composites: Kohlbrenner 2020,
         arXiv:1910.09840. Batch norms are folded into the linear operation before or after them (Guillemot
         2020, arXiv:2002.11018).
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "lrp", composite="epsilon-plus")
+        >>> bool(e.delta.abs() < 1e-4)
+        True
     """
     if composite in GRADIENTS:
         if (start, low, high) != ("logit", None, None):

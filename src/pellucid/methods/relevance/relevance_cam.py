@@ -70,6 +70,16 @@ def relevance_cam(
         is one and not the logit, which only scales, and would turn the map's sign where it is negative. Their
         networks let relevance pass batch norms; here these are folded, and a layer between an operation and
         its norm has the relevance of both.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import pellucid
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> e = pellucid.explain(net, x, "relevance-cam", signed=True)
+        >>> e.raw.shape
+        torch.Size([1, 6, 6])
     """
     return at.R.sum((2, 3))
 
