@@ -1,14 +1,16 @@
-"""Writes docs/methods.md from the registry: `python docs/generate.py`."""
+"""Writes docs/methods.md and the README's table of methods from the registry: `python docs/generate.py`."""
 
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 from pellucid.methods import METHODS
 from pellucid.methods.registry import WRAPPERS, Method
 
 PAGE = Path(__file__).with_name("methods.md")
+README = PAGE.parents[1] / "README.md"
 
 INTRO = """\
 # Methods
@@ -31,22 +33,37 @@ LayerCAM's `tanh-max`; `signed`, which keeps evidence against the class instead 
 eigen smoothing elsewhere).
 """
 
-PARTS = re.compile(r"^(Args|Returns|Raises|Cost|Source):\n", re.MULTILINE)
-LINKS = {r"arXiv:(\d{4}\.\d{4,5})": "https://arxiv.org/abs/", r"doi:(10\.\S+)": "https://doi.org/"}
+PARTS = re.compile(r"^(Args|Returns|Raises|Cost|Source|Example):\n", re.MULTILINE)
+LINKS = {r"arXiv:(\d{4}\.\d{4,5})": "https://arxiv.org/abs/", r"doi:(10\.[^\s;]+)": "https://doi.org/",
+         r"(github\.com/\S+)": "https://"}  # fmt: skip
+
+
+BUILT_IN = {name: method for name, method in METHODS.items() if method.built_in}
+"""What is documented: not what installed packages add."""
 
 
 def render() -> str:
     """The whole page."""
-    anchors = dict(zip(METHODS, slugs(METHODS), strict=True))
+    anchors = dict(zip(BUILT_IN, slugs(BUILT_IN), strict=True))
     wrappers = ", ".join(f"`{option.name}={option.default}`" for option in WRAPPERS)
     overview = table(
         ("method", "family", "forward", "backward", "per channel", "head per channel", "reads", "paper"),
         (
             (f"[{m.name}](#{anchors[m.name]})", m.family, *m.cost(m.settle({})), m.reads, linked(m.paper))
-            for m in METHODS.values()
+            for m in BUILT_IN.values()
         ),
     )
-    return "\n".join([INTRO.format(wrappers=wrappers), overview, *map(section, METHODS.values())])
+    return "\n".join([INTRO.format(wrappers=wrappers), overview, *map(section, BUILT_IN.values())])
+
+
+def overview(readme: str) -> str:
+    """The README with its table of families and their methods as the registry has them."""
+    families = groupby(BUILT_IN.values(), lambda method: method.family)
+    rows = ((f"`{family}`", ", ".join(m.name for m in members)) for family, members in families)
+    shown = table(("family", "methods"), rows)
+    return re.sub(
+        r"^\| family \| methods \|\n(\|.*\n)+", lambda _: shown, readme, count=1, flags=re.MULTILINE
+    )
 
 
 def section(method: Method) -> str:
@@ -55,6 +72,9 @@ def section(method: Method) -> str:
     blocks = [f"## {method.name}", *map(prose, text.strip().split("\n\n"))]
     options = {option.name for option in method.options}
     for label, part in zip(parts[::2], parts[1::2], strict=True):
+        if label == "Example":
+            blocks.append(f"**Example:**\n\n```pycon\n{textwrap.dedent(part).strip()}\n```")
+            continue
         if label not in ("Args", "Raises"):
             blocks.append(f"**{label}:** {prose(part)}")
             continue
@@ -107,3 +127,4 @@ def slugs(headings: Iterable[str]) -> Iterator[str]:
 
 if __name__ == "__main__":
     PAGE.write_text(render(), encoding="utf-8")
+    README.write_text(overview(README.read_text("utf-8")), encoding="utf-8")

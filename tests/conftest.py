@@ -45,6 +45,15 @@ def seeds():
     np.random.seed(0)
 
 
+@pytest.fixture
+def own_methods():
+    """What a test registers is forgotten after it."""
+    known = dict(pellucid.METHODS)
+    yield
+    for name in set(pellucid.METHODS) - set(known):
+        del pellucid.METHODS[name]
+
+
 @pytest.fixture(scope="session")
 def lite0() -> pellucid.Model:
     """The default model: EfficientNet-Lite0 with its ImageNet weights."""

@@ -19,7 +19,6 @@ from pellucid.engine.names import recognised
 from pellucid.engine.operations import Call, Operations
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
-from pellucid.methods import registry
 from pellucid.model import Model
 from pellucid.outputs import outputs_of
 from pellucid.probe import Probe
@@ -779,12 +778,12 @@ class Halving(Operations):
 
 
 @pytest.fixture
-def toys(monkeypatch):
+def toys(own_methods):
     """Registered methods that read nothing but replaced operations."""
-    monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
     for name, function in (("plainly", plainly), ("halving", halving)):
-        monkeypatch.setattr(function, "__module__", "pellucid.methods.relevance.toy")
-        registry.method(name, paper="none", passes=(1, 1), reads="replaced operations", promises=())(function)
+        pellucid.method(name, family="relevance", paper="none", passes=(1, 1), reads="replaced operations")(
+            function
+        )
 
 
 def test_a_method_alone_costs_one_pass_forward_and_one_back(toys):

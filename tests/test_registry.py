@@ -1,7 +1,12 @@
 """The registry: what a method is, read off its signature; and how one is added."""
 
 import inspect
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
 import pytest
@@ -11,29 +16,38 @@ from hypothesis import strategies as st
 from torch import nn
 
 import pellucid
-from nets import TinyCNN, unchecked
+from nets import TinyCNN, net, pictures, unchecked
 from pellucid.errors import InvalidType, InvalidValue
-from pellucid.methods import METHODS, get_method, parse
-from pellucid.methods.registry import WRAPPERS, LayerOption, Option, method
+from pellucid.methods import FAMILIES, METHODS, get_method, parse
+from pellucid.methods.cam.form import cam
+from pellucid.methods.registry import WRAPPERS, LayerOption, Option
+from pellucid.probe import Probe
 from zoo import seeded
 
-EXPECTED = [
-    "ablation-cam", "agi", "attention-rollout", "attn-lrp", "baylime", "blur-ig", "cam", "deconvnet",
-    "deep-lift", "deep-shap", "eigen-cam", "eigen-grad-cam", "enhanced-ig", "excitation-backprop",
-    "expected-gradients", "extremal-perturbation", "full-grad", "grad-cam", "grad-cam++",
-    "grad-cam-elementwise", "gradient-shap", "group-cam", "guided-backprop", "guided-grad-cam",
-    "guided-ig", "hirescam", "i-gos", "i-gos++", "input-x-gradient", "integrated-grad-cam",
-    "integrated-gradients", "is-cam", "kernel-shap", "layer-cam", "legrad", "lime", "lrp",
-    "meaningful-perturbation", "occlusion", "opti-cam", "partition-shap", "random-baseline-ig",
-    "random-cam", "relevance-cam", "rise", "saliency", "score-cam", "simple-full-grad",
-    "smooth-full-grad", "smooth-grad", "smooth-grad-squared", "ss-cam", "transformer-attribution",
-    "var-grad", "xgrad-cam", "xrai",
-]  # fmt: skip
-every = pytest.mark.parametrize("entry", pellucid.methods(), ids=lambda m: m.name)
+SOURCE = Path(pellucid.__file__).parent
+
+BUILT_IN = [m for m in pellucid.methods() if m.built_in]
+every = pytest.mark.parametrize("entry", BUILT_IN, ids=lambda m: m.name)
 
 
-def test_every_method_of_this_step_is_there():
-    assert sorted(m.name for m in pellucid.methods()) == sorted(EXPECTED)
+def test_every_module_of_every_family_is_imported_and_the_folders_are_the_families():
+    folder = SOURCE / "methods"
+    modules = {path.relative_to(folder).with_suffix("") for path in folder.glob("*/*.py")}
+    names = {".".join(m.parts) for m in modules if m.name != "__init__"}
+    assert {f"pellucid.methods.{name}" for name in names} <= set(sys.modules)
+    assert set(FAMILIES) == {m.parts[0] for m in modules} == {m.family for m in BUILT_IN}
+    assert len(BUILT_IN) >= 56
+    assert list(METHODS) == sorted(METHODS, key=lambda name: (METHODS[name].family, name))
+
+
+def test_a_module_that_cannot_be_imported_is_not_passed_over(tmp_path, monkeypatch):
+    shutil.copytree(SOURCE, tmp_path / "pellucid", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "pellucid/methods/gradient/faulty.py").write_text("import no_such_library\n")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", "import pellucid"]
+    found = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path)
+    assert found.returncode == 1
+    assert "No module named 'no_such_library'" in found.stderr
 
 
 def test_public_names_are_those_announced():
@@ -50,12 +64,83 @@ def test_public_names_are_those_announced():
 def test_a_method_says_what_it_is(entry):
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*(\+\+)?", entry.name)
     assert entry.paper
-    assert entry.family in ("cam", "gradient", "path", "perturb", "mask", "relevance", "attention")
     assert entry.reads in ("layers", "input gradient", "altered copies", "replaced operations")
     assert 20 < len(entry.summary) <= 110
-    assert "Cost:" in entry.doc
-    assert "Source:" in entry.doc
     assert get_method(entry.name) is entry
+
+
+SECTION = re.compile(r"^(Args|Returns|Raises|Cost|Source|Example):\n", re.MULTILINE)
+
+
+@every
+def test_a_docstring_gives_formula_shape_cost_source_and_example(entry):
+    text, *parts = SECTION.split(entry.doc)
+    sections = dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
+    order = ["Args", "Returns", "Raises", "Cost", "Source", "Example"]
+    assert list(sections) == [name for name in order if name in sections]  # each once
+    assert re.search(r"[=*^]|\w\(|d\w+/d|\b(mean|times|sums?)\b", text), "no formula"
+    for symbol in ("S", "x", "A_k"):
+        if re.search(rf"\bd?{symbol}\b", text):
+            assert re.search(rf"\b{symbol} (is|being|the|channel)\b|(score|input|image) {symbol}\b", text), (
+                symbol
+            )
+    assert re.match(r"\(N, [^)]+\)", sections["Returns"])
+    assert re.search(r"\bforward\b|\b1 of each\b", sections["Cost"])
+    assert sections["Source"]
+    assert re.search(r"\b(19|20)\d\d\b", entry.paper)
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/\S+|github\.com/\S+", entry.paper)
+    assert f'"{entry.name}"' in sections["Example"]
+    assert sections["Example"].startswith(">>> import ")
+    assert "pellucid.explain(" in sections["Example"]
+
+
+@every
+def test_all_of_its_own_options_are_explained(entry):
+    shared = {"layer", "layout", "fusion", "signed", "principal"}  # of CAMs: see the page of methods
+    names = {option.name for option in entry.options} - shared
+    assert names <= set(re.findall(r"^    (\w+): ", entry.doc, re.MULTILINE))
+
+
+@every
+def test_what_makes_it_quick_are_options_that_it_has(entry):
+    assert set(entry.quick) <= {option.name for option in entry.options}
+    assert entry.settle(entry.quick)
+    cost = entry.cost(entry.settle(entry.quick))
+    assert cost.forward + cost.backward <= 150
+    assert cost.per_channel <= 2
+
+
+NOISY = [(m, {"baseline": "noise"}) for m in BUILT_IN for o in m.options if o.name == "baseline"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "changed"), [(m, {}) for m in BUILT_IN] + NOISY, ids=lambda v: getattr(v, "name", str(v))
+)
+def test_methods_that_draw_random_numbers_say_so(entry, changed, monkeypatch):
+    made, generator = [], Probe.generator
+
+    def watched(probe, draw=0):
+        numbers = generator(probe, draw)
+        made.append((numbers, numbers.get_state()))
+        return numbers
+
+    monkeypatch.setattr(Probe, "generator", watched)
+    name = "vit" if entry.family == "attention" else "in-place"
+    options = {**entry.quick, **changed}
+    with unchecked():
+        pellucid.explain(net(name), pictures(name, 1), entry.name, **options)
+    drawn = any(not torch.equal(numbers.get_state(), state) for numbers, state in made)
+    assert drawn == entry.is_random(entry.settle(options))
+
+
+def test_copies_and_baselines_that_are_noise_are_random():
+    entry = get_method("integrated-gradients")
+    assert not entry.is_random(entry.settle({}))
+    assert entry.is_random(entry.settle({"smooth": 2}))
+    assert entry.is_random(entry.settle({"baseline": "noise"}))
+    deep = get_method("deep-shap")
+    assert not deep.is_random(deep.settle({"references": "zero,mean"}))
+    assert deep.is_random(deep.settle({"references": "zero,noise"}))
 
 
 @every
@@ -200,16 +285,17 @@ def test_any_whole_seed_is_taken():
 # --- adding one ---------------------------------------------------------------------------------------------
 
 
-def test_a_method_is_one_decorated_function(monkeypatch):
+def test_a_method_is_one_decorated_function(own_methods):
+    @pellucid.method(
+        "brightness", family="gradient", paper="nobody 2026", passes=(1, 0), random=True, quick={"power": 3.0}
+    )
     def brightness(probe, *, power: float = 1.0, negative: bool = False):
         """sum_c x_c ^ power: what a picture shows, whatever the model says."""
         light = (probe.inputs**power).sum(1)
         return -light if negative else light
 
-    brightness.__module__ = "pellucid.methods.gradient.brightness"
-    monkeypatch.setitem(METHODS, "brightness", None)  # taken out again after the test
-    assert method("brightness", paper="nobody 2026", passes=(1, 0))(brightness) is brightness
-
+    assert inspect.isfunction(brightness)
+    assert list(inspect.signature(brightness).parameters) == ["probe", "power", "negative"]
     module, x = seeded(TinyCNN), torch.rand(2, 3, 9, 12)
     e = pellucid.explain(module, x, "brightness:power=2,negative=yes")
     torch.testing.assert_close(e.raw, -(x**2).sum(1))
@@ -218,7 +304,9 @@ def test_a_method_is_one_decorated_function(monkeypatch):
     assert (e.cost.forward, e.cost.backward) == (2, 0)
     assert e.paper == "nobody 2026"
     entry = get_method("brightness")
-    assert entry.family == "gradient"
+    assert (entry.family, entry.built_in, entry.quick) == ("gradient", False, {"power": 3.0})
+    assert entry.is_random(entry.settle({}))
+    assert entry.function is brightness
     assert entry.summary.startswith("sum_c x_c ^ power")
     assert entry.cost(entry.settle({"smooth": 5})) == (6, 0, 0, 0)
     smoothed = pellucid.explain(module, x, "brightness:smooth=4,augment=true")  # every wrapper works on it
@@ -233,13 +321,126 @@ def test_options_take_defaults_from_the_signature_and_nowhere_else():
         assert {option.name: option.default for option in entry.options} == own
 
 
-def test_a_method_that_gives_nan_is_refused(monkeypatch):
+def undocumented(probe):
+    return probe.inputs.sum(1)
+
+
+def test_a_method_may_have_no_docstring_and_a_cam_comes_from_outside(own_methods):
+    pellucid.method("undocumented", family="gradient", paper="nobody", passes=(1, 0))(undocumented)
+    assert (get_method("undocumented").summary, get_method("undocumented").doc) == ("", "")
+
+    @cam("top-cam", family="cam", paper="nobody", quick={"power": 2.0})
+    def top(at, *, power: float = 1.0):
+        return at.G.amax((2, 3)) ** power
+
+    entry = get_method("top-cam")
+    assert (entry.family, entry.reads, entry.quick) == ("cam", "layers", {"power": 2.0})
+    assert pellucid.explain(seeded(TinyCNN), torch.rand(1, 3, 9, 12), "top-cam").raw.shape == (1, 5, 6)
+
+
+def test_a_cell_that_is_run_again_replaces_its_method(own_methods):
+    def cell(value):
+        @pellucid.method("constant", family="gradient", paper="nobody", passes=(1, 0))
+        def constant(probe):
+            return torch.full_like(probe.inputs.sum(1), value)
+
+        return constant
+
+    for value in (1.0, 2.0):
+        function = cell(value)
+        assert get_method("constant").function is function
+        e = pellucid.explain(seeded(TinyCNN), torch.rand(1, 3, 9, 12), "constant")
+        assert (e.raw == value).all()
+
+
+@pytest.mark.parametrize("name", ["constant", "saliency", "grad-cam"])
+def test_a_name_that_another_function_has_is_refused(own_methods, name):
+    def first(probe):
+        return probe.inputs.sum(1)
+
+    def second(probe):
+        return probe.inputs.sum(1)
+
+    facts = {"family": "gradient", "paper": "nobody", "passes": (1, 0)}
+    if name == "constant":
+        pellucid.method(name, **facts)(first)
+    before = get_method(name)
+    with pytest.raises(InvalidValue, match=f"'{name}' is registered twice: by ") as told:
+        pellucid.method(name, **facts)(second)
+    for function in (before.function, second):
+        assert f"{function.__module__}.{function.__qualname__}" in str(told.value)
+    assert get_method(name) is before
+
+
+def no_options(probe): ...
+def untyped(probe, *, power=1.0): ...
+def without_default(probe, *, power: float): ...
+def a_list(probe, *, power: list = ()): ...
+def a_place(probe, power: float = 1.0): ...
+def any_options(probe, **options): ...
+def no_evidence(*, power: float = 1.0): ...
+def unknown_type(probe, *, power: "Nowhere" = 1.0): ...
+
+
+@pytest.mark.parametrize(
+    ("function", "changed", "words"),
+    [
+        (no_options, {"family": "cams"}, r"family must be one of attention, cam, .*; got 'cams'"),
+        (no_options, {"family": None}, r"no_options: family must be one of attention, cam, .*; got None"),
+        (no_options, {"name": "My_CAM"}, r"kebab-case, such as my-cam; got 'My_CAM'"),
+        (no_options, {"name": "my--cam"}, r"kebab-case"),
+        (no_options, {"name": ""}, r"kebab-case"),
+        (no_options, {"reads": "tea leaves"}, r"reads must be one of layers, input grad.*; got 'tea leaves'"),
+        (untyped, {}, r"untyped: the option power must have a type and a default; it lacks a type"),
+        (without_default, {}, r"the option power must have a type and a default; it lacks a default"),
+        (a_list, {}, r"a_list: the option power must be a bool, int, float, .*; got <class 'list'>"),
+        (a_place, {}, r"a_place must take power by keyword only"),
+        (any_options, {}, r"any_options must take options by keyword only"),
+        (no_evidence, {}, r"no_evidence must take its evidence first"),
+        (unknown_type, {}, r"the type of the option power is not known: name 'Nowhere' is not defined"),
+    ],
+)
+def test_what_is_no_method_is_refused(own_methods, function, changed, words):
+    facts = {"name": "new-one", "family": "gradient", "paper": "nobody", "passes": (1, 0), **changed}
+    with unchecked(), pytest.raises(InvalidValue, match=words):
+        pellucid.method(facts.pop("name"), **facts)(function)
+    assert "new-one" not in METHODS
+    assert "My_CAM" not in METHODS
+
+
+def test_a_cam_whose_option_is_not_by_keyword_is_refused(own_methods):
+    def weights(at, power: float = 1.0): ...
+
+    with pytest.raises(InvalidValue, match="weights must take power by keyword only"):
+        cam("new-cam", family="cam", paper="nobody")(weights)
+
+
+def postponed(probe, *, power: "float" = 1.0, how: "Literal['a', 'b']" = "a"): ...
+
+
+def test_types_may_be_text(own_methods):
+    pellucid.method("postponed", family="gradient", paper="nobody", passes=(1, 0))(postponed)
+    assert get_method("postponed").settle({"power": "2", "how": "b"})["power"] == 2.0
+    with pytest.raises(InvalidValue, match=r"how must be one of a \| b"):
+        get_method("postponed").settle({"how": "c"})
+
+
+@pytest.mark.parametrize(
+    ("quick", "words"), [({"steps": 2}, "no option 'steps'"), ({"power": "x"}, "power must be a number")]
+)
+def test_what_should_make_a_method_quick_is_checked_when_it_is_used(own_methods, quick, words):
+    def slow(probe, *, power: float = 1.0): ...
+
+    pellucid.method("slow", family="gradient", paper="nobody", passes=(1, 0), quick=quick)(slow)
+    with pytest.raises((InvalidValue, InvalidType), match=words):
+        _ = get_method("slow").quick
+
+
+def test_a_method_that_gives_nan_is_refused(own_methods):
     def broken(probe, *, scale: float = 1.0):
         """0 / 0, everywhere."""
         return probe.inputs.sum(1) * float("nan")
 
-    broken.__module__ = "pellucid.methods.gradient.broken"
-    monkeypatch.setitem(METHODS, "broken", None)
-    method("broken", paper="nobody", passes=(1, 0))(broken)
+    pellucid.method("broken", family="gradient", paper="nobody", passes=(1, 0))(broken)
     with pytest.raises(InvalidValue, match="broken gave a value that is not finite for image 0"):
         pellucid.explain(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4), "broken")

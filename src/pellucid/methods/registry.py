@@ -9,7 +9,7 @@ Methods come from the folders of this package, from installed packages by the en
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
@@ -214,7 +214,7 @@ class Method:
     @property
     def built_in(self) -> bool:
         """Whether it comes with Pellucid, and not from an installed package or a user's own code."""
-        return self.function.__module__.startswith(_HERE)
+        return _folder(self.function) is not None
 
     @property
     def output(self) -> Output:
@@ -266,8 +266,9 @@ class Method:
 
     def is_random(self, settled: Mapping[str, Any]) -> bool:
         """Whether another seed may give another map: by its own draws, noisy copies or a noisy baseline."""
-        hidden = f"{settled.get('baseline')},{settled.get('references')}".split(",")
-        return bool(self.random(settled) or settled["smooth"] or "noise" in hidden)
+        given = settled.get("baseline"), *_listed(settled.get("references"))
+        noisy = any(isinstance(spec, str) and spec == "noise" for spec in given)
+        return bool(self.random(settled) or settled["smooth"] or noisy)
 
     def promised(self, settled: Mapping[str, Any]) -> frozenset[Axiom]:
         """The axioms that its theory proves, for all its options.
@@ -305,6 +306,10 @@ class Method:
                 statistic=settled["smooth_statistic"],
             )
         return augment(probe, formula) if settled["augment"] else formula(probe)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 METHODS: Registry[Method] = Registry("pellucid.methods")
@@ -393,7 +398,7 @@ def keyword_options(function: Callable[..., Any]) -> list[inspect.Parameter]:
         if p.annotation is p.empty or p.default is p.empty:
             lacks = "a type" if p.annotation is p.empty else "a default"
             raise InvalidValue(
-                f"The option {p.name} of {where} must have a type and a default; it lacks {lacks}."
+                f"{where}: the option {p.name} must have a type and a default; it lacks {lacks}."
             )
     return [p.replace(annotation=_resolved(p, function, where)) for p in others]
 
@@ -404,9 +409,7 @@ def _resolved(option: inspect.Parameter, function: Callable[..., Any], where: st
     try:
         kind = eval(kind, getattr(function, "__globals__", {})) if isinstance(kind, str) else kind
     except NameError as error:
-        raise InvalidValue(
-            f"The type of the option {option.name} of {where} is not known: {error}."
-        ) from None
+        raise InvalidValue(f"{where}: the type of the option {option.name} is not known: {error}.") from None
     known = any(isinstance(part, Kind) for part in getattr(kind, "__metadata__", ()))
     if not known and get_origin(kind) is not Literal and kind not in (bool, int, float, str):
         raise InvalidValue(
@@ -416,14 +419,19 @@ def _resolved(option: inspect.Parameter, function: Callable[..., Any], where: st
     return kind
 
 
+def _folder(function: Callable[..., Any]) -> str | None:
+    """The folder of this package that a function lives in, if it does."""
+    module = function.__module__
+    folder = module.removeprefix(_HERE).partition(".")[0]
+    return folder if module.startswith(_HERE) and folder in FAMILIES else None
+
+
 def _family(function: Callable[..., Any], given: str | None) -> str:
     """The folder a built-in method lives in, or the family that another was given."""
-    module = function.__module__
-    family = module.removeprefix(_HERE).partition(".")[0] if module.startswith(_HERE) else given
+    family = _folder(function) or given
     if family not in FAMILIES:
-        raise InvalidValue(
-            f"{module}.{function.__qualname__}: family must be one of {', '.join(FAMILIES)}; got {family!r}."
-        )
+        where = f"{function.__module__}.{function.__qualname__}"
+        raise InvalidValue(f"{where}: family must be one of {', '.join(FAMILIES)}; got {family!r}.")
     return family
 
 

@@ -41,6 +41,8 @@ def transformer_attribution(
 ) -> Float[Tensor, "N h w"]:
     """r A_L ... A_1, A_l = I + mean_h (dS/dA^(l) * R^(l))^+: attention that raises the score, to each patch.
 
+    S is the score.
+
     Args:
         probe: the evidence.
         weights: R^(l): "relevance", that of the attention by LRP (CVPR 2021); or "attention", A^(l) itself

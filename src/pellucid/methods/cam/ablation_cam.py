@@ -9,9 +9,16 @@ from pellucid.methods.finding import of_each
 from pellucid.probe import At
 
 
-@cam("ablation-cam", paper="Desai & Ramaswamy 2020, WACV", gradient=False, passes=(1, 0, 0, 1))
+@cam(
+    "ablation-cam",
+    paper="Desai & Ramaswamy 2020, doi:10.1109/WACV45572.2020.00360",
+    gradient=False,
+    passes=(1, 0, 0, 1),
+)
 def ablation_cam(at: At) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = (S - S_k) / |S|, S_k the score with A_k set to 0: no gradient.
+
+    S is the score and A_k channel k of the layer's activations.
 
     Returns:
         (N, h, w), at least 0, in shares of the score per activation; in units of the score per activation

@@ -16,6 +16,8 @@ PLAIN = "outputs = W mean(A) + b"
 def class_activation_map(at: At) -> Finding:
     """sum_k w_k g(A_k), w_k the weights of the class in the one Linear behind a global average pool; signed.
 
+    A_k is channel k of the layer's activations.
+
     Its mean over positions is the score without its bias. A contrast or a probability weighs the rows of
     the Linear by the score's derivative with respect to the logits. g is what the model applies to each value
     between the layer and the pool: nothing, an activation, a batch norm or both, see `details["chosen"]`.
@@ -39,7 +41,8 @@ def class_activation_map(at: At) -> Finding:
         >>> from torch import nn
         >>> import pellucid
         >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), torch.rand(1, 3, 8, 8)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
         >>> e = pellucid.explain(net, x, "cam", target=1)
         >>> torch.allclose(e.raw.mean() + net[3].bias[1], net(x)[0, 1])
         True

@@ -9,7 +9,9 @@ from pellucid.probe import At
 
 @cam("eigen-cam", paper="Muhammad & Yeasin 2020, arXiv:2008.00299", gradient=False, signed=True, sums=False)
 def eigen_cam(at: At, *, center: bool = False) -> Float[Tensor, "N h w"]:
-    """A v_1: the activations projected on their first right singular vector; the same for every class.
+    """M = A v_1: the activations A projected on their first right singular vector v_1, for every class alike.
+
+    A_k is channel k of the layer's activations.
 
     A singular vector's sign is arbitrary: the map is turned so that it does not run against sum_k |A_k|.
 
@@ -39,9 +41,11 @@ def eigen_cam(at: At, *, center: bool = False) -> Float[Tensor, "N h w"]:
     return principal_component(at.A, toward=at.A.abs().sum(1), at=at, center=center)
 
 
-@cam("eigen-grad-cam", paper="pytorch-grad-cam (Gildenblat et al. 2021)", sums=False)
+@cam("eigen-grad-cam", paper="Gildenblat et al. 2021, github.com/jacobgil/pytorch-grad-cam", sums=False)
 def eigen_grad_cam(at: At, *, center: bool = True) -> Float[Tensor, "N h w"]:
     """ReLU((dS/dA * A) v_1): Eigen-CAM of the products of gradient and activation.
+
+    S is the score and A_k channel k of the layer's activations.
 
     A singular vector's sign is arbitrary: the map is turned so that it does not run against
     sum_k dS/dA_k * A_k, the evidence for the class.

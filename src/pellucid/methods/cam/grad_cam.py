@@ -11,6 +11,8 @@ from pellucid.probe import At
 def grad_cam(at: At) -> Float[Tensor, "N K"]:
     """ReLU(sum_k alpha_k A_k), alpha_k = mean_ij dS/dA_k(i, j).
 
+    S is the score and A_k channel k of the layer's activations.
+
     Returns:
         (N, h, w), at least 0, in units of the score per activation.
 
@@ -25,7 +27,8 @@ def grad_cam(at: At) -> Float[Tensor, "N K"]:
         >>> from torch import nn
         >>> import pellucid
         >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), torch.rand(1, 3, 8, 8)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
         >>> A, w = net[:2](x), net[3].weight[1].view(4, 1, 1)
         >>> e = pellucid.explain(net, x, "grad-cam", target=1)
         >>> torch.allclose(e.raw, (w * A).sum(1).relu() / 36)

@@ -7,9 +7,11 @@ from pellucid.methods.cam.form import cam
 from pellucid.probe import At
 
 
-@cam("grad-cam-elementwise", paper="pytorch-grad-cam (Gildenblat et al. 2021)")
+@cam("grad-cam-elementwise", paper="Gildenblat et al. 2021, github.com/jacobgil/pytorch-grad-cam")
 def grad_cam_elementwise(at: At) -> Float[Tensor, "N K h w"]:
     """sum_k ReLU(dS/dA_k * A_k): only products that speak for the class, position by position.
+
+    S is the score and A_k channel k of the layer's activations.
 
     Returns:
         (N, h, w), at least 0, in units of the score.
@@ -25,7 +27,8 @@ def grad_cam_elementwise(at: At) -> Float[Tensor, "N K h w"]:
         >>> from torch import nn
         >>> import pellucid
         >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), torch.rand(1, 3, 8, 8)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
         >>> A, w = net[:2](x), net[3].weight[1].view(4, 1, 1)
         >>> e = pellucid.explain(net, x, "grad-cam-elementwise", target=1)
         >>> torch.allclose(e.raw, (w * A).relu().sum(1) / 36)

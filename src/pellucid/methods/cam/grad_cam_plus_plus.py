@@ -12,6 +12,8 @@ from pellucid.probe import At
 def grad_cam_plus_plus(at: At, *, eps: float = 0.0, normalize_alphas: bool = False) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = sum_ij a_ij ReLU(g_ij), a = g^2 / (2 g^2 + g^3 sum_ab A_k(a, b)).
 
+    S is the score and A_k channel k of the layer's activations.
+
     g is dS/dA_k. Where the denominator is 0, a is 0. The paper's exp(S) is a positive factor common to all
     channels, and left out: it overflows float32 for S > 88.
 

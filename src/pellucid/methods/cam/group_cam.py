@@ -27,6 +27,8 @@ from pellucid.probe import At, Probe
 def group_cam(at: At, *, groups: int = 32, threshold: float = 70.0, baseline: Baseline = "blur") -> Finding:
     """ReLU(sum_g w_g L_g), w_g = ReLU(S(x * M_g + x' * (1 - M_g)) - S(x')): what groups add to a blur x'.
 
+    S is the score and x the input.
+
     L_g is Grad-CAM's sum over one of `groups` runs of consecutive channels, rectified, and M_g that map
     enlarged and scaled to [0, 1]. The gradients are those of the logit, also where probabilities are scored.
 

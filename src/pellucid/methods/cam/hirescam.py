@@ -11,6 +11,8 @@ from pellucid.probe import At
 def hirescam(at: At) -> Float[Tensor, "N K h w"]:
     """sum_k dS/dA_k * A_k, signed.
 
+    S is the score and A_k channel k of the layer's activations.
+
     Where the network behind the layer is linear the map sums to the score without its bias.
 
     Returns:
@@ -27,7 +29,8 @@ def hirescam(at: At) -> Float[Tensor, "N K h w"]:
         >>> from torch import nn
         >>> import pellucid
         >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), torch.rand(1, 3, 8, 8)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
         >>> A, w = net[:2](x), net[3].weight[1].view(4, 1, 1)
         >>> e = pellucid.explain(net, x, "hirescam", target=1)
         >>> torch.allclose(e.raw, (w * A).sum(1) / 36)

@@ -31,6 +31,8 @@ def integrated_grad_cam(
 ) -> Float[Tensor, "N h w"]:
     """Integral over t of ReLU(sum_k w_k (A_k - A_k(x'))), w_k = mean_ij dS/dA_k(i, j) at x' + t (x - x').
 
+    S is the score, x the input and A_k channel k of the layer's activations.
+
     Args:
         at: the evidence.
         steps: points between the baseline and the image (paper: 50).

@@ -24,6 +24,8 @@ from pellucid.probe import At, Probe
 def is_cam(at: At, *, steps: int = 10) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * M_k * i/N): Score-CAM's masks, from faint to full.
 
+    S is the score, x the input and A_k channel k of the layer's activations.
+
     Args:
         at: the evidence.
         steps: N, strengths of each mask (paper: 10); 1 gives Score-CAM.

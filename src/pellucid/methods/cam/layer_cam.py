@@ -11,6 +11,8 @@ from pellucid.probe import At
 def layer_cam(at: At) -> Float[Tensor, "N K h w"]:
     """ReLU(sum_k ReLU(dS/dA_k) * A_k); several layers: the maximum, shallow ones through tanh.
 
+    S is the score and A_k channel k of the layer's activations.
+
     Returns:
         (N, h, w), at least 0, in units of the score; of several layers without a unit.
 
@@ -25,7 +27,8 @@ def layer_cam(at: At) -> Float[Tensor, "N K h w"]:
         >>> from torch import nn
         >>> import pellucid
         >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), torch.rand(1, 3, 8, 8)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
         >>> A, w = net[:2](x), net[3].weight[1].view(4, 1, 1)
         >>> e = pellucid.explain(net, x, "layer-cam", target=1)
         >>> torch.allclose(e.raw, (w.relu() * A).sum(1) / 36)

@@ -26,6 +26,8 @@ WORTH = 1e-3
 def opti_cam(at: At, *, steps: int = 100, learning_rate: float = 0.1) -> Finding:
     """sum_k softmax(u)_k ReLU(A_k), whose mask M makes S(x * M) largest: u is found by gradient ascent.
 
+    S is the score, x the input and A_k channel k of the layer's activations.
+
     M is the map enlarged and scaled to [0, 1]. The search begins with all channels alike, follows Adam, and
     keeps the best u it has met. It ends early once 10 steps bring less than a thousandth of all that was
     gained.

@@ -10,12 +10,14 @@ from pellucid.probe import At
 
 @cam(
     "random-cam",
-    paper="pytorch-grad-cam (Gildenblat et al. 2021)",
+    paper="Gildenblat et al. 2021, github.com/jacobgil/pytorch-grad-cam",
     gradient=False,
     random=True,
 )
 def random_cam(at: At) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k ~ U(-1, 1): a sanity baseline, the same weights for every image.
+
+    A_k is channel k of the layer's activations.
 
     Returns:
         (N, h, w), at least 0, in units of the activations.

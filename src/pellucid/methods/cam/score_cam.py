@@ -31,6 +31,8 @@ def _explains(options: Mapping[str, Any]) -> Output:
 def score_cam(at: At, *, variant: Variant = "official") -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = S(x * M_k), M_k the channel's map enlarged and scaled to [0, 1].
 
+    S is the score, x the input and A_k channel k of the layer's activations.
+
     Args:
         at: the evidence.
         variant: "official", the authors' code: w_k is the class probability; "paper", algorithm 1: the

@@ -36,6 +36,8 @@ def _passes(options: Mapping[str, Any]) -> Passes:
 def ss_cam(at: At, *, samples: Samples = 35, tolerance: float = 0.1, noise: float = 2.0) -> Finding:
     """ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * (M_k + e_i)), e_i ~ N(0, noise^2) at each pixel.
 
+    S is the score, x the input and A_k channel k of the layer's activations.
+
     M_k is Score-CAM's mask, in [0, 1]; with its noise it is not clamped. Every mask of every channel has
     noise of its own, so that the errors of channels do not add up.
 

@@ -12,6 +12,8 @@ from pellucid.probe import At
 def xgrad_cam(at: At, *, eps: float = 0.0) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = sum_ij dS/dA_k * A_k / sum_ij A_k.
 
+    S is the score and A_k channel k of the layer's activations.
+
     Channels whose activations sum to 0 weigh 0.
 
     Args:
@@ -32,7 +34,8 @@ def xgrad_cam(at: At, *, eps: float = 0.0) -> Float[Tensor, "N K"]:
         >>> from torch import nn
         >>> import pellucid
         >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2)), torch.rand(1, 3, 8, 8)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
         >>> A, w = net[:2](x), net[3].weight[1].view(4, 1, 1)
         >>> e = pellucid.explain(net, x, "xgrad-cam", target=1)
         >>> torch.allclose(e.raw, (w * A).sum(1).relu() / 36)

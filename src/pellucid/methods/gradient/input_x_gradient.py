@@ -16,6 +16,8 @@ from pellucid.probe import Probe
 def input_x_gradient(probe: Probe) -> Float[Tensor, "N C H W"]:
     """x * dS/dx, x being the model's own (normalised) input.
 
+    S is the score.
+
     Sums to the score for networks of ReLUs and max pools without biases.
 
     Returns:

@@ -19,6 +19,8 @@ def _promises(options: Mapping[str, Any]) -> tuple[Axiom, ...]:
 def saliency(probe: Probe, *, signed: bool = False) -> Float[Tensor, "N channels H W"]:
     """max_c |dS/dx_c|: how strongly each pixel moves the score; with signed=True, dS/dx itself.
 
+    S is the score and x the input, of channels c.
+
     Returns:
         (N, 1, H, W), at least 0; signed: (N, C, H, W). In units of the score per unit of input.
 

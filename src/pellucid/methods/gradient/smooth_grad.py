@@ -31,6 +31,8 @@ def smooth_grad(
 ) -> Finding:
     """mean_n dS/dx(x + e_n), e_n ~ N(0, (noise * (max x - min x))^2); signed, with its standard error.
 
+    S is the score and x the input.
+
     Args:
         probe: the evidence.
         samples: noisy copies, or "auto" for as many as settle the map, up to 1000.
@@ -66,6 +68,8 @@ def smooth_grad_squared(
 ) -> Finding:
     """mean_n (dS/dx(x + e_n))^2: at least 0, with its standard error.
 
+    S is the score and x the input.
+
     Args:
         probe: the evidence.
         samples: noisy copies, or "auto" for as many as settle the map, up to 1000.
@@ -98,6 +102,8 @@ def smooth_grad_squared(
 @sampled("var-grad", paper="Adebayo et al. 2018, arXiv:1810.03307", promises=GRADIENTS)
 def var_grad(probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noise: float = 0.15) -> Finding:
     """Var_n dS/dx(x + e_n): smooth-grad-squared minus the square of smooth-grad; with its standard error.
+
+    S is the score and x the input.
 
     Args:
         probe: the evidence.

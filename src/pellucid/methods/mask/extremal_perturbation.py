@@ -61,6 +61,8 @@ def extremal_perturbation(
 ) -> Finding:
     """m = argmax S(m (x) x) - w mean (sort(m) - r_a)^2: the mask of area a that keeps most of the score.
 
+    S is the score.
+
     m (x) x is the image, blurred the more the smaller m is there; r_a is 0 in its first 1 - a parts and 1 in
     the rest, so that m is binary and of area a once the weight w has grown large. m is smooth: it is the
     smooth maximum of kernels at the centres of cells, whose heights, all 1 at first, follow gradient ascent

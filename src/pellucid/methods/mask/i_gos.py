@@ -46,6 +46,8 @@ def i_gos(
 ) -> Finding:
     """1 - M, M = argmin mean_s S(x' + s M (x - x')) + l1 mean |1 - M| + tv TV(M), s = 1/n, ..., 1.
 
+    S is the score and x the input.
+
     The gradient is the integrated gradient from the baseline to the masked image, so it does not vanish where
     the score is saturated. Scores are in units of what the image's is above its baseline's. An image's
     search ends early when two steps in a row each bring less than a hundredth of all that was gained; where

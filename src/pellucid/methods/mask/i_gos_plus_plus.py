@@ -42,6 +42,8 @@ def i_gos_plus_plus(
 ) -> Finding:
     """1 - M, M = m1 m2, argmin (del(m1) + ins(m2) + del(M) + ins(M)) / 2 + l1 mean |1 - M| + tv BTV(M).
 
+    S is the score and x the input.
+
     del(M) = mean_s S(x' + s M (x - x')) is what is left where M hides, -ins(M) = mean_s S(x + s M (x' - x))
     what comes of showing that alone, s = 1/n, ..., 1: masks are 0 where hiding takes the class away and
     showing brings it back. BTV is the bilateral total variation, by which a mask may be rough where the image

@@ -46,6 +46,8 @@ def meaningful_perturbation(
 ) -> Finding:
     """1 - m, m = argmin l1 sum |1 - m| + tv sum |grad m|^beta + S(M x + (1 - M) x').
 
+    S is the score and x the input.
+
     M is m brought to the input's size by Gaussian interpolation. The search begins with the smallest circle
     around the centre that takes 99% of what hiding everything takes from the score, follows Adam within
     [0, 1], and keeps the mask of the smallest loss that it has met.

@@ -30,6 +30,8 @@ def agi(
 ) -> Finding:
     """-sum over false classes i of Int dS/dx . dx along steepest ascent of p_i: what i would have to undo.
 
+    S is the score, x the input and p_i the probability of class i.
+
     From the image on, each step adds epsilon * sign(dp_i/dx), until the class is i.
 
     Args:

@@ -36,6 +36,8 @@ def blur_ig(
 ) -> Finding:  # fmt: skip
     """-Int_0^sigma dS/dx(blur_s x) . d(blur_s x)/ds ds: what the image's details add as they come in.
 
+    S is the score and x the input.
+
     There is no baseline to choose: the path ends where a Gaussian has blurred the image away. Outside the
     image there is zero, so blurred images are framed by it.
 

@@ -45,7 +45,7 @@ def _promises(options: Mapping[str, Any]) -> tuple[Axiom, ...]:
 
 @method(
     "enhanced-ig",
-    paper="Jha et al. 2020, Genome Biology 21:149",
+    paper="Jha et al. 2020, doi:10.1186/s13059-020-02055-7",
     passes=_passes,
     reads="altered copies",
     promises=_promises,
@@ -65,6 +65,8 @@ def enhanced_ig(
     decoder: Coder = None,
 ) -> Finding:
     """Mean over baselines x' of the integral of dS/dx * dx on a path from x': sums to S(x) - mean S(x').
+
+    S is the score and x the input.
 
     With an encoder and a decoder, baselines are chosen and paths are laid among codes, and each point of a
     path is decoded: paths run from decoded baselines to decoder(encoder(x)), and it is that copy's score

@@ -47,6 +47,8 @@ def expected_gradients(
 ) -> Finding:
     """E[(x - r) * dS/dx(r + a (x - r))] over references r and a ~ U(0, 1): integrated gradients' mean over r.
 
+    S is the score and x the input.
+
     Args:
         probe: the evidence.
         references: where there is no evidence, on average: pictures of one's own, the paper's a hundred or

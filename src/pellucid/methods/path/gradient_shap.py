@@ -29,6 +29,8 @@ def gradient_shap(
 ) -> Finding:
     """E[(x + e - r) * dS/dx(r + a (x + e - r))] over references r, a ~ U(0, 1) and noise e.
 
+    S is the score and x the input.
+
     Args:
         probe: the evidence.
         references: where there is no evidence, on average: pictures, a folder of them, a tensor
@@ -61,7 +63,7 @@ def gradient_shap(
         >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
         >>> e = pellucid.explain(net, x, "gradient-shap", references="zero", samples=4)
         >>> e.raw.shape, e.stderr.shape
-        (torch.Size([1, 3, 4, 4]), torch.Size([1, 1, 4, 4]))
+        (torch.Size([1, 3, 4, 4]), torch.Size([1, 3, 4, 4]))
     """
     return mean_gradient(probe, references, independent, samples=samples, tolerance=tolerance, noise=noise)
 

@@ -26,6 +26,8 @@ def guided_ig(
 ) -> Finding:  # fmt: skip
     """The integral of dS/dx . dx along a path that always moves the values with the smallest |dS/dx|.
 
+    S is the score and x the input.
+
     Every step comes nearer to the image by the same L1 distance, and spends it on the values with the
     smallest gradients of those that still may move. So noise from high gradients far from the image, met all
     along a straight path, is left out.

@@ -64,6 +64,8 @@ def integrated_gradients(
 ) -> Finding:
     """(x - x') * integral of dS/dx(x' + t (x - x')) over t from 0 to 1: sums to S(x) - S(x').
 
+    S is the score and x the input.
+
     Args:
         probe: the evidence.
         baseline: x', where there is no evidence: "zero" in the model's input space is the mean colour for

@@ -50,6 +50,8 @@ def random_baseline_ig(
 ) -> Finding:
     """The mean of integrated gradients from baselines of uniform noise: sums to S(x) minus their mean score.
 
+    S is the score and x the input.
+
     Each value of a baseline is drawn between those of black and of white in its channel; for a model that
     does not say how pixels become inputs, between the image's own smallest and largest value. All images
     share the draws.

@@ -46,6 +46,8 @@ def kernel_shap(
 ) -> Finding:
     """argmin_phi sum_z pi(z) (S(z) - S(0) - z phi)^2, sum phi = S(1) - S(0): Shapley values of superpixels.
 
+    S is the score.
+
     pi(z) = (d - 1) / (C(d, m) m (d - m)) for m of d segments kept. The map has each superpixel's value at its
     pixels; the values sum to what the superpixels add to the score, exactly.
 
@@ -65,7 +67,7 @@ def kernel_shap(
 
     Returns:
         (N, H, W), signed, in units of the score, with its standard error; in `details` the `coefficients`
-        (N, d), their standard errors and the `segments` (N, H, W).
+        of each image (d,) and the `segments` (N, H, W).
 
     Raises:
         InvalidValue: segments that do not hold, or fewer samples than segments.
@@ -82,8 +84,9 @@ def kernel_shap(
         >>> import pellucid
         >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
         >>> w = net[1].weight.detach()[1].view(3, 4, 4)
-        >>> e = pellucid.explain(net, x, "kernel-shap", target=1, output="logit", samples=16, segments="grid:2")
-        >>> torch.allclose(e.details["coefficients"].sum().float(), (w * x).sum(), atol=1e-5)
+        >>> options = {"samples": 16, "segments": "grid:2"}
+        >>> e = pellucid.explain(net, x, "kernel-shap", target=1, output="logit", **options)
+        >>> torch.allclose(e.details["coefficients"][0].sum().float(), (w * x).sum(), atol=1e-5)
         True
     """
 

@@ -84,6 +84,8 @@ def lime(
 ) -> Finding:
     """argmin_g sum_z pi(z) (S(z) - g(z))^2 + |g|^2: a linear model of superpixels, each kept or hidden.
 
+    S is the score.
+
     The map has each superpixel's coefficient at its pixels. The fit's local R2, the coefficients with their
     standard errors and the segments are in the details.
 
@@ -102,7 +104,7 @@ def lime(
 
     Returns:
         (N, H, W), signed, in units of the score, with its standard error; in `details` the `coefficients`
-        (N, d), their standard errors, the fit's `r2` and the `segments` (N, H, W).
+        of each image (d,), the fit's `r2` and the `segments` (N, H, W).
 
     Raises:
         InvalidValue: segments that do not hold, a width that is not positive, a penalty below zero.
@@ -120,8 +122,8 @@ def lime(
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
         >>> x = torch.rand(1, 3, 8, 8)
         >>> e = pellucid.explain(net, x, "lime", samples=10, segments="grid:2")
-        >>> e.details["coefficients"].shape
-        torch.Size([1, 4])
+        >>> e.details["coefficients"][0].shape
+        torch.Size([4])
     """
     if ridge < 0:
         raise InvalidValue(f"ridge must be at least 0; got {ridge}.")
@@ -179,7 +181,7 @@ def baylime(
 
     Returns:
         (N, H, W), signed, in units of the score, with its standard error; in `details` the `coefficients`
-        (N, d), the `posterior` deviations, the fit's `r2` and the `segments` (N, H, W).
+        of each image (d,), their `posterior` deviations, the fit's `r2` and the `segments` (N, H, W).
 
     Raises:
         InvalidValue: segments that do not hold, a precision that is not positive, a prior of another size.
@@ -197,8 +199,8 @@ def baylime(
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
         >>> x = torch.rand(1, 3, 8, 8)
         >>> e = pellucid.explain(net, x, "baylime", samples=10, segments="grid:2")
-        >>> e.details["coefficients"].shape
-        torch.Size([1, 4])
+        >>> e.details["coefficients"][0].shape
+        torch.Size([4])
     """
     informed, some = mode in ("informative", "informative-alpha"), _some(features)
     if prior is not None and not informed:

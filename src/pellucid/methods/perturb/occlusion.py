@@ -31,6 +31,8 @@ def occlusion(
 ) -> Finding:
     """A_ij = mean over windows that cover (i, j) of S(x) - S(x with the window hidden).
 
+    S is the score and x the input.
+
     Windows lie a stride apart, and the last ones end with the image, so that every pixel is covered.
 
     Args:

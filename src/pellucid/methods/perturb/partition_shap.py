@@ -29,7 +29,7 @@ def _passes(options: Mapping[str, Any]) -> Passes:
 
 @perturbation(
     "partition-shap",
-    paper="Owen 1977; Lundberg, SHAP's Partition explainer",
+    paper="Owen 1977, doi:10.1007/978-3-642-45494-3_7; Lundberg, SHAP's Partition explainer",
     passes=_passes,
     # As Owen's value of a fixed tree that is opened wholly; it is symmetric only within a node of the tree.
     promises=("completeness", "sensitivity", "dummy", "implementation invariance", "linearity"),
@@ -44,6 +44,8 @@ def partition_shap(
 ) -> Finding:
     """phi_i = mean of S(z + i) - S(z) over all orders that a tree of superpixels allows: Owen values.
 
+    S is the score.
+
     In each node of the tree one side comes wholly before the other, in either order alike. Where the largest
     differences are the tree is opened first; what is left when the samples are used up is shared out evenly
     among its superpixels. Nothing is drawn at random, and the values always sum to S(1) - S(0).
@@ -56,8 +58,8 @@ def partition_shap(
         baseline: what shows where a superpixel is hidden.
 
     Returns:
-        (N, H, W), signed, in units of the score; in `details` the `coefficients` (N, d) and the `segments`
-        (N, H, W).
+        (N, H, W), signed, in units of the score; in `details` the `coefficients` of each image
+        (d,) and the `segments` (N, H, W).
 
     Raises:
         InvalidValue: segments that do not hold, or fewer than 2 samples.
@@ -74,8 +76,9 @@ def partition_shap(
         >>> import pellucid
         >>> net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
         >>> w = net[1].weight.detach()[1].view(3, 4, 4)
-        >>> e = pellucid.explain(net, x, "partition-shap", target=1, output="logit", samples=16, segments="grid:2")
-        >>> torch.allclose(e.details["coefficients"].sum().float(), (w * x).sum(), atol=1e-5)
+        >>> options = {"samples": 16, "segments": "grid:2"}
+        >>> e = pellucid.explain(net, x, "partition-shap", target=1, output="logit", **options)
+        >>> torch.allclose(e.details["coefficients"][0].sum().float(), (w * x).sum(), atol=1e-5)
         True
     """
     if samples < 2:

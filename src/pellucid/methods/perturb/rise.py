@@ -41,6 +41,8 @@ def rise(
 ) -> Finding:
     """1 / (N p) sum_n (S(x * M_n) - mean S) M_n: random masks weighted by the scores they leave.
 
+    S is the score and x the input.
+
     Masks are grids of cells, each kept with probability p, enlarged bilinearly and shifted at random. A pixel
     has what the score gains, on average over masks, where they show it. The paper leaves the mean score in,
     the same constant everywhere, which no pixel has earned and which drowns the differences: centred=False.

@@ -18,6 +18,8 @@ from pellucid.probe import Probe
 def deconvnet(probe: Probe) -> Float[Tensor, "N C H W"]:
     """The gradient dS/dx, of which at each rectifier y = f(x) only max(dS/dy, 0) comes back, whatever x was.
 
+    S is the score and x the input.
+
     Rectifiers are those of guided-backprop, in any spelling; max pools send back to where the maximum was,
     as the paper's switches do.
 

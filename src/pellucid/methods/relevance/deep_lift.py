@@ -37,6 +37,8 @@ class Difference(NamedTuple):
 def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
     """(x - x') * m, m = dS/dx chained from each operation's finite differences: sums to S(x) - S(x').
 
+    S is the score and x the input.
+
     The multiplier of a nonlinearity is (f(x) - f(x')) / (x - x') instead of f'(x), so evidence passes where
     the gradient is zero, behind a saturated unit.
 

@@ -31,6 +31,8 @@ def _passes(options: Mapping[str, Any]) -> Passes:
 def deep_shap(probe: Probe, *, references: References = None) -> Finding:
     """The mean of DeepLIFT's maps over references r: sums to S(x) - mean of S(r).
 
+    S is the score and x the input.
+
     Args:
         probe: the evidence.
         references: where there is no evidence, on average: pictures of one's own, a folder of them, a tensor

@@ -29,6 +29,8 @@ full = partial(method, paper="Srinivas & Fleuret 2019, arXiv:1905.00780")
 def full_grad(probe: Probe) -> Finding:
     """psi(x * dS/dx) + sum over biases l and channels c of psi(b_l * dS/dz_l)_c, psi = upsample(minmax(|.|)).
 
+    S is the score, x the input, b_l the l-th bias and z_l what it is added to.
+
     A network's score is x * dS/dx + sum_l b_l * dS/dz_l, summed over everything: exactly, if every bias is
     counted, explicit or implicit. They are found per operation and call, whatever module or function it is
     of: those of convolutions, linear layers and norms; batch norm's beta - mean gamma / sigma; whatever
@@ -71,6 +73,8 @@ def full_grad(probe: Probe) -> Finding:
 def simple_full_grad(probe: Probe) -> Finding:
     """psi(x * dS/dx) + sum over biases l and channels c of psi(dS/dz_l)_c: gradients of biases.
 
+    S is the score, x the input and z_l what the l-th bias is added to; psi is full-grad's.
+
     Only operations that add constants count: convolutions, linear layers, norms, and additions.
 
     Returns:
@@ -109,6 +113,8 @@ def _passes(options: Mapping[str, Any]) -> Passes:
 )
 def smooth_full_grad(probe: Probe, *, samples: int = 25, noise: float = 0.15) -> Finding:
     """full-grad of the mean terms: x * dS/dx and every b_l * dS/dz_l, over copies x + e, before psi.
+
+    S is the score, x the input and b_l the l-th bias, which is added to z_l; psi is full-grad's.
 
     e ~ N(0, (noise * (max x - min x))^2); signs that change from copy to copy cancel, as in smooth-grad.
 

@@ -19,6 +19,8 @@ from pellucid.probe import Probe
 def guided_backprop(probe: Probe) -> Float[Tensor, "N C H W"]:
     """The gradient dS/dx, of which at each rectifier y = f(x) only f'(x) 1[x > 0] max(dS/dy, 0) comes back.
 
+    S is the score and x the input.
+
     Rectifiers are ReLU, ReLU6, leaky and parametric ReLU, ELU, SELU, CELU, GELU, SiLU, Mish, softplus,
     hardswish, threshold, clamp(min=0), hardtanh from 0 on and the maximum with 0, as modules, functions,
     methods or in place. Gates (sigmoid, tanh, hardsigmoid, softmax) keep their gradient. An activation that a

@@ -47,6 +47,8 @@ def relevance_cam(
 ) -> Float[Tensor, "N K"]:
     """L = ReLU(sum_k w_k A_k) with w_k = sum_ij R_kij, the layer's relevance by a contrastive start.
 
+    A_k is channel k of the layer's activations.
+
     Works at shallow layers too, where gradients are noise.
 
     Args:

@@ -1,0 +1,1 @@
+"""The method grad-squared for Pellucid."""
