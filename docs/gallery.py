@@ -43,7 +43,7 @@ def main() -> None:
         pellucid.compare(model, "sample:cat", methods).save(grid)
         small(grid, Image.open(grid))
     found = pellucid.explain(model, PICTURES, "i-gos")
-    films = [Film(one) for one in found]
+    films = [Film(panel) for panel in found.panels()]
     ends = [film.frame(film.last) for film in films]
     sheet = Image.new("RGB", (ends[0].width, sum(end.height for end in ends)), "white")
     top = 0

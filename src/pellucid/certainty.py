@@ -1,6 +1,7 @@
 """How well a sampled map is known, in one number, and what must be said of a map that says little."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import median_low
 from typing import Any
 
 from jaxtyping import Float
@@ -79,3 +80,19 @@ def flat(map: Float[Tensor, "*shape"], image: Float[Tensor, "C H W"]) -> str:
         f"The map is nearly constant: its values differ by {(high - low) / top:.1%} of the largest, so that "
         f"the places it prefers say little{why}."
     )
+
+
+def typical(certainties: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The certainty of a batch, each image's being as in `Explanation.to_dict`: medians, None where unknown.
+
+    Example:
+        >>> some = {"relative_error": None, "r2": None, "relative_delta": None, "pixel_share": None}
+        >>> typical([{"samples": n, **some} for n in (10, 30, 50)])["samples"]
+        30
+    """
+    return {
+        name: median_low(values)
+        if (values := [c[name] for c in certainties if c[name] is not None])
+        else None
+        for name in ("samples", "relative_error", "r2", "relative_delta", "pixel_share")
+    }

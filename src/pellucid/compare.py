@@ -10,16 +10,17 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pellucid.agreement import agreement
 from pellucid.engine.cost import Cost
 from pellucid.engine.run import Precision
+from pellucid.entries import Entry, Refusal
 from pellucid.errors import InvalidValue, PellucidError
 from pellucid.explain import Outcome, Request, investigate
 from pellucid.explanation import Explanation
-from pellucid.files import atomic_write
-from pellucid.grain import in_cells
+from pellucid.files import save_by_suffix
 from pellucid.model import Model
-from pellucid.ranks import rank_correlation
-from pellucid.render.scale import merge_channels
+from pellucid.render.views import sheet
+from pellucid.report import render
 from pellucid.target import Output, Target
 
 DEFAULT_METHODS = (
@@ -32,23 +33,6 @@ DEFAULT_METHODS = (
     "smooth-grad",
 )
 """What is compared unless asked otherwise: the CAMs people use, and two views of the input's gradient."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One cell of a comparison: what one method said about one target of one model."""
-
-    title: str
-    explanation: Explanation
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A method that could not explain a model, and why, in a sentence."""
-
-    title: str
-    model: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -79,23 +63,14 @@ class Comparison:
         return len(self.entries)
 
     def agreement(self, index: int = 0, *, magnitudes: bool = False) -> Float[Tensor, "M M"]:
-        """How alike the maps of one picture are: Spearman's rank correlation of their evidence in cells.
-
-        Maps differ in grain: a gradient speaks of single pixels, whose signs alternate, a CAM of regions. So
-        evidence, channels summed, is added up in a grid of 14 cells to the longer side of what all models
-        saw, and the cells are ranked. 1 is the same order of cells, 0 no relation; a constant map has no
-        order and agrees with none (0), itself included.
+        """How alike the maps of one picture are, in [-1, 1]: see `pellucid.agreement.agreement`.
 
         Args:
             index: which picture.
-            magnitudes: whether each pixel's evidence counts without its sign. With signs, evidence for and
-                against is compared, and pixels of both signs in one cell cancel; without, it is compared
-                where a method finds evidence at all: a map and its negative agree.
+            magnitudes: whether each pixel's evidence counts without its sign: a map and its negative then
+                agree.
         """
-        maps = [merge_channels(e.attribution[index][None])[0] for e in self.explanations]
-        boxes = [e.boxes[index] for e in self.explanations]
-        size = self.explanations[0].pictures[index].rgb.size
-        return rank_correlation(in_cells([map.abs() for map in maps] if magnitudes else maps, boxes, size))
+        return agreement(self.explanations, index, magnitudes=magnitudes)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes a grid (.png) or a self-contained page (.html), whole or not at all.
@@ -104,20 +79,13 @@ class Comparison:
             InvalidValue: another suffix.
             FileMissing: the folder does not exist.
         """
-        path = Path(path)
-        match path.suffix.lower():
-            case ".png":
-                from pellucid.render.views import sheet
+        return save_by_suffix(path, {".png": self._draw, ".html": self._report})
 
-                with atomic_write(path) as temporary:
-                    sheet(self.explanations).save(temporary, "PNG")
-            case ".html":
-                from pellucid.report import write_report
+    def _draw(self, file: Path) -> None:
+        sheet([e.panels() for e in self.explanations]).save(file, "PNG")
 
-                write_report(self, path)
-            case _:
-                raise InvalidValue(f"path must end in .png or .html; got {path.name!r}.")
-        return path
+    def _report(self, file: Path) -> None:
+        file.write_text(render(self.entries, self.refusals, self.cost), encoding="utf-8")
 
 
 def compare(

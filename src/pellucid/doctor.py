@@ -12,11 +12,11 @@ from pellucid.engine.capture import survey
 from pellucid.engine.run import Engine
 from pellucid.errors import PellucidError
 from pellucid.explain import Request, investigate
-from pellucid.explanation import Prediction
 from pellucid.images import Batch
 from pellucid.layers import Layout
 from pellucid.methods import METHODS, Method
 from pellucid.model import Model
+from pellucid.prediction import Prediction
 from pellucid.preprocess import Preprocess
 from pellucid.probe import Probe
 from pellucid.target import class_count, class_name, refuse_labels

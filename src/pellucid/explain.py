@@ -20,7 +20,7 @@ from pellucid.engine.mixing import SamplesMix
 from pellucid.engine.progress import showing
 from pellucid.engine.run import Engine, Precision, batch_limit, copies_limit, in_chunks
 from pellucid.errors import InvalidType, InvalidValue, ModelError, ModelFailed, PellucidError, SomeFailed
-from pellucid.explanation import Explanation, Prediction
+from pellucid.explanation import Explanation
 from pellucid.images import Batch
 from pellucid.layers import layer_names
 from pellucid.methods import Method, get_method, parse
@@ -28,6 +28,7 @@ from pellucid.methods.finding import Finding, Told
 from pellucid.methods.registry import WRAPPERS
 from pellucid.model import Model
 from pellucid.outputs import Reading, ends_in
+from pellucid.prediction import Prediction
 from pellucid.probe import Probe
 from pellucid.target import OneTarget, Output, Score, Target, class_name
 

@@ -1,23 +1,70 @@
-"""Files that are whole or absent: atomic writing, and tensors with metadata in .npz or .safetensors."""
+"""Files that are whole or absent: atomic writing, which writer a suffix asks for, and lists of results."""
 
-import json
 import os
-import re
 import tempfile
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-import numpy as np
-import torch
-from torch import Tensor
+from pellucid.errors import FileMissing, InvalidValue
 
-from pellucid.errors import FileMissing, InvalidType, InvalidValue
-from pellucid.structures import tensor_of
+T = TypeVar("T")
+Writer = Callable[[Path], object]
+"""Writes a file at a path whose folder exists."""
 
-METADATA = "metadata"
+
+def by_suffix(path: str | os.PathLike[str], table: Mapping[str, T]) -> T:
+    """What a table of suffixes has for a path, whatever the case of its letters.
+
+    Raises:
+        InvalidValue: another suffix; the message lists those there are.
+
+    Example:
+        >>> by_suffix("map.PNG", {".png": "a picture", ".html": "a page"})
+        'a picture'
+    """
+    suffix, name = Path(path).suffix.lower(), Path(path).name
+    if suffix not in table:
+        *others, last = table
+        listed = f"{', '.join(others)} or {last}" if others else last
+        raise InvalidValue(f"path must end in {listed}; got {name!r}.")
+    return table[suffix]
+
+
+def save_by_suffix(path: str | os.PathLike[str], writers: Mapping[str, Writer]) -> Path:
+    """Writes one file, whole or not at all, by the writer for its suffix; returns the path.
+
+    Args:
+        path: the file; its folder must exist.
+        writers: for each suffix in small letters, a dot in front, what writes such a file.
+
+    Raises:
+        InvalidValue: another suffix.
+        FileMissing: the folder does not exist.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_by_suffix(f"{folder}/note.txt", {".txt": lambda path: path.write_text("whole")})
+        ...     path.read_text()
+        'whole'
+    """
+    write = by_suffix(path, writers)
+    with atomic_write(path) as temporary:
+        write(temporary)
+    return Path(path)
+
+
+def check_folder(path: Path) -> None:
+    """Refuses a file whose folder does not exist.
+
+    Raises:
+        FileMissing: names the folder.
+    """
+    if not path.parent.is_dir():
+        raise FileMissing(
+            f"The folder of {str(path)!r} must exist; there is no {str(path.parent)!r}: create it first."
+        )
 
 
 @contextmanager
@@ -38,10 +85,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     'whole'
     """
     final = Path(path)
-    if not final.parent.is_dir():
-        raise FileMissing(
-            f"The folder of {str(final)!r} must exist; there is no {str(final.parent)!r}: create it first."
-        )
+    check_folder(final)
     handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem[:40]}-", suffix=final.suffix)
     os.close(handle)
     temporary = Path(name)
@@ -58,154 +102,6 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
-
-
-def write_bundle(
-    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
-) -> None:
-    """Write tensors and JSON metadata to one .npz or .safetensors file, atomically.
-
-    Tensors keep their values and dtype exactly, bfloat16 included; they come back on the CPU.
-    """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_write(path) as temporary:
-        if temporary.suffix.lower() == ".npz":
-            foreign = {name: str(t.dtype) for name, t in plain.items() if _numpy_lacks(t.dtype)}
-            arrays = {
-                name: _as_bits(t).numpy() if name in foreign else t.numpy() for name, t in plain.items()
-            }
-            text = json.dumps({**metadata, "dtypes": foreign}, allow_nan=False)
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **{METADATA: np.array(text)}, **arrays)
-        else:
-            from safetensors.torch import save_file
-
-            # Tensors that share memory are refused by the format, hence the clones.
-            text = json.dumps(metadata, allow_nan=False)
-            save_file({name: t.clone() for name, t in plain.items()}, temporary, metadata={METADATA: text})
-
-
-def read_bundle(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the metadata of a file that `write_bundle` wrote. Nothing in the file is executed.
-
-    Raises:
-        FileMissing: there is no such file.
-        InvalidValue: the file is damaged, or was not written by `write_bundle`.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise FileMissing(f"There must be a file at {str(file)!r}, and there is none: check the path.")
-    try:
-        return _read_npz(file) if file.suffix.lower() == ".npz" else _read_safetensors(file)
-    except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidValue(
-            f"{str(file)!r} must be a whole file saved by Pellucid, and is not ({error}): "
-            "save the explanation again."
-        ) from error
-
-
-def _read_npz(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    # Opened here, because np.load leaves its own handle open when the file turns out to be no archive.
-    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InvalidValue("it holds one array")
-        metadata = json.loads(archive[METADATA].item())
-        foreign = metadata.pop("dtypes")
-        tensors = {name: torch.from_numpy(archive[name]) for name in archive.files if name != METADATA}
-    for name, dtype in foreign.items():
-        tensors[name] = tensors[name].view(getattr(torch, dtype.removeprefix("torch.")))
-    return tensors, metadata
-
-
-def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="pt") as archive:
-            metadata = json.loads((archive.metadata() or {})[METADATA])
-            return {name: archive.get_tensor(name) for name in archive.keys()}, metadata  # noqa: SIM118
-    except SafetensorError as error:
-        raise InvalidValue(str(error)) from error
-
-
-def _numpy_lacks(dtype: torch.dtype) -> bool:
-    try:
-        torch.empty(0, dtype=dtype, device="cpu").numpy()
-    except TypeError:
-        return True
-    return False
-
-
-def _as_bits(tensor: Tensor) -> Tensor:
-    """The same bytes as integers, for dtypes that NumPy does not know."""
-    return tensor.view({1: torch.uint8, 2: torch.int16}[tensor.dtype.itemsize])
-
-
-def pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """`value` as JSON; its tensors go to `tensors` under `name`, and `unpack` gives an equal value back.
-
-    Lists, tuples, dicts (any keys that can be packed), tensors, NumPy scalars and arrays (back as tensors),
-    strings, numbers (NaN and infinities too), bools and None, nested as they come.
-
-    Raises:
-        InvalidType: anything else.
-
-    >>> parts = {}
-    >>> packed = pack({"weights": torch.ones(2), "size": (3, 4)}, "details", parts)
-    >>> packed
-    {'weights': {'$tensor': 'details.weights'}, 'size': {'$tuple': [3, 4]}}
-    >>> unpack(packed, parts)
-    {'weights': tensor([1., 1.]), 'size': (3, 4)}
-    """
-    match value:
-        case None | bool() | str():
-            return value
-        case int() | np.integer():
-            return int(value)
-        case float() | np.floating():
-            return float(value) if np.isfinite(value) else {"$float": str(float(value))}
-        case Tensor() | np.ndarray():
-            # Archives take plain names only, and "x.npy" is how NumPy files "x".
-            name = re.sub(r"[^\w.-]|\.(?=npy$)", "_", name, flags=re.ASCII)
-            while name in tensors:  # {"a": {"b": t}, "a.b": u} would meet under one name
-                name += "_"
-            tensors[name] = tensor_of(value)
-            return {"$tensor": name}
-        case tuple():
-            return {"$tuple": [pack(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]}
-        case list():
-            return [pack(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
-        case dict() if all(isinstance(key, str) and not key.startswith("$") for key in value):
-            return {key: pack(item, f"{name}.{key}", tensors) for key, item in value.items()}
-        case dict():
-            pairs = enumerate(value.items())
-            return {
-                "$dict": [
-                    [pack(k, f"{name}.k{i}", tensors), pack(v, f"{name}.{i}", tensors)] for i, (k, v) in pairs
-                ]
-            }
-    raise InvalidType(
-        f"{name} must be made of tensors, numbers, strings, lists and dicts to be saved; "
-        f"got {type(value).__name__}: convert it or leave it out."
-    )
-
-
-def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The inverse of `pack`."""
-    match value:
-        case list():
-            return [unpack(item, tensors) for item in value]
-        case {"$tensor": name}:
-            return tensors[name]
-        case {"$float": text}:
-            return float(text)
-        case {"$tuple": items}:
-            return tuple(unpack(item, tensors) for item in items)
-        case {"$dict": pairs}:
-            return {unpack(key, tensors): unpack(item, tensors) for key, item in pairs}
-        case dict():
-            return {key: unpack(item, tensors) for key, item in value.items()}
-    return value
 
 
 RESULTS = ".pellucid-results"

@@ -1,6 +1,6 @@
-"""How an explanation lies in a file: its tensors as they are, everything else as JSON."""
+"""Records of explanations as JSON, in one form for files, reports and the command line; and those files."""
 
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,63 +9,121 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pellucid.bundle import pack, read_bundle, unpack, write_bundle
 from pellucid.engine.cost import Cost
 from pellucid.errors import InvalidValue
-from pellucid.explanation import Explanation, Prediction
-from pellucid.files import pack, read_bundle, unpack, write_bundle
 from pellucid.images import Box, Picture
+from pellucid.prediction import Prediction
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of what is in a file under "explanation". Version 1 had "fields", with tuples of unnamed values."""
 _FORMAT = "pellucid.explanation"
 
 
-def write(explanation: Explanation, path: Path) -> None:
-    """Writes all of an explanation to a .npz or .safetensors file, whole or not at all.
+def to_json(record: Mapping[str, Any], tensors: dict[str, Tensor] | None = None) -> dict[str, Any]:
+    """A record as JSON, which is the same in a file, a report and on the command line but for its arrays.
+
+    Args:
+        record: values by name; "cost", "prediction", "boxes" and "pictures" hold what an `Explanation` does.
+        tensors: takes the arrays, pixels included, by the names that the JSON then has for them. Without it,
+            small arrays are lists, large ones are told by shape, and pictures by name, path and size.
 
     Raises:
-        FileMissing: the folder does not exist.
-        InvalidType: `options`, `details` or `trace` hold what a file cannot.
+        InvalidType: a value that a file cannot hold, where `tensors` is given.
+
+    Example:
+        >>> to_json({"score": torch.tensor([0.5]), "boxes": [Box(0.0, 0.0, 3.0, 2.0)]})
+        {'score': [0.5], 'boxes': [[0.0, 0.0, 3.0, 2.0]]}
     """
-    values = {f.name: getattr(explanation, f.name) for f in fields(explanation)}
-    values["cost"] = vars(explanation.cost)
-    values["prediction"] = [
-        [(p.index, p.label, p.probability) for p in image] for image in explanation.prediction
-    ]
-    values["boxes"] = [(b.left, b.top, b.right, b.bottom) for b in explanation.boxes]
-    values["pictures"] = [
-        (_encoded(p.rgb), p.name, p.path and str(p.path), p.rgba and _encoded(p.rgba))
-        for p in explanation.pictures
-    ]
+    plain = dict(record)
+    if "cost" in plain:
+        plain["cost"] = vars(plain["cost"])
+    if "prediction" in plain:
+        plain["prediction"] = [[vars(best) for best in image] for image in plain["prediction"]]
+    if "boxes" in plain:
+        plain["boxes"] = [[box.left, box.top, box.right, box.bottom] for box in plain["boxes"]]
+    if "pictures" in plain:
+        plain["pictures"] = [_told(one, pixels=tensors is not None) for one in plain["pictures"]]
+    return {name: pack(value, name, tensors) for name, value in plain.items()}
+
+
+def write(path: Path, record: Mapping[str, Any]) -> None:
+    """Writes all of a record to a .npz or .safetensors file: a writer for `files.save_by_suffix`.
+
+    Raises:
+        InvalidType: a value that a file cannot hold.
+    """
     tensors: dict[str, Tensor] = {}
-    packed = {name: pack(value, name, tensors) for name, value in values.items()}
-    write_bundle(path, tensors, {"format": _FORMAT, "schema_version": SCHEMA_VERSION, "fields": packed})
+    form = to_json(record, tensors)
+    write_bundle(path, tensors, {"format": _FORMAT, "schema_version": SCHEMA_VERSION, "explanation": form})
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What `write` wrote, as the arguments of `Explanation`.
+    """The record that `write` wrote; also one that an older Pellucid did.
 
     Raises:
         FileMissing: there is no such file.
-        InvalidValue: a damaged or foreign file, or one from a newer Pellucid.
+        InvalidValue: another suffix, a damaged or foreign file, or one from a newer Pellucid.
     """
     tensors, metadata = read_bundle(path)
     if metadata.get("format") != _FORMAT:
         raise InvalidValue(f"{str(path)!r} must be an explanation saved by Pellucid; it is another file.")
-    if metadata["schema_version"] > SCHEMA_VERSION:
+    version = metadata["schema_version"]
+    if version > SCHEMA_VERSION:
         raise InvalidValue(
             f"{str(path)!r} must have schema version {SCHEMA_VERSION} or older; got "
-            f"{metadata['schema_version']}: it comes from a newer Pellucid, upgrade to read it."
+            f"{version}: it comes from a newer Pellucid, upgrade to read it."
         )
-    known: dict[str, Any] = unpack(metadata["fields"], tensors)
+    form = _from_version_1(metadata["fields"]) if version == 1 else metadata["explanation"]
+    known: dict[str, Any] = unpack(form, tensors)
     known["cost"] = Cost(**known["cost"])
-    known["trace"] = known["trace"] or {}  # None in files of before there were courses
-    known["prediction"] = [[Prediction(*best) for best in image] for image in known["prediction"]]
+    known["prediction"] = [[Prediction(**best) for best in image] for image in known["prediction"]]
     known["boxes"] = [Box(*edges) for edges in known["boxes"]]
-    known["pictures"] = [
-        Picture(_decoded(rgb), name, path and Path(path), None if rgba is None else _decoded(rgba))
-        for rgb, name, path, rgba in known["pictures"]
-    ]
+    known["pictures"] = [_picture(told) for told in known["pictures"]]
     return known
+
+
+def _from_version_1(form: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file of version 1 holds, as version 2 has it."""
+
+    def named(rows: Sequence[Any], *names: str) -> list[dict[str, Any]]:
+        return [dict(zip(names, row["$tuple"], strict=True)) for row in rows]
+
+    return {
+        **form,
+        "trace": form["trace"] or {},  # None in files of before there were courses
+        "boxes": [box["$tuple"] for box in form["boxes"]],
+        "prediction": [named(image, "index", "label", "probability") for image in form["prediction"]],
+        "pictures": named(form["pictures"], "rgb", "name", "path", "rgba"),
+    }
+
+
+def _told(picture: Picture, *, pixels: bool) -> dict[str, Any]:
+    """A picture's name, where it came from and its size, and its pixels where they are asked for."""
+    told: dict[str, Any] = {
+        "name": picture.name,
+        "path": picture.path and str(picture.path),
+        "size": list(picture.rgb.size),
+        "note": picture.note,
+    }
+    if pixels:
+        told |= {
+            "rgb": _encoded(picture.rgb),
+            "rgba": None if picture.rgba is None else _encoded(picture.rgba),
+        }
+    return told
+
+
+def _picture(told: Mapping[str, Any]) -> Picture:
+    """The inverse of `_told` with pixels."""
+    path, rgba = told["path"], told["rgba"]
+    return Picture(
+        _decoded(told["rgb"]),
+        told["name"],
+        path and Path(path),
+        None if rgba is None else _decoded(rgba),
+        told.get("note", ""),
+    )
 
 
 def _encoded(picture: Image.Image) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 import typer
 from rich.table import Table
 
+from pellucid.agreement import agreement
+from pellucid.certainty import typical
 from pellucid.cli import options
 from pellucid.cli.screen import (
     certainty_columns,
@@ -21,15 +23,15 @@ from pellucid.cli.screen import (
     table,
     waiting,
 )
-from pellucid.compare import DEFAULT_METHODS, Comparison, Entry
+from pellucid.compare import DEFAULT_METHODS, Comparison
 from pellucid.compare import compare as compare_all
-from pellucid.engine.cost import Cost
+from pellucid.entries import Entry
 from pellucid.errors import FileMissing, PictureError
 from pellucid.files import mark_results
 from pellucid.methods import METHODS
 from pellucid.model import Model
 from pellucid.models import load
-from pellucid.render.views import certainty, predicted, typical
+from pellucid.render.words import predicted
 
 
 def compare(
@@ -130,10 +132,10 @@ def _alike(comparison: Comparison) -> list[tuple[list[Entry], Correlations, Corr
     groups = []
     by_question = groupby(comparison.entries, lambda e: (e.explanation.model, e.explanation.labels))
     for entries in (list(group) for _, group in by_question):
-        alike = Comparison(tuple(entries), (), Cost())
-        pictures = range(len(entries[0].explanation))
+        maps = [entry.explanation for entry in entries]
+        pictures = range(len(maps[0]))
         signed, unsigned = (
-            torch.stack([alike.agreement(i, magnitudes=without) for i in pictures]).mean(0).tolist()
+            torch.stack([agreement(maps, i, magnitudes=without) for i in pictures]).mean(0).tolist()
             for without in (False, True)
         )
         groups.append((entries, signed, unsigned))
@@ -167,7 +169,9 @@ def _table(entries: Sequence[Entry], signed: Correlations, unsigned: Correlation
 
     Of the two correlations with another method the higher one counts.
     """
-    sure, cells = certainty_columns([typical(entry.explanation) for entry in entries])
+    sure, cells = certainty_columns(
+        [typical([panel.certainty() for panel in entry.explanation.panels()]) for entry in entries]
+    )
     numbers = ["forward", "backward", "seconds", *sure]
     shown = table("method", *numbers, "most alike", "least alike", right=numbers)
     for i, (entry, known) in enumerate(zip(entries, cells, strict=True)):
@@ -200,21 +204,7 @@ def _report(comparison: Comparison, sources: Sequence[str], files: Sequence[Path
             {
                 "model": entries[0].explanation.model,
                 "targets": entries[0].explanation.labels,
-                "prediction": [[vars(p) for p in best] for best in entries[0].explanation.prediction],
-                "methods": [
-                    {
-                        "title": entry.title,
-                        "method": entry.explanation.method,
-                        "options": entry.explanation.options,
-                        "score": entry.explanation.score.tolist(),
-                        "output": entry.explanation.output,
-                        "layer": entry.explanation.layer,
-                        "certainty": [certainty(entry.explanation, i) for i in range(len(entry.explanation))],
-                        "cost": vars(entry.explanation.cost),
-                        "warnings": entry.explanation.warnings,
-                    }
-                    for entry in entries
-                ],
+                "methods": [{"title": entry.title, **entry.explanation.to_dict()} for entry in entries],
                 "agreement": signed,
                 "agreement_of_magnitudes": unsigned,
             }

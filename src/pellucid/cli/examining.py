@@ -11,7 +11,7 @@ from pellucid.cli.screen import console, plain_errors, print_json, table, waitin
 from pellucid.doctor import Diagnosis, FeatureLayer, examine
 from pellucid.models import load
 from pellucid.preprocess import Preprocess
-from pellucid.render.views import percent
+from pellucid.render.words import percent
 
 _DEEP = 2  # dots in a layer's name, from which on only --layers lists it
 

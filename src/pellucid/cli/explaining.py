@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,15 +29,17 @@ from pellucid.engine.progress import showing
 from pellucid.engine.run import batch_limit
 from pellucid.errors import FileMissing, InvalidValue, PellucidError, PictureError
 from pellucid.explain import Outcome, Request, investigate, versions
-from pellucid.explanation import Explanation, Prediction
-from pellucid.files import atomic_write, mark_results
+from pellucid.explanation import Explanation
+from pellucid.files import mark_results, save_by_suffix
+from pellucid.filming import keeps_course, no_course
 from pellucid.images import Batch
 from pellucid.model import Model
 from pellucid.models import load
+from pellucid.prediction import Prediction
 from pellucid.render.heat import colormap
 from pellucid.render.sheet import number
-from pellucid.render.video import check_path, filmed, unfilmed
-from pellucid.render.views import certainty, predicted
+from pellucid.render.video import check_path
+from pellucid.render.words import predicted
 from pellucid.target import OneTarget
 
 FORMATS = ("png", "error", "npz", "safetensors", "html")
@@ -192,8 +195,7 @@ class Files:
             if picture is None:
                 explanation.save(paths[-1])
             else:
-                with atomic_write(paths[-1]) as temporary:
-                    picture.save(temporary, "PNG")
+                save_by_suffix(paths[-1], {".png": partial(picture.save, format="PNG")})
         if (source, question) in self.films:
             paths.append(explanation.save(self.films[source, question]))
         mark_results(paths)
@@ -294,20 +296,20 @@ class Run:
 
 def results_table(results: Sequence[dict[str, Any]]) -> Table:
     """A row per result; a picture and what it is predicted as are told once."""
-    titles, cells = certainty_columns(results)
+    titles, cells = certainty_columns([row["certainty"][0] for row in results])
     score = "\n".join(["score", *titles])
     shown = table("picture", "prediction", "method", "explained", score, right=[score], whole=[score])
     shown.add_column("file", overflow="fold")
     before = None
     for row, known in zip(results, cells, strict=True):
         new, before = row["picture"] != before, row["picture"]
-        best = predicted([Prediction(**best) for best in row["prediction"]], 1)
+        best = predicted([Prediction(**best) for best in row["prediction"][0]], 1)
         shown.add_row(
             row["name"] if new else "",
             best.replace(" %", "\N{NO-BREAK SPACE}%") if new else "",
             row["title"],
-            row["label"],
-            "\n".join(filter(None, [f"{row['output']} {number(row['score'])}", *known])),
+            row["labels"][0],
+            "\n".join(filter(None, [f"{row['output']} {number(row['score'][0])}", *known])),
             Path(row["files"][0]).name if row["files"] else "none",
         )
     return shown
@@ -316,24 +318,13 @@ def results_table(results: Sequence[dict[str, Any]]) -> Table:
 def result(
     source: str, name: str, question: Question, explanation: Explanation, files: list[str]
 ) -> dict[str, Any]:
-    """What is told of one result; the maps themselves are in its files."""
+    """One result: where its picture and files are, and the explanation as `Explanation.to_dict` has it."""
     return {
         "picture": source,
         "name": name,
-        "method": explanation.method,
         "title": question.request.title,
-        "options": explanation.options,
-        "target": explanation.target[0],
-        "label": explanation.labels[0],
-        "output": explanation.output,
-        "score": float(explanation.score[0]),
-        "prediction": [vars(best) for best in explanation.prediction[0]],
-        "layer": explanation.layer,
-        "precision": explanation.precision,
-        "cost": vars(explanation.cost),
-        **certainty(explanation),
-        "warnings": explanation.warnings,
         "files": files,
+        **explanation.to_dict(),
     }
 
 
@@ -369,8 +360,8 @@ def _kinds(text: str, requests: Sequence[Request]) -> list[str]:
 def _check_video(video: Path, requests: Sequence[Request]) -> None:
     check_path(video)
     if not any(map(_filmed, requests)):
-        raise unfilmed(", ".join(request.title for request in requests))
+        raise no_course(", ".join(request.title for request in requests))
 
 
 def _filmed(request: Request) -> bool:
-    return filmed(request.method, request.options)
+    return keeps_course(request.method, request.options)

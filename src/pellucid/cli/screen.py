@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pellucid.engine.cost import Cost
 from pellucid.errors import PellucidError
-from pellucid.render.views import percent
+from pellucid.render.words import percent
 
 REFUSED, STOPPED = 2, 130
 

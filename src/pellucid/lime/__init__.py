@@ -9,7 +9,8 @@
 """
 
 from pellucid.lime.picking import Pick, pick
-from pellucid.lime.result import LabelExplanation, LocalExplanation
+from pellucid.lime.records import LabelExplanation
+from pellucid.lime.result import LocalExplanation
 from pellucid.lime.tables import tabular
 from pellucid.lime.words import text
 

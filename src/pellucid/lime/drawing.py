@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from pellucid.lime.result import LabelExplanation, LocalExplanation
+from pellucid.lime.records import Feature, LabelExplanation
 from pellucid.render.html import warning_list
 from pellucid.render.sheet import number
 
@@ -40,7 +40,7 @@ _STYLE = """
 </style>"""
 
 
-def bars(explanation: LocalExplanation, shown: Sequence[LabelExplanation]) -> "Figure":
+def bars(features: Sequence[Feature], shown: Sequence[LabelExplanation]) -> "Figure":
     """One panel per label: its weights, the largest on top, with lines of one standard error."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -57,7 +57,7 @@ def bars(explanation: LocalExplanation, shown: Sequence[LabelExplanation]) -> "F
         places = range(len(chosen))
         panel.barh(places, weights, color=[FOR if w > 0 else AGAINST for w in weights], height=0.68)
         panel.errorbar(weights, places, xerr=errors, fmt="none", ecolor="#1a1a1a", elinewidth=1, capsize=2)
-        names = [_wrapped(explanation.features[index].name) for index in chosen]
+        names = [_wrapped(features[index].name) for index in chosen]
         panel.set_yticks(places, names, fontsize=9)
         panel.invert_yaxis()
         panel.margins(x=0.06)
@@ -70,31 +70,43 @@ def bars(explanation: LocalExplanation, shown: Sequence[LabelExplanation]) -> "F
     return figure
 
 
-def fragment(explanation: LocalExplanation) -> str:
-    """What a notebook shows: for each label the text with its words tinted, and the weights as bars."""
-    sections = "".join(_section(explanation, one) for one in explanation)
+def fragment(
+    features: Sequence[Feature],
+    shown: Sequence[LabelExplanation],
+    *,
+    text: str | None,
+    warnings: Sequence[str],
+    about: str,
+) -> str:
+    """What a notebook shows: for each label the text with its words tinted, and the weights as bars.
+
+    Args:
+        features: the d words or conditions.
+        shown: the surrogate of each label.
+        text: the explained text; None for a row.
+        warnings: a list of sentences above.
+        about: how it was made, in a line below.
+    """
+    sections = "".join(_section(features, one, text) for one in shown)
     return (
-        f'{_STYLE}<div class="pellucid lime">{warning_list(explanation.warnings)}{sections}'
-        f'<p class="quiet">LIME, {explanation.samples} samples, seed {explanation.seed}; '
-        "weight ± standard error: red for, blue against</p></div>"
+        f'{_STYLE}<div class="pellucid lime">{warning_list(warnings)}{sections}'
+        f'<p class="quiet">{escape(about)}; weight ± standard error: red for, blue against</p></div>'
     )
 
 
-def _section(explanation: LocalExplanation, one: LabelExplanation) -> str:
-    largest = float(one.coefficients.abs().max()) or 1.0
-    text = "" if explanation.text is None else f'<p class="text">{_tinted(explanation, one, largest)}</p>'
+def _section(features: Sequence[Feature], one: LabelExplanation, text: str | None) -> str:
+    tinted = "" if text is None else f'<p class="text">{_tinted(features, one, text)}</p>'
     ends = [abs(float(one.coefficients[i])) + _finite(float(one.stderr[i])) for i in one.chosen]
     limit = max(ends, default=0.0) or 1.0
-    rows = "".join(_row(explanation, one, index, limit) for index in one.chosen[:_SHOWN])
+    rows = "".join(_row(features[index], one, index, limit) for index in one.chosen[:_SHOWN])
     return (
-        f'<section><h3>{escape(one.name)}</h3><p class="quiet">{_numbers(one)}</p>{text}'
+        f'<section><h3>{escape(one.name)}</h3><p class="quiet">{_numbers(one)}</p>{tinted}'
         f"<table>{rows}</table></section>"
     )
 
 
-def _row(explanation: LocalExplanation, one: LabelExplanation, index: int, limit: float) -> str:
-    feature, weight = explanation.features[index], float(one.coefficients[index])
-    error = float(one.stderr[index])
+def _row(feature: Feature, one: LabelExplanation, index: int, limit: float) -> str:
+    weight, error = float(one.coefficients[index]), float(one.stderr[index])
     value = f'<td class="value">{escape(feature.value)}</td>' if feature.value else ""
     shown = f"{error:.2g}" if math.isfinite(error) else "?"
     return (
@@ -117,12 +129,13 @@ def _bar(weight: float, error: float) -> str:
     )
 
 
-def _tinted(explanation: LocalExplanation, one: LabelExplanation, largest: float) -> str:
+def _tinted(features: Sequence[Feature], one: LabelExplanation, text: str) -> str:
     """The text, its words on red or blue, as strong as their weight."""
-    text, at, parts = explanation.text or "", 0, []
+    largest = float(one.coefficients.abs().max()) or 1.0
+    at, parts = 0, []
     weighed = [
         (span, float(one.coefficients[index]))
-        for index, feature in enumerate(explanation.features)
+        for index, feature in enumerate(features)
         for span in feature.spans
     ]
     for (start, end), weight in sorted(weighed):

@@ -7,51 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.errors import InvalidValue
-from pellucid.files import atomic_write
+from pellucid.files import save_by_suffix
+from pellucid.lime.drawing import bars, fragment
+from pellucid.lime.records import Feature, LabelExplanation
+from pellucid.render.html import page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FAITHFUL = 0.5
 """The R2 below which a surrogate tells less than half of how the model varies: a warning says so."""
-
-
-@dataclass(frozen=True)
-class Feature:
-    """A word, with where it stands (start, end), or a condition on a row, with the row's value."""
-
-    name: str
-    value: str = ""
-    spans: tuple[tuple[int, int], ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class LabelExplanation:
-    """The surrogate of one class.
-
-    Attributes:
-        label, name: the class; for regression 0 and "prediction".
-        prediction: what the model says of the input; `local_prediction`: what the surrogate says.
-        coefficients: (d,) the weight of each feature, zero for those not chosen.
-        intercept: what the surrogate says of an input without any feature.
-        r2: the share of how the model varies near the input that the surrogate explains.
-        stderr: (d,) standard errors of `coefficients` over draws of neighbours.
-        chosen: indices of the features with a weight, the largest first.
-    """
-
-    label: int
-    name: str
-    prediction: float
-    local_prediction: float
-    coefficients: Float[Tensor, "d"]
-    intercept: float
-    r2: float
-    stderr: Float[Tensor, "d"]
-    chosen: list[int]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -114,14 +82,16 @@ class LocalExplanation:
 
     def plot(self, labels: Sequence[int | str] | None = None) -> "Figure":
         """A matplotlib figure: bars of the weights with their standard errors, one panel per label."""
-        from pellucid.lime.drawing import bars
-
-        return bars(self, self.by_label if labels is None else [self[label] for label in labels])
+        return bars(self.features, self.by_label if labels is None else [self[label] for label in labels])
 
     def _repr_html_(self) -> str:
-        from pellucid.lime.drawing import fragment
-
-        return fragment(self)
+        return fragment(
+            self.features,
+            self.by_label,
+            text=self.text,
+            warnings=self.warnings,
+            about=f"LIME, {self.samples} samples, seed {self.seed}",
+        )
 
     def __repr__(self) -> str:
         of = ", ".join(f"{one.name} {one.prediction:.3g} (R2 {one.r2:.2f})" for one in self.by_label)
@@ -136,24 +106,16 @@ class LocalExplanation:
             InvalidValue: another suffix.
             FileMissing: the folder does not exist.
         """
-        path = Path(path)
-        match path.suffix.lower():
-            case ".html":
-                from pellucid.lime.drawing import fragment
-                from pellucid.render.html import page
-
-                with atomic_write(path) as temporary:
-                    temporary.write_text(page("LIME", fragment(self)), encoding="utf-8")
-            case ".png":
-                with atomic_write(path) as temporary:
-                    self.plot().savefig(temporary)
-            case ".json":
-                content = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
-                with atomic_write(path) as temporary:
-                    temporary.write_text(content, encoding="utf-8")
-            case _:
-                raise InvalidValue(f"path must end in .html, .png or .json; got {path.name!r}.")
-        return path
+        return save_by_suffix(
+            path,
+            {
+                ".html": lambda file: file.write_text(page("LIME", self._repr_html_()), encoding="utf-8"),
+                ".png": lambda file: self.plot().savefig(file),
+                ".json": lambda file: file.write_text(
+                    json.dumps(self.to_dict(), ensure_ascii=False, indent=1), encoding="utf-8"
+                ),
+            },
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain lists, numbers and strings. An unknown standard error is None."""

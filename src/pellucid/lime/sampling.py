@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.engine.progress import Progress, showing
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.lime.predictions import Mode, Numbers, predictions
-from pellucid.lime.result import LabelExplanation
+from pellucid.lime.records import LabelExplanation
 from pellucid.methods.perturb import surrogate
 from pellucid.methods.perturb.surrogate import Fit, Selection
 from pellucid.ranks import rank_correlation

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.lime.predictions import Mode, Numbers
-from pellucid.lime.result import Feature, LocalExplanation
+from pellucid.lime.records import Feature
+from pellucid.lime.result import LocalExplanation
 from pellucid.lime.sampling import explain
 from pellucid.methods.perturb import surrogate
 from pellucid.methods.perturb.surrogate import Selection

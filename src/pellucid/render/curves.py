@@ -1,5 +1,6 @@
 """The scores of an optimisation by its steps: which there are, their axes, and a small chart of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,6 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from pellucid.explanation import Explanation
 from pellucid.render.sheet import number, typeface
 
 COLOURS = {"insertion": "#1f6f8b", "deletion": "#c2570c", "loss": "#5f6368"}
@@ -45,19 +45,22 @@ class Curves:
         ]
 
 
-def curves(explanation: Explanation, index: int = 0) -> Curves | None:
+def curves(trace: Mapping[str, Tensor], output: str) -> Curves | None:
     """Insertion and deletion of one image, or, where a method keeps neither, its loss; None without any.
 
     Probabilities are shown from 0 to 1, other numbers from their lowest to their highest.
+
+    Args:
+        trace: the course of one image: scores (T,) by name, others being left out.
+        output: which number was explained.
     """
-    trace = explanation.trace
     scores: list[str] = [name for name in ("insertion", "deletion") if name in trace]
     names = scores or [name for name in ("loss",) if name in trace]
     if not names:
         return None
-    lines = {name: trace[name][index].detach().double().cpu() for name in names}
+    lines = {name: trace[name].detach().double().cpu() for name in names}
     known = torch.cat([line[line.isfinite()] for line in lines.values()])
-    bounded = explanation.output == "probability" and bool(scores)
+    bounded = output == "probability" and bool(scores)
     low, high = (0.0, 1.0) if bounded or not len(known) else (float(known.min()), float(known.max()))
     last = max(map(len, lines.values())) - 1
     return Curves(
@@ -75,7 +78,7 @@ def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     return [float(tick) for tick in ticks]
 
 
-class Panel:
+class Chart:
     """A chart of curves in a picture of `size` pixels: drawn once, but for the lines, which grow.
 
     Args:

@@ -54,6 +54,11 @@ def colormap(name: str) -> "Colormap":
     return matplotlib.colormaps[name].resampled(257)
 
 
+def default_cmap(per_pixel: bool, *, signed: bool) -> str:
+    """The colour map of a map that stands alone: one of the input's pixels, or of a layer's cells."""
+    return SIGNED if signed else FINE if per_pixel else HEAT
+
+
 def colours(
     values: Float[Tensor, "H W"], cmap: str | None = None, *, signed: bool = False
 ) -> UInt8[Tensor, "H W 3"]:

@@ -1,18 +1,20 @@
-"""Explanations as HTML that needs nothing else: no scripts, no network, no extension. All text is escaped."""
+"""Maps as HTML that needs nothing else: no scripts, no network, no extension. All text is escaped."""
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from io import BytesIO
 from typing import Literal
 
 from PIL import Image
 
-from pellucid.explanation import Explanation
+from pellucid.render.drawing import fitted_to, map_alone, over_picture, uncertainty
+from pellucid.render.panel import Panel
 from pellucid.render.sheet import color_bar, number
-from pellucid.render.views import fitted_to, known, percent, remark
+from pellucid.render.words import known, percent, remark
 
-_SHOWN = 8  # images of a batch; a notebook cell or a page should stay readable
+SHOWN = 8
+"""Images of a batch in a fragment: a notebook cell or a page should stay readable."""
 _SIDE = 480  # pixels of a picture in a fragment
 
 _STYLE = """
@@ -42,27 +44,24 @@ def data_uri(image: Image.Image, format: Literal["PNG", "JPEG"] = "PNG") -> str:
     return f"data:image/{format.lower()};base64,{b64encode(stream.getvalue()).decode('ascii')}"
 
 
-def fragment(explanation: Explanation) -> str:
+def fragment(
+    panels: Iterable[Panel], *, title: str, facts: Sequence[str], warnings: Sequence[str], more: int = 0
+) -> str:
     """What a notebook shows: picture, overlay, map and error side by side; numbers and warnings in words.
 
-    The first eight images of a batch are shown, with a longer side of 480 pixels.
+    Args:
+        panels: the images, shown with a longer side of 480 pixels.
+        title: the heading.
+        facts: a line of words below it.
+        warnings: a list of sentences.
+        more: how many images there are besides.
     """
-    cost = explanation.cost
-    facts = [
-        explanation.model,
-        *([f"layer {', '.join(explanation.layer)}"] if explanation.layer else []),
-        f"{cost.forward} forward, {cost.backward} backward, {number(cost.seconds)} s",
-        explanation.precision,
-        explanation.paper,
-    ]
-    images = range(min(len(explanation), _SHOWN))
-    rows = "".join(_row(fitted_to(explanation[index], _SIDE)) for index in images)
-    rest = len(explanation) - _SHOWN
-    more = f'<p class="quiet">and {rest} more</p>' if rest > 0 else ""
+    rows = "".join(_row(fitted_to(panel, _SIDE)) for panel in panels)
+    rest = f'<p class="quiet">and {more} more</p>' if more > 0 else ""
     return (
-        f'{_STYLE}<div class="pellucid"><p class="head">{escape(explanation.method)}</p>'
+        f'{_STYLE}<div class="pellucid"><p class="head">{escape(title)}</p>'
         f'<p class="quiet">{escape(" · ".join(filter(None, facts)))}</p>'
-        f"{warning_list(explanation.warnings)}{rows}{more}</div>"
+        f"{warning_list(warnings)}{rows}{rest}</div>"
     )
 
 
@@ -84,30 +83,28 @@ def warning_list(warnings: Iterable[str]) -> str:
     return f'<ul class="warn">{items}</ul>' if items else ""
 
 
-def _row(explanation: Explanation) -> str:
-    """The figures of an explanation of one image: picture, map over it, map, and its standard error."""
-    picture = explanation.pictures[0]
-    signed = explanation.has_negative()
-    best = "; ".join(f"{p.label} {percent(p.probability)}" for p in explanation.prediction[0])
-    explained = f"{explanation.labels[0]}: {explanation.output} {number(float(explanation.score[0]))}"
+def _row(panel: Panel) -> str:
+    """The figures of one image: picture, map over it, map, and its standard error."""
+    signed = panel.has_negative
+    best = "; ".join(f"{p.label} {percent(p.probability)}" for p in panel.prediction)
+    explained = f"{panel.label}: {panel.output} {number(panel.score)}"
     bar = ""
     if signed:
-        limit = explanation.limit(signed=True)
+        limit = panel.limit(signed=True)
         ends = f"from {number(-limit)} to {number(limit)}"
         bar = f'<img alt="{ends}" src="{data_uri(color_bar(limit, 640, 26))}">'
-    sampled = explanation.stderr is not None
-    note = remark(explanation) or ("red: for, blue: against" if signed else "the map alone")
-    note = escape(" · ".join(filter(None, (note, "" if sampled else known(explanation)))))
-    over = explanation.outlined() if explanation.segmented else explanation.overlay()
+    sampled = panel.stderr is not None
+    note = remark(panel) or ("red: for, blue: against" if signed else "the map alone")
+    note = escape(" · ".join(filter(None, (note, "" if sampled else known(panel)))))
     error = ""
     if sampled:
-        caption = escape(" · ".join(filter(None, ("± standard error", known(explanation)))))
-        error = _figure(explanation.uncertainty(), f"standard error of the map: {explained}", caption)
+        caption = escape(" · ".join(filter(None, ("± standard error", known(panel)))))
+        error = _figure(uncertainty(panel), f"standard error of the map: {explained}", caption)
     return (
         '<div class="row">'
-        f"{_figure(picture.rgb, picture.name, escape(best or picture.name))}"
-        f"{_figure(over, f'overlay: {explained}', escape(explained))}"
-        f"{_figure(explanation.map(), f'map: {explained}', f'{bar}{note}')}"
+        f"{_figure(panel.rgb, panel.name, escape(best or panel.name))}"
+        f"{_figure(over_picture(panel), f'overlay: {explained}', escape(explained))}"
+        f"{_figure(map_alone(panel), f'map: {explained}', f'{bar}{note}')}"
         f"{error}</div>"
     )
 

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from pellucid.explanation import Explanation
-from pellucid.render.heat import ERROR, colormap, fading
+from pellucid.render.heat import ERROR, colormap, default_cmap, fading
+from pellucid.render.panel import Panel
 
 _COLOURS = 255  # odd, so that one is exactly in the middle, where a signed map has its zero
 
@@ -34,32 +34,27 @@ class Layer:
     signed: bool
 
 
-def overlay_layer(explanation: Explanation, index: int = 0) -> Layer:
-    """The map at input resolution, to be laid over the picture as `Explanation.overlay` does.
+def overlay_layer(panel: Panel) -> Layer:
+    """The map at input resolution, to be laid over the picture as `drawing.overlay` does.
 
     Only maps per pixel without evidence against glow in a dark picture: their grain is lost in a bright one.
     """
-    one = explanation[index]
-    signed, values = _values(one)
-    if values.amin() == values.amax():
-        values = torch.zeros_like(values)  # a constant map prefers no place: nothing is laid over the picture
-    blend: Blend = "multiply" if signed else "screen" if one.per_pixel else "over"
-    return _layer(one, values, blend, signed)
+    signed = panel.has_negative
+    blend: Blend = "multiply" if signed else "screen" if panel.per_pixel else "over"
+    return _layer(panel, panel.shown(signed=signed), blend, signed)
 
 
-def raw_layer(explanation: Explanation, index: int = 0) -> Layer:
+def raw_layer(panel: Panel) -> Layer:
     """The map as the formula gave it, on its own grid: a CAM's 7 x 7 cells, opaque."""
-    one = explanation[index]
-    raw = one.raw if one.raw.ndim == 4 else one.raw[:, None]
-    grid = replace(one, attribution=raw.float())
-    signed, values = _values(grid)
-    return _layer(grid, values, None, signed)
+    grid = replace(panel, values=panel.raw)
+    signed = grid.has_negative
+    return _layer(grid, grid.heat(signed=signed), None, signed)
 
 
-def error_layer(explanation: Explanation, index: int = 0) -> Layer:
-    """The standard error of a sampled map at input resolution, opaque, up to `Explanation.error_limit`."""
-    limit = explanation.error_limit(index)
-    shown = (explanation.error_map(index) / limit).clamp(max=1)
+def error_layer(panel: Panel) -> Layer:
+    """The standard error of a sampled map at input resolution, opaque, up to `Panel.error_limit`."""
+    limit = panel.error_limit
+    shown = (panel.error_map / limit).clamp(max=1)
     return Layer(_painted((shown * (_COLOURS - 1)).round(), ERROR), None, limit, ERROR, False)
 
 
@@ -68,20 +63,14 @@ def ramp(cmap: str) -> Image.Image:
     return _painted(torch.arange(_COLOURS, dtype=torch.long, device="cpu")[None], cmap)
 
 
-def _values(one: Explanation) -> tuple[bool, Float[Tensor, "H W"]]:
-    """Whether a map has evidence against, and its values in [0, 1], or [-1, 1] if so."""
-    signed = one.has_negative()
-    return signed, (one.signed_heatmap() if signed else one.heatmap())[0]
-
-
-def _layer(one: Explanation, values: Float[Tensor, "H W"], blend: Blend | None, signed: bool) -> Layer:
+def _layer(panel: Panel, values: Float[Tensor, "H W"], blend: Blend | None, signed: bool) -> Layer:
     shifted = (values + 1) / 2 if signed else values
-    cmap = one.default_cmap(signed)
+    cmap = default_cmap(panel.per_pixel, signed=signed)
     image = _painted((shifted * (_COLOURS - 1)).round(), cmap)
     if blend == "over":
         opacity = fading(torch.linspace(0, 1, _COLOURS, dtype=torch.float32, device="cpu")) * 255
         image.info["transparency"] = opacity.round().to(torch.uint8).numpy().tobytes()
-    return Layer(image, blend, one.limit(signed=signed), cmap, signed)
+    return Layer(image, blend, panel.limit(signed=signed), cmap, signed)
 
 
 def _painted(indices: Tensor, cmap: str) -> Image.Image:

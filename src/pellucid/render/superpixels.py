@@ -9,8 +9,6 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
-from pellucid.errors import InvalidValue
-from pellucid.explanation import Explanation
 from pellucid.images import Box
 from pellucid.render.heat import colours, dimmed, framed, line_width, opacity_mask
 from pellucid.render.sheet import typeface
@@ -99,27 +97,6 @@ class Weighted:
             if fits and radius > 0.3 * (right - left) and not any(map(weight.overlaps, written)):
                 written.append(weight)
         return written
-
-
-def of(explanation: Explanation, index: int = 0) -> Weighted:
-    """The segments of one image of an explanation.
-
-    Raises:
-        InvalidValue: its method explains no segments.
-    """
-    if not explanation.segmented:
-        raise InvalidValue(
-            f"outlines need a method that explains segments, such as lime; {explanation.method} does not."
-        )
-    one = explanation[index]
-    errors = one.details.get("coefficient_stderr")
-    return Weighted(
-        one.details["segments"][0],
-        one.details["coefficients"][0],
-        None if errors is None else errors[0],
-        one.pictures[0].rgb,
-        one.boxes[0],
-    )
 
 
 def outlined(segments: Weighted, *, top: int) -> Image.Image:

@@ -1,10 +1,9 @@
 """An optimised mask as a film: the evidence growing over the picture, what is left, and the scores."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,23 +11,20 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageStat
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pellucid.errors import ExtraMissing, FileMissing, InvalidValue
-from pellucid.explanation import Explanation
-from pellucid.files import atomic_write
+from pellucid.errors import ExtraMissing
+from pellucid.files import by_suffix, check_folder
 from pellucid.images import Box
-from pellucid.methods import METHODS, Method
 from pellucid.render import heat
-from pellucid.render.curves import Panel, curves
-from pellucid.render.scale import merge_channels
+from pellucid.render.curves import Chart, curves
+from pellucid.render.panel import Panel
 from pellucid.render.sheet import fitted, typeface
-from pellucid.render.views import percent
+from pellucid.render.words import percent
 
 WIDTH = 960  # pixels of a frame
 _MARGIN = 24
 _TOP, _FOOT = 82, 44  # above and below the panels
 _SIDE = (WIDTH - 4 * _MARGIN) // 3  # of each of three panels
 _LOWEST = 216  # height of a chart beside pictures that are flat
-_MOST = {".mp4": 120, ".gif": 40}  # frames; longer courses are thinned out
 _HELD = 2  # seconds that the last frame is shown
 _BLUR = 0.064  # spread of the blur that stands for hidden parts, as a share of the picture's side
 _FILLS = {"black": (0, 0, 0), "grey": (128, 128, 128), "white": (255, 255, 255)}
@@ -43,10 +39,12 @@ def check_path(path: Path) -> None:
         FileMissing: the folder does not exist.
         ExtraMissing: an .mp4, but no encoder is installed.
     """
-    if path.suffix.lower() not in _MOST:
-        raise InvalidValue(f"A video's name must end in .mp4 or .gif; got {path.name!r}.")
-    if not path.parent.is_dir():
-        raise FileMissing(f"The folder of {str(path)!r} must exist: create it first.")
+    by_suffix(path, _KINDS)
+    check_folder(path)
+    _check_encoder(path)
+
+
+def _check_encoder(path: Path) -> None:
     if path.suffix.lower() == ".mp4":
         try:
             from imageio_ffmpeg import get_ffmpeg_exe
@@ -58,35 +56,19 @@ def check_path(path: Path) -> None:
             ) from None
 
 
-def filmed(method: Method, options: Mapping[str, Any]) -> bool:
-    """Whether a method with these options keeps the course of a mask: all that optimise one, unwrapped."""
-    return method.family == "mask" and not (options.get("smooth") or options.get("augment"))
-
-
-def unfilmed(asked: str) -> InvalidValue:
-    """The error of what was asked for a film and keeps no course."""
-    names = ", ".join(method.name for method in METHODS.values() if method.family == "mask")
-    return InvalidValue(
-        f"A video needs a method that optimises a mask ({names}), without smooth or augment; got {asked}."
-    )
-
-
-def write(explanation: Explanation, path: Path) -> None:
-    """Writes the course of one image's mask as a film, whole or not at all: see `Film`.
+def write(path: Path, panel: Panel) -> None:
+    """Writes the course of one image's mask as a film, see `Film`: a writer for `files.save_by_suffix`.
 
     An .mp4 is H.264 in yuv420p, with the index in front, which plays everywhere and while it loads. A .gif
     repeats for ever. The last frame stays for two seconds.
 
     Raises:
-        InvalidValue: another suffix; several images; a method that keeps no course of a mask.
+        InvalidValue: another suffix.
         ExtraMissing: an .mp4, but no encoder is installed.
-        FileMissing: the folder does not exist.
     """
-    check_path(path)
-    suffix = path.suffix.lower()
-    film = Film(explanation, _MOST[suffix])
-    with atomic_write(path) as temporary:
-        _write_gif(film, temporary) if suffix == ".gif" else _write_mp4(film, temporary)
+    write_frames, most = by_suffix(path, _KINDS)
+    _check_encoder(path)
+    write_frames(Film(panel, most), path)
 
 
 class Film:
@@ -96,22 +78,14 @@ class Film:
     what it keeps; one scale of colours for all frames. In the middle the picture under the mask, as the model
     sees it: hidden parts in the baseline's colour, blurred if it is none. Right, the scores up to the step.
 
-    A course of more than `most` steps is thinned out evenly; its first and last step are always shown.
-
-    Raises:
-        InvalidValue: several images; a method that keeps no course of a mask.
+    Args:
+        panel: the image, whose `trace` holds its "mask" (T, h, w) by step, and scores if they are known.
+        most: a longer course is thinned out evenly; its first and last step are always shown.
     """
 
-    def __init__(self, explanation: Explanation, most: int = 120) -> None:
-        if len(explanation) != 1:
-            raise InvalidValue(
-                f"A video shows one image; this explanation holds {len(explanation)}: save explanation[0], "
-                "explanation[1] and so on."
-            )
-        if "mask" not in explanation.trace:
-            raise unfilmed(explanation.method)
-        self.explanation = explanation
-        self.masks: Float[Tensor, "T h w"] = explanation.trace["mask"][0].detach().float().cpu()
+    def __init__(self, panel: Panel, most: int = 120) -> None:
+        self.panel = panel
+        self.masks: Float[Tensor, "T h w"] = panel.trace["mask"].detach().float().cpu()
         self.last = len(self.masks) - 1
         count = min(len(self.masks), most)
         self.steps = [
@@ -119,13 +93,13 @@ class Film:
             for step in torch.linspace(0, self.last, count, dtype=torch.float64, device="cpu").tolist()
         ]
         self.rate = min(15, max(3, count // 8))  # frames per second
-        self.keeps = keeps_evidence(explanation)
+        self.keeps = keeps_evidence(panel)
         self.limit = float(self._evidence(self.masks).max()) or 1.0
-        self.seen = _seen(explanation)
-        self.hidden = _hidden(self.seen, explanation.options.get("baseline"))
+        self.seen = _seen(panel)
+        self.hidden = _hidden(self.seen, panel.options.get("baseline"))
         self.tall = max(self.seen.height, _LOWEST)
-        lines = curves(explanation)
-        self.panel = Panel(lines, (_SIDE, self.tall)) if lines else None
+        lines = curves(panel.trace, panel.output)
+        self.chart = Chart(lines, (_SIDE, self.tall)) if lines else None
         self.size = WIDTH, (_TOP + self.tall + _FOOT) // 2 * 2
 
     def __len__(self) -> int:
@@ -145,18 +119,18 @@ class Film:
         self._write_heading(drawn, step)
         about = "kept" if self.keeps else "hidden"
         kept = percent(float(mask.mean()))
-        panels = [
+        shown = [
             (heat.overlay(values, self.seen, whole), f"what is {about} (red: {percent(self.limit)})"),
             (
                 Image.composite(self.seen, self.hidden, heat.opacity_mask(smooth.clamp(0, 1))),
                 f"what is left: {kept} kept",
             ),
         ]
-        if self.panel:
-            loss = "loss" in self.panel.curves.lines
-            panels.append((self.panel.draw(step), f"{'loss' if loss else self.explanation.output} by step"))
+        if self.chart:
+            loss = "loss" in self.chart.curves.lines
+            shown.append((self.chart.draw(step), f"{'loss' if loss else self.panel.output} by step"))
         pen, font = ImageDraw.Draw(drawn), typeface(13, False)
-        for place, (picture, caption) in enumerate(panels):
+        for place, (picture, caption) in enumerate(shown):
             left = _MARGIN + place * (_SIDE + _MARGIN)
             aside, above = (_SIDE - picture.width) // 2, (self.tall - picture.height) // 2
             drawn.paste(picture, (left + aside, _TOP + above))
@@ -166,35 +140,34 @@ class Film:
 
     def _write_heading(self, drawn: Image.Image, step: int) -> None:
         """What is explained, by which method and model, and how far it is."""
-        e, pen = self.explanation, ImageDraw.Draw(drawn)
+        e, pen = self.panel, ImageDraw.Draw(drawn)
         large, small = typeface(22, True), typeface(13, False)
         count = f"step {step} of {self.last}"
         right = WIDTH - _MARGIN
         room = right - _MARGIN - large.getlength(count) - _MARGIN
-        pen.text((_MARGIN, 16), _cut(e.labels[0], room, large), fill=_INK, font=large)
+        pen.text((_MARGIN, 16), _cut(e.label, room, large), fill=_INK, font=large)
         pen.text((right, 16), count, fill=_INK, font=large, anchor="ra")
-        told = " · ".join((e.method, e.model, e.pictures[0].name))
+        told = " · ".join((e.method, e.model, e.name))
         pen.text((_MARGIN, 48), _cut(told, float(right - _MARGIN), small), fill=_QUIET, font=small)
 
     def _evidence(self, masks: Tensor) -> Tensor:
         return masks if self.keeps else 1 - masks
 
 
-def keeps_evidence(explanation: Explanation) -> bool:
+def keeps_evidence(panel: Panel) -> bool:
     """Whether the map is of what the last mask keeps, and not of what it hides: their correlation's sign."""
-    mask = explanation.trace["mask"][0][-1].detach().float().cpu()
-    map = merge_channels(explanation.attribution)
-    small = interpolate(map[None], mask.shape, mode="bilinear", antialias=True)[0, 0]
+    mask = panel.trace["mask"][-1].detach().float().cpu()
+    small = interpolate(panel.values[None, None], mask.shape, mode="bilinear", antialias=True)[0, 0]
     return bool(((mask - mask.mean()) * (small - small.mean())).sum() > 0)
 
 
-def _seen(explanation: Explanation) -> Image.Image:
-    """What the model saw of the picture, as large as a panel."""
-    box = explanation.boxes[0]
+def _seen(panel: Panel) -> Image.Image:
+    """What the model saw of the picture, as large as a part of the frame."""
+    box = panel.box
     edges = [round(edge) for edge in (box.left, box.top, box.right, box.bottom)]
     left, top = edges[:2]
     right, bottom = max(left + 1, edges[2]), max(top + 1, edges[3])
-    return fitted(explanation.pictures[0].rgb.crop((left, top, right, bottom)), _SIDE)
+    return fitted(panel.rgb.crop((left, top, right, bottom)), _SIDE)
 
 
 def _hidden(seen: Image.Image, baseline: object) -> Image.Image:
@@ -249,3 +222,11 @@ def _write_gif(film: Film, path: Path) -> None:
     first, *others = (frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in film)
     shown = [10 * round(100 / film.rate)] * len(others) + [1000 * _HELD]  # in whole hundredths of a second
     first.save(path, "GIF", save_all=True, append_images=others, duration=shown, loop=0)
+
+
+# Of each kind its writer, and how many frames it has at most.
+_KINDS: dict[str, tuple[Callable[[Film, Path], None], int]] = {
+    ".mp4": (_write_mp4, 120),
+    ".gif": (_write_gif, 40),
+}
+SUFFIXES = tuple(_KINDS)

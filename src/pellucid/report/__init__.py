@@ -1,32 +1,28 @@
-"""The report: one HTML file that shows a comparison, and needs nothing else to be read."""
+"""The report: one HTML file that shows explanations side by side, and needs nothing else to be read."""
 
-import os
 from base64 import b64encode
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib.resources import files
 
-from pellucid.compare import Comparison
-from pellucid.files import atomic_write
-from pellucid.report.content import correlation, page
+from pellucid.engine.cost import Cost
+from pellucid.entries import Entry, Refusal
+from pellucid.report.facts import correlation
+from pellucid.report.page import page
 
 
-def write_report(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Writes a comparison as a self-contained HTML page, whole or not at all.
+def render(entries: Sequence[Entry], refusals: Sequence[Refusal], cost: Cost) -> str:
+    """A self-contained HTML page; every text in it is escaped.
 
     Pictures and maps lie inside as data addresses; the page loads nothing and runs only its own script,
     without which it can still be read. A script element of type application/json and id `data` holds the
-    numbers.
+    numbers: each explanation as `Explanation.to_dict` has it.
 
-    Raises:
-        FileMissing: the folder of `path` does not exist.
+    Args:
+        entries: titled explanations of the same pictures, in the order shown.
+        refusals: methods that gave no map, and why.
+        cost: what was really run; evidence that methods share is counted once.
     """
-    html = render(comparison)
-    with atomic_write(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
-
-
-def render(comparison: Comparison) -> str:
-    """The page's HTML; every text in it is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -40,7 +36,7 @@ def render(comparison: Comparison) -> str:
     folder = files("pellucid.report")
     script = folder.joinpath("script.js").read_text(encoding="utf-8")
     return environment.get_template("page.html.j2").render(
-        page=page(comparison),
+        page=page(entries, refusals, cost),
         style=folder.joinpath("style.css").read_text(encoding="utf-8"),
         script=script,
         # The browser runs this very script and no other, whatever a name may contain.

@@ -1,0 +1,157 @@
+"""The record that everything here draws: one image's map, its picture, and what is written beside them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from pellucid.certainty import height, relative_error
+from pellucid.errors import InvalidValue
+from pellucid.images import Box
+from pellucid.prediction import Prediction
+from pellucid.render.scale import bounding_box, limits, magnitudes, normalise
+from pellucid.render.superpixels import Weighted
+
+
+@dataclass(frozen=True)
+class Known:
+    """How well a map is known, apart from its standard errors; None where it is unknown.
+
+    Attributes:
+        samples: how many were drawn.
+        r2: the share of the score's variation that a surrogate explains.
+        delta: the completeness or conservation error; `relative_delta` as a share of what is promised.
+        relative_delta: see `delta`.
+        pixel_share: which share of the score relevance left at the pixels; biases and stabilisers hold the
+            rest.
+    """
+
+    samples: int | None = None
+    r2: float | None = None
+    delta: float | None = None
+    relative_delta: float | None = None
+    pixel_share: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One image's map with all that is drawn or written of it.
+
+    Attributes:
+        method, options, model, name: which method with which options, which model, which picture.
+        label, output, score, prediction: what was explained, and what the model predicts, best first.
+        rgb, box: the picture, and the part of it that became the input.
+        values: (H, W) signed evidence over the input, its channels summed, float64.
+        raw: (h, w) the same on the formula's own grid.
+        lowest, highest: of the map's values before its channels were summed.
+        per_pixel: whether the formula speaks of the input's own pixels, which makes a map grainy.
+        stderr: (H, W) standard errors of `values`, for sampled maps.
+        segments: the segments and their coefficients, of methods that explain those.
+        trace: an optimisation's course: for each name its values (T, ...) by step.
+        known: what else is known of how sure the map is.
+    """
+
+    method: str
+    options: Mapping[str, Any]
+    model: str
+    name: str
+    label: str
+    output: str
+    score: float
+    prediction: Sequence[Prediction]
+    rgb: Image.Image
+    box: Box
+    values: Float[Tensor, "H W"]
+    raw: Float[Tensor, "h w"]
+    lowest: float
+    highest: float
+    per_pixel: bool
+    stderr: Float[Tensor, "H W"] | None = None
+    segments: Weighted | None = None
+    trace: Mapping[str, Tensor] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
+
+    @property
+    def has_negative(self) -> bool:
+        """Whether the map has evidence against the target."""
+        return bool((self.values < 0).any())
+
+    @property
+    def percentile(self) -> float:
+        """Which percentile of the magnitudes is shown as 1, unless said otherwise."""
+        return default_percentile(self.per_pixel)
+
+    def limit(self, *, signed: bool = False) -> float:
+        """The evidence that is shown as 1; 0 for an empty map."""
+        shown = self.values if signed else magnitudes(self.values)
+        return float(limits(shown[None], percentile=self.percentile))
+
+    def heat(self, *, signed: bool = False, percentile: float | None = None) -> Float[Tensor, "H W"]:
+        """The evidence in [0, 1], or [-1, 1] if `signed`, as `Explanation.heatmap` has it."""
+        shown = (self.values if signed else magnitudes(self.values))[None]
+        scale = limits(shown, percentile=self.percentile if percentile is None else percentile)
+        return normalise(shown, scale)[0]
+
+    def shown(self, *, signed: bool = False) -> Float[Tensor, "H W"]:
+        """The same for drawing: a constant map prefers no place and is drawn as none; captions say so."""
+        values = self.heat(signed=signed)
+        return torch.zeros_like(values) if values.amin() == values.amax() else values
+
+    @property
+    def error_map(self) -> Float[Tensor, "H W"]:
+        """The standard error of a sampled map.
+
+        Raises:
+            InvalidValue: the method draws no samples.
+        """
+        if self.stderr is None:
+            raise InvalidValue(
+                f"standard errors need a method that draws samples, such as rise; {self.method} draws none."
+            )
+        return self.stderr
+
+    @property
+    def error_limit(self) -> float:
+        """The standard error drawn in the last colour: half of how far the top decile stands out."""
+        return height(self.values) / 2 or float(self.error_map.max()) or 1.0
+
+    @property
+    def relative_error(self) -> float | None:
+        """See `pellucid.certainty.relative_error`; None without samples, and of a constant map."""
+        if self.stderr is None:
+            return None
+        share = relative_error(self.values, self.stderr)
+        return share if share < float("inf") else None
+
+    def certainty(self) -> dict[str, Any]:
+        """How sure the map is, in numbers, None where unknown: samples, standard errors, R2, completeness."""
+        errors = self.stderr
+        return {
+            "samples": self.known.samples,
+            "relative_error": self.relative_error,
+            "stderr": None if errors is None else {"mean": float(errors.mean()), "max": float(errors.max())},
+            "r2": self.known.r2,
+            "delta": self.known.delta,
+            "relative_delta": self.known.relative_delta,
+            "pixel_share": self.known.pixel_share,
+        }
+
+    def bounding_box(self, share: float = 0.5) -> Box | None:
+        """The smallest box, in picture pixels, of the strongest pixels that hold `share` of the evidence."""
+        corners = bounding_box(self.values, share)
+        if corners is None:
+            return None
+        left, top, right, bottom = corners
+        rows, columns = self.values.shape
+        box = self.box
+        x, y = (box.right - box.left) / columns, (box.bottom - box.top) / rows
+        return Box(box.left + x * left, box.top + y * top, box.left + x * right, box.top + y * bottom)
+
+
+def default_percentile(per_pixel: bool) -> float:
+    """99 for maps of the input's pixels, whose single extreme ones would darken all others; else 100."""
+    return 99.0 if per_pixel else 100.0

@@ -1,0 +1,21 @@
+"""The numbers of a page, for programs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pellucid.engine.cost import Cost
+from pellucid.entries import Entry, Refusal
+
+SCHEMA_VERSION = 2
+
+
+def data(entries: Sequence[Entry], refusals: Sequence[Refusal], cost: Cost) -> dict[str, Any]:
+    """Every explanation as `Explanation.to_dict` has it, with its title; refusals, and what was run."""
+    return {
+        "format": "pellucid.report",
+        "schema_version": SCHEMA_VERSION,
+        "versions": entries[0].explanation.versions,
+        "cost": vars(cost),
+        "explanations": [{"title": entry.title, **entry.explanation.to_dict()} for entry in entries],
+        "refusals": [vars(refusal) for refusal in refusals],
+    }

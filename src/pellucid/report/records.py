@@ -1,0 +1,151 @@
+"""What the template writes: plain records, from the whole page down to one map in its colours."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.images import Box
+from pellucid.prediction import Prediction
+from pellucid.render.layer import Blend
+from pellucid.render.superpixels import Weight
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A photograph of the page, by its position, and the part of it that a model saw."""
+
+    photograph: int
+    box: Box
+    cropped: bool
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A map to lay over its picture, with the colours and the ends of its scale."""
+
+    uri: str
+    blend: Blend | None
+    cmap: str
+    signed: bool
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """Segments over their picture: the edges in cells of the labels, and the strongest weights in words."""
+
+    path: str
+    cells: tuple[int, int]
+    weights: list[Weight]
+
+
+@dataclass(frozen=True)
+class Course:
+    """The scores of an optimisation by step, in a frame of `size`: each line's name, path and both ends."""
+
+    size: tuple[int, int]
+    steps: int
+    lines: list[tuple[str, str, str, str]]
+    ticks: list[tuple[float, str]]
+    step_ticks: list[tuple[float, int]]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What one method said about one question.
+
+    `error` if it draws samples, `outlines` if it has segments, `course` if it optimised something.
+    """
+
+    title: str
+    formula: str
+    seen: Seen
+    overlay: Stage
+    raw: Stage
+    error: Stage | None
+    outlines: Outlines | None
+    course: Course | None
+    cells: str
+    remark: str
+    warnings: list[str]
+    facts: list[tuple[str, str]]
+    options: str
+    paper: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike the maps of one question are; `loners` agree with no other, and how little at best.
+
+    `rows` compare evidence with its sign, `magnitudes` where it is found at all.
+    """
+
+    titles: list[str]
+    rows: list[list[float]]
+    magnitudes: list[list[float]]
+    loners: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One explained class of one model about one picture, and every method's answer.
+
+    `score` is that of each output which methods explain: the logit, the probability, or both.
+    """
+
+    label: str
+    score: str
+    cards: list[Card]
+    agreement: Agreement | None
+
+
+@dataclass(frozen=True)
+class View:
+    """One model's view of one picture."""
+
+    name: str
+    predictions: list[tuple[Prediction, str]]
+    explained: frozenset[str]
+    questions: list[Question]
+    seen: Seen
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One picture and what the models made of it."""
+
+    name: str
+    source: str
+    size: tuple[int, int]
+    models: list[View]
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """An image that many cards show: it is in the page once."""
+
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the template writes.
+
+    `shared`: methods shared evidence; `sampled`: some maps have errors; `optimised`: some have a course.
+    """
+
+    title: str
+    lead: str
+    cost: str
+    shared: bool
+    sampled: bool
+    optimised: bool
+    subjects: list[Subject]
+    refusals: list[tuple[str, str, str]]
+    photographs: list[Photograph]
+    ramps: dict[str, str]
+    provenance: list[tuple[str, str]]
+    data: dict[str, Any]
