@@ -16,7 +16,7 @@ from pellucid.compare import Comparison, Entry
 from pellucid.engine.cost import Cost
 from pellucid.grain import in_cells
 from pellucid.images import Box, Picture
-from pellucid.report.content import page
+from pellucid.report.page import page
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_only_what_all_of_them_saw_counts(some):
 def test_who_agrees_with_none_is_told_truly(some):
     blur = hill(56, 0.4, 0.5)
     kin, grainy, elsewhere = blur**2, blur * noise(5, 56, 56), hill(56, 0.95, 0.05, 0.05)
-    made = page(comparison(some, blur, kin, grainy, elsewhere))
+    made = page(comparison(some, blur, kin, grainy, elsewhere).entries, (), Cost())
     (question,) = made.subjects[0].models[0].questions
     assert [title for title, _ in question.agreement.loners] == ["map 3"]
 
@@ -157,7 +157,7 @@ def test_a_logit_and_a_probability_of_one_class_are_one_question(some):
     blur = hill(56, 0.4, 0.5)
     c = comparison(some, blur, blur**2, blur**3, output=["logit", "probability", "logit"])
     c.entries[1].explanation.score = torch.tensor([0.25])
-    (question,) = page(c).subjects[0].models[0].questions
+    (question,) = page(c.entries, (), Cost()).subjects[0].models[0].questions
     assert len(question.cards) == 3
     assert question.agreement.titles == ["map 0", "map 1", "map 2"]
     assert re.fullmatch(r"logit .* · probability 0\.25", question.score)
@@ -169,4 +169,4 @@ def test_a_logit_and_a_probability_of_one_class_are_one_question(some):
     ]
     # Two scores of one kind are two questions: callables may share a name.
     c.entries[2].explanation.score = torch.tensor([123.0])
-    assert len(page(c).subjects[0].models[0].questions) == 2
+    assert len(page(c.entries, (), Cost()).subjects[0].models[0].questions) == 2

@@ -163,8 +163,9 @@ def test_json_is_one_document_with_everything_and_nothing_else():
     assert [r["picture"] for r in document["results"]] == ["b/cat.png", "b/dog.jpg"]
     first = document["results"][0]
     alone = pellucid.explain(pellucid.load("nets.py:net"), "b/cat.png", "grad-cam", signed=True)
-    assert first["score"] == pytest.approx(float(alone.score[0]), rel=1e-5)
-    assert first["prediction"][0]["index"] == alone.prediction[0][0].index == first["target"]
+    assert first["score"] == pytest.approx(alone.score.tolist(), rel=1e-5)
+    assert first["target"] == [first["prediction"][0][0]["index"]] == [alone.prediction[0][0].index]
+    assert set(alone.to_dict()) == set(first) - {"picture", "name", "title", "files"}
     assert first["options"]["signed"] is True
     assert first["files"] == ["pellucid-out/cat.grad-cam.signed=true.png"]
     assert [e["picture"] for e in document["errors"]] == ["b/bad.png"]
@@ -379,7 +380,7 @@ def test_completeness_errors_are_told_as_a_share_and_in_full(masking: None):
     assert "delta" in told.stdout
     assert "20%" in told.stdout
     document = json.loads(explain("b/dog.jpg", "-m", "masking", "-m", "grad-cam", "--json").stdout)
-    first, second = document["results"]
+    (first,), (second,) = (row["certainty"] for row in document["results"])
     assert first["delta"] == pytest.approx(0.2)
     assert first["relative_delta"] == pytest.approx(0.2, rel=1e-4)
     assert (second["delta"], second["relative_delta"]) == (None, None)
@@ -391,7 +392,7 @@ def test_completeness_errors_are_told_as_a_share_and_in_full(masking: None):
 def test_the_default_model_explains_a_sample():
     result = run("explain", "sample:cat", "-m", "grad-cam", "--json")
     (row,) = json.loads(result.stdout)["results"]
-    assert row["label"] == "tiger cat"
+    assert row["labels"] == ["tiger cat"]
     assert row["files"] == ["pellucid-out/cat.grad-cam.png"]
 
 
@@ -538,7 +539,8 @@ def test_names_are_short_enough_for_every_file_system():
 
 def test_samples_and_errors_are_told_of_sampled_methods_alone():
     arguments = ["b/dog.jpg", "-m", "rise:samples=64", "-m", "grad-cam"]
-    rise, cam = json.loads(explain(*arguments, "--json").stdout)["results"]
+    rows = json.loads(explain(*arguments, "--json").stdout)["results"]
+    (rise,), (cam,) = (row["certainty"] for row in rows)
     e = pellucid.explain(pellucid.load("nets.py:net"), "b/dog.jpg", "rise", samples=64)
     assert rise["samples"] == 64
     assert rise["relative_error"] == pytest.approx(e.relative_error(), rel=1e-4)

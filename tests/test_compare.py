@@ -13,8 +13,8 @@ from scipy.stats import rankdata
 from torch import nn
 
 import pellucid
-from pellucid.compare import rank_correlation
 from pellucid.errors import FileMissing, InvalidValue, ModelError
+from pellucid.ranks import rank_correlation
 
 METHODS = ["grad-cam", "hirescam", "layer-cam", "random-cam", "saliency", "input-x-gradient"]
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from hypothesis.extra import numpy as hnp
 from jaxtyping import config
 from PIL import Image
 
-from pellucid import files
+import pellucid
+from pellucid import bundle, record
 from pellucid.engine.cost import Cost
-from pellucid.errors import FileMissing, InvalidType, InvalidValue
-from pellucid.explanation import Explanation, Prediction
+from pellucid.errors import FileMissing, InvalidType, InvalidValue, SomeFailed
+from pellucid.explanation import Explanation
 from pellucid.files import atomic_write
 from pellucid.images import Box, Picture
+from pellucid.prediction import Prediction
 from pellucid.render import scale
 
 
@@ -58,6 +61,12 @@ def explanation(attribution, **changes):
         "boxes": [Box(2.0, 0.0, 10.0, 8.0)] * count,
     }
     return Explanation(**(parts | changes))
+
+
+def tiny():
+    torch.manual_seed(0)
+    pool = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), pool, torch.nn.Linear(4, 2))
 
 
 def one_map(values, **changes):
@@ -336,12 +345,12 @@ def test_written_files_have_the_usual_permissions(tmp_path):
 def test_unknown_suffix_and_missing_folder_are_refused(tmp_path):
     e = one_map([[1.0]])
     with pytest.raises(
-        InvalidValue, match=r"\.npz, \.safetensors, \.png, \.html, \.mp4, \.gif; got 'e\.jpg'"
+        InvalidValue, match=r"\.npz, \.safetensors, \.png, \.html, \.mp4 or \.gif; got 'e\.jpg'"
     ):
         e.save(tmp_path / "e.jpg")
     with pytest.raises(FileMissing, match="create it first"):
         e.save(tmp_path / "nowhere" / "e.npz")
-    with pytest.raises(InvalidValue, match=r"must end in \.npz or \.safetensors"):
+    with pytest.raises(InvalidValue, match=r"must end in \.npz or \.safetensors; got 'e\.png'"):
         Explanation.load(tmp_path / "e.png")
     with pytest.raises(FileMissing, match="there is none"):
         Explanation.load(tmp_path / "e.npz")
@@ -356,10 +365,10 @@ def test_foreign_damaged_and_newer_files_are_refused(tmp_path, suffix):
         path.write_bytes(content)
         with pytest.raises(InvalidValue, match="saved by Pellucid"):
             Explanation.load(path)
-    files.write_bundle(path, {}, {"format": "other"})
+    bundle.write_bundle(path, {}, {"format": "other"})
     with pytest.raises(InvalidValue, match="it is another file"):
         Explanation.load(path)
-    files.write_bundle(path, {}, {"format": "pellucid.explanation", "schema_version": 99, "fields": {}})
+    bundle.write_bundle(path, {}, {"format": "pellucid.explanation", "schema_version": 99})
     with pytest.raises(InvalidValue, match="upgrade to read it"):
         Explanation.load(path)
 
@@ -403,8 +412,9 @@ def test_metadata_is_plain_json_with_a_schema_version(tmp_path):
 
     with np.load(path, allow_pickle=False) as archive:
         metadata = json.loads(archive["metadata"].item(), parse_constant=refuse)
-    assert metadata["schema_version"] == 1
-    assert metadata["fields"]["method"] == "grad-cam"
+    assert metadata["schema_version"] == 2
+    assert metadata["explanation"]["method"] == "grad-cam"
+    assert metadata["explanation"]["details"] == {"nan": {"$float": "nan"}}
 
 
 def test_nothing_is_changed_by_looking(tmp_path):
@@ -437,10 +447,164 @@ def test_segments_and_ragged_coefficients_are_saved_and_told_apart_by_image(tmp_
     assert loaded.outlined(1).tobytes() == e.outlined(1).tobytes() == e[1].outlined().tobytes()
 
 
+def test_files_of_version_1_are_read():
+    clear = Image.new("RGBA", (3, 2), (9, 8, 7, 100))
+    wanted = Explanation(
+        method="rise",
+        options={"samples": 8, "window": [2, 2]},
+        attribution=torch.tensor([[[[1.5, -2.0]]], [[[0.0, 0.5]]]]),
+        raw=torch.tensor([[[1.5, -2.0]], [[0.0, 0.5]]], dtype=torch.bfloat16),
+        target=[281, None],
+        labels=["tabby", "score"],
+        score=torch.tensor([0.5, 2.0]),
+        output="logit",
+        prediction=[[Prediction(281, "tabby", 0.75), Prediction(3, "dog", 0.25)], []],
+        model="tiny",
+        paper="arXiv:1806.07421",
+        seed=3,
+        precision="float32",
+        versions={"torch": "2"},
+        cost=Cost(8, 1, 0.5, 2),
+        pictures=[
+            Picture(clear.convert("RGB"), "cat", Path("a/cat.png"), clear),
+            Picture(clear.convert("RGB")),
+        ],
+        boxes=[Box(-0.5, 0.0, 3.0, 2.0), Box(0.0, 0.0, 3.0, 2.0)],
+        layer=["conv"],
+        stderr=torch.full((2, 1, 1, 2), 0.25),
+        delta=torch.tensor([0.0, 1.0]),
+        details={
+            "samples": torch.tensor([8, 8]),
+            "shape": (1, 2),
+            "worst": float("inf"),
+            "chosen": {"layer": {"name": "conv"}},
+        },
+        notes=[["a note"], []],
+        trace={"loss": torch.tensor([[2.0, 1.0], [1.0, 0.0]])},
+    )
+    assert_equal(Explanation.load(Path(__file__).with_name("explanation_v1.npz")), wanted)
+
+
 def test_files_of_before_there_were_courses_have_none(tmp_path):
-    e = one_map([[1.0]])
-    e.trace = None
-    assert Explanation.load(e.save(tmp_path / "e.npz")).trace == {}
+    tensors, metadata = bundle.read_bundle(Path(__file__).with_name("explanation_v1.npz"))
+    metadata["fields"]["trace"] = None
+    bundle.write_bundle(tmp_path / "e.safetensors", tensors, metadata)
+    assert Explanation.load(tmp_path / "e.safetensors").trace == {}
+
+
+# --- the record ------------------------------------------------------------------------------------------
+
+
+def three():
+    """Three images, each with an entry of its own in every field that is per image."""
+    numbers = torch.arange(3, dtype=torch.float32)
+    return explanation(
+        numbers.reshape(3, 1, 1, 1) + torch.tensor([[0.0, 0.25]]),
+        target=[0, 1, None],
+        labels=["a", "b", "c"],
+        prediction=[[Prediction(i, "x", 0.5)] for i in range(3)],
+        pictures=[picture(name=name) for name in ("p", "q", "r")],
+        boxes=[Box(float(i), 0.0, 10.0, 8.0) for i in range(3)],
+        layer=["one", "two", "three"],  # as many as images, but not theirs
+        versions={"a": "1", "b": "2", "c": "3"},
+        stderr=numbers.reshape(3, 1, 1, 1) + torch.tensor([[1.0, 2.0]]),
+        delta=numbers + 7,
+        details={
+            "samples": torch.tensor([4, 5, 6]),
+            "layers": {"one": {"weights": [numbers[:1], numbers[:2], numbers]}},
+            "precisions": ["float32", "float32 and bfloat16", "float32"],
+            "chosen": {"layers": ["one", "two", "three"]},
+            "size": 3,
+        },
+        notes=[["n"], [], ["m", "n"]],
+        trace={"loss": torch.arange(6).reshape(3, 2), "mask": [numbers[:1], numbers[:2], numbers]},
+        precision="float32 and bfloat16",
+    )
+
+
+@pytest.mark.parametrize(
+    ("index", "rows"),
+    [
+        (1, [1]),
+        (-1, [2]),
+        (slice(None), [0, 1, 2]),
+        (slice(1, None), [1, 2]),
+        ([2, 0], [2, 0]),
+        (torch.tensor([True, False, True]), [0, 2]),
+        ([], []),
+    ],
+)
+def test_some_images_are_chosen_in_all_fields_that_are_per_image(index, rows):
+    e, some = three(), three()[index]
+    assert len(some) == len(rows)
+    for name in record.PER_IMAGE:
+        whole, part = getattr(e, name), getattr(some, name)
+        if name in ("details", "trace"):
+            continue
+        assert len(whole) == 3, f"{name} has no entry per image in this test"
+        assert len(part) == len(rows), name
+        assert_equal(list(part), [whole[row] for row in rows])
+    for name in {one.name for one in fields(Explanation)} - {*record.PER_IMAGE, "precision"}:
+        assert_equal(getattr(some, name), getattr(e, name))
+    assert some.details["samples"].tolist() == [[4, 5, 6][row] for row in rows]
+    weights = some.details["layers"]["one"]["weights"]
+    assert [len(weight) for weight in weights] == [row + 1 for row in rows]
+    assert (some.details["chosen"], some.details["size"]) == (e.details["chosen"], 3)
+    assert some.trace["loss"].tolist() == [[2 * row, 2 * row + 1] for row in rows]
+    assert [len(mask) for mask in some.trace["mask"]] == [row + 1 for row in rows]
+    ran = [e.details["precisions"][row] for row in rows]
+    assert some.precision == (max(ran, key=len) if ran else e.precision)
+
+
+def test_what_has_an_entry_per_image_is_declared():
+    e = pellucid.explain(tiny(), torch.rand(5, 3, 9, 9), "rise:samples=8", target=1)
+    lengths = {
+        one.name: len(value)
+        for one in fields(e)
+        if isinstance(value := getattr(e, one.name), list | torch.Tensor)
+    }
+    alike = {name for name, length in lengths.items() if length == 5}
+    assert alike == set(record.PER_IMAGE) - {"delta", "details", "trace"}
+
+
+def test_what_could_be_explained_has_an_entry_for_each_of_those_images():
+    x = torch.rand(4, 3, 9, 9)
+    x[2] = float("nan")
+    with pytest.raises(SomeFailed) as caught:
+        pellucid.explain(tiny(), x, "rise:samples=8", target=1)
+    part = caught.value.partial
+    assert caught.value.images == (0, 1, 3)
+    for name in record.PER_IMAGE:
+        value = getattr(part, name)
+        assert name in ("details", "trace") or value is None or len(value) == 3, name
+    assert {len(rows) for name, rows in part.details.items() if name != "chosen"} == {3}
+
+
+def test_the_json_is_plain_and_the_same_everywhere(tmp_path):
+    e = three()
+    told = json.loads(json.dumps(e.to_dict(), allow_nan=False))
+    assert list(told) == [*(one.name for one in fields(e)), "warnings", "certainty"]
+    assert told["target"] == [0, 1, None]
+    assert told["score"] == [0.0, 1.0, 2.0]
+    assert told["cost"] == {"forward": 1, "backward": 1, "seconds": 0.5, "resumed": 0}
+    assert told["prediction"][2] == [{"index": 2, "label": "x", "probability": 0.5}]
+    assert told["boxes"][1] == [1.0, 0.0, 10.0, 8.0]
+    assert told["pictures"][0] == {"name": "p", "path": None, "size": [12, 8], "note": ""}
+    assert told["attribution"] == e.attribution.tolist()
+    assert [one["samples"] for one in told["certainty"]] == [4, 5, 6]
+    with np.load(e.save(tmp_path / "e.npz"), allow_pickle=False) as archive:
+        stored = json.loads(archive["metadata"].item())["explanation"]
+    for name, value in told.items():
+        if name not in ("attribution", "raw", "score", "stderr", "delta", "pictures", "details", "trace"):
+            assert stored[name] == value, name
+    assert stored["details"]["chosen"] == told["details"]["chosen"]
+    assert stored["pictures"][0].items() >= told["pictures"][0].items()
+
+
+def test_large_arrays_are_told_by_shape_and_what_is_no_json_as_text():
+    told = one_map([[1.0] * 40] * 40, details={"unit": Path("a"), "worst": float("inf")}).to_dict()
+    assert told["attribution"] == {"$array": {"shape": [1, 1, 40, 40], "dtype": "float32"}}
+    assert told["details"] == {"unit": "a", "worst": {"$float": "inf"}}
 
 
 def test_relative_delta_is_the_error_over_what_the_map_should_add_up_to():

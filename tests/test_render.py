@@ -9,11 +9,13 @@ import torch
 from jaxtyping import config
 from PIL import Image, ImageFont
 
+from pellucid.certainty import typical
 from pellucid.engine.cost import Cost
 from pellucid.errors import InvalidValue
-from pellucid.explanation import Explanation, Prediction
+from pellucid.explanation import Explanation
 from pellucid.images import Box, Picture
-from pellucid.render import heat, html, sheet, superpixels, views
+from pellucid.prediction import Prediction
+from pellucid.render import heat, html, sheet, superpixels, views, words
 from pellucid.render.sheet import Cell, grid
 
 WIDTH, HEIGHT = 30, 18
@@ -58,6 +60,10 @@ def explanation(values, **changes):
         "boxes": [CROP] * count,
     }
     return Explanation(**(parts | changes))
+
+
+def sheet_of(explanations, **options):
+    return views.sheet([e.panels() for e in explanations], **options)
 
 
 def pixels(image):
@@ -242,7 +248,7 @@ def test_tiny_pictures_render(size):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_degenerate_maps_render_neutrally_with_a_caption(value, remark, channels):
     e = explanation(torch.full((1, channels, 18, 18), value))
-    cell = views.cell(e)
+    cell = views.cell(e.panel())
     assert remark in cell.caption
     inside = pixels(cell.image)[1:-1, 7:23].reshape(-1, 3)
     assert len(np.unique(inside, axis=0)) == 1
@@ -253,7 +259,7 @@ def test_degenerate_maps_render_neutrally_with_a_caption(value, remark, channels
 
 def test_map_with_evidence_only_against_says_so():
     values = -torch.rand(1, 1, 18, 18) - 0.1
-    assert "only against" in views.cell(explanation(values)).caption
+    assert "only against" in views.cell(explanation(values).panel()).caption
 
 
 def test_maps_of_pixels_stand_alone_and_those_of_layers_lie_over_the_picture():
@@ -264,18 +270,18 @@ def test_maps_of_pixels_stand_alone_and_those_of_layers_lie_over_the_picture():
 
 def test_signed_cells_carry_a_colour_bar_and_others_none():
     values = one_hot(4, 4)[None, None] * 3
-    assert views.cell(explanation(values)).limit is None
-    assert views.cell(explanation(-values)).limit == 3
+    assert views.cell(explanation(values).panel()).limit is None
+    assert views.cell(explanation(-values).panel()).limit == 3
 
 
 def test_of_one_picture_model_and_target_the_maps_follow_in_lines_of_four():
     one = explanation(one_hot(4, 4)[None, None])
     five = [replace(one, method=f"m{i}") for i in range(5)]
-    two_lines = views.sheet(five, cell_size=100)
+    two_lines = sheet_of(five, cell_size=100)
     gap = 100 // 18
     assert two_lines.width == 4 * 100 + 3 * gap + 2 * gap
-    assert two_lines.height > 1.7 * views.sheet(five[:3], cell_size=100).height
-    two_targets = views.sheet([*five, *(replace(e, labels=["dog"]) for e in five)], cell_size=100)
+    assert two_lines.height > 1.7 * sheet_of(five[:3], cell_size=100).height
+    two_targets = sheet_of([*five, *(replace(e, labels=["dog"]) for e in five)], cell_size=100)
     assert two_targets.width < two_lines.width  # two columns: methods go down
 
 
@@ -374,7 +380,7 @@ def test_sheet_has_methods_down_and_pictures_models_targets_across():
         for model in ("m1", "m2")
         for target in ("cat", "dog")
     ]
-    shown = views.sheet(many, cell_size=40)
+    shown = sheet_of(many, cell_size=40)
     columns = 2 * 2 * 2
     assert shown.width > columns * 40
     assert shown.width < columns * 42 + 100
@@ -386,7 +392,7 @@ def test_sheet_has_methods_down_and_pictures_models_targets_across():
 def test_settings_of_one_method_get_rows_of_their_own():
     few, many = (explanation(torch.rand(1, 1, 4, 4), options={"samples": n, "seed": 0}) for n in (10, 50))
     other = explanation(torch.rand(1, 1, 4, 4), method="cam")
-    assert views._row_titles([few, many, other]) == [
+    assert views.row_titles([(e.method, e.options) for e in (few, many, other)]) == [
         ("grad-cam", "samples=10"),
         ("grad-cam", "samples=50"),
         ("cam",),
@@ -404,7 +410,7 @@ def test_columns_are_grouped_by_picture_whatever_the_order():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(views, "grid", note)
-        views.sheet(asked)
+        sheet_of(asked)
     assert [(name, label) for name, _, label in seen] == [
         ("a", "cat"),
         ("a", "dog"),
@@ -446,7 +452,7 @@ def test_fragment_escapes_what_users_wrote():
         pictures=[Picture(GREY, evil)],
         prediction=[[Prediction(0, evil, 0.5)]],
     )
-    for text in (e._repr_html_(), html.page(evil, html.fragment(e))):
+    for text in (e._repr_html_(), html.page(evil, e._repr_html_())):
         assert "<script" not in text
         assert "&lt;script&gt;" in text
         assert not re.search(r'alt="[^"]*<', text)
@@ -528,19 +534,19 @@ def test_outlines_lie_between_segments_alone():
 
 
 def test_weights_are_written_in_their_segments_with_errors_and_equal_decimals():
-    written = superpixels.of(segmented()).weights(8, 12)
+    written = segmented().panel().segments.weights(8, 12)
     assert [(w.text, w.error) for w in written] == [("+2.0", "±0.2"), ("−1.0", "±0.2"), ("+0.5", "±0.2")]
     assert [(w.x > 100, w.y > 100) for w in written] == [(False, False), (True, False), (False, True)]
-    assert [w.error for w in superpixels.of(segmented(errors=None)).weights(8, 12)] == ["", "", ""]
-    tiny = superpixels.of(segmented((3e-9, 0.0, 0.0, 0.0))).weights(8, 12)
+    assert [w.error for w in segmented(errors=None).panel().segments.weights(8, 12)] == ["", "", ""]
+    tiny = segmented((3e-9, 0.0, 0.0, 0.0)).panel().segments.weights(8, 12)
     assert tiny[0].text == "+3e−09"
 
 
 def test_weights_that_do_not_fit_or_would_overlap_are_left_out():
-    assert superpixels.of(segmented(side=30)).weights(8, 12) == []
+    assert segmented(side=30).panel().segments.weights(8, 12) == []
     labels = torch.arange(20).expand(20, 20) // 2
     e = segmented(details={"segments": labels[None], "coefficients": [torch.linspace(1, 2, 10)]})
-    written = superpixels.of(e).weights(10, 10)
+    written = e.panel().segments.weights(10, 10)
     assert 0 < len(written) < 10
     assert not any(a.overlaps(b) for a in written for b in written if a is not b)
 
@@ -549,13 +555,13 @@ def test_the_widest_place_of_a_bent_segment_is_inside_it():
     bent = torch.zeros(40, 40, dtype=torch.long)
     bent[:30, 10:] = 1  # an L of zeros, whose centroid lies outside
     e = segmented(details={"segments": bent[None], "coefficients": [torch.tensor([1.0, 0.0])]})
-    (weight,) = superpixels.of(e).weights(1, 8)
+    (weight,) = e.panel().segments.weights(1, 8)
     assert bent[int(weight.y) // 5, int(weight.x) // 5] == 0
 
 
 def test_labels_lie_where_the_model_looked():
     e = segmented(pictures=[Picture(GREY, "grey")], boxes=[CROP])
-    placed = superpixels.of(e).placed()
+    placed = e.panel().segments.placed()
     assert (placed[:, :6] == -1).all()
     assert (placed[:, 24:] == -1).all()
     assert placed[0, [6, 14, 15, 23]].tolist() == [0, 0, 1, 1]
@@ -626,16 +632,16 @@ def test_plot_and_fragment_show_errors_of_sampled_maps_alone():
 def test_cells_tell_samples_error_and_local_fit():
     e = segmented(stderr=torch.full((1, 1, 20, 20), 0.25))
     e.details |= {"samples": torch.tensor([300]), "r2": torch.tensor([0.456])}
-    share = views.percent(e.relative_error())
-    assert views.known(e) == f"300 samples, ±{share}, R² 0.46"
-    assert views.cell(e).caption == f"logit −0.5 · 300 samples, ±{share}, R² 0.46"
+    share = words.percent(e.relative_error())
+    assert words.known(e.panel()) == f"300 samples, ±{share}, R² 0.46"
+    assert views.cell(e.panel()).caption == f"logit −0.5 · 300 samples, ±{share}, R² 0.46"
     np.testing.assert_array_equal(pixels(e.view()), pixels(e.outlined()))
-    assert views.known(explanation(torch.rand(1, 1, 4, 4))) == ""
+    assert words.known(explanation(torch.rand(1, 1, 4, 4)).panel()) == ""
 
 
 def test_captions_tell_how_complete_a_map_is():
     e = explanation(torch.full((1, 3, 18, 18), 1 / 972 * 4), delta=torch.tensor([-1.0]))  # 4 instead of 5
-    assert views.known(e) == "sum off by 20 %"
-    assert views.cell(e).caption.endswith(" · sum off by 20 % · constant map: the same everywhere")
+    assert words.known(e.panel()) == "sum off by 20 %"
+    assert views.cell(e.panel()).caption.endswith(" · sum off by 20 % · constant map: the same everywhere")
     assert "constant map: the same everywhere · sum off by 20 %" in e._repr_html_()
-    assert views.typical(e)["relative_delta"] == pytest.approx(0.2)
+    assert typical(e.to_dict()["certainty"])["relative_delta"] == pytest.approx(0.2)

@@ -18,10 +18,10 @@ from PIL import Image
 from torch import nn
 
 import pellucid
+from pellucid import report
 from pellucid.compare import Comparison, Entry
 from pellucid.render import heat, layer
-from pellucid.report import render, write_report
-from pellucid.report.content import spent
+from pellucid.report.facts import spent
 
 LABELS = ["<script>alert(1)</script>", "</script><b>tabby", "e&f", '" onload="x']
 EVIL = "<img src=x onerror=alert(1)>"
@@ -35,6 +35,10 @@ def net(flat=False):
     return nn.Sequential(
         *([] if flat else body), nn.Flatten(), nn.Linear(3 * 24 * 24 if flat else 4, 4)
     ).eval()
+
+
+def render(comparison):
+    return report.render(comparison.entries, comparison.refusals, comparison.cost)
 
 
 def model(name, **kind):
@@ -157,28 +161,24 @@ def test_the_numbers_are_there_for_programs(page, comparison):
     data = numbers(page)
     e = comparison.explanations[0]
     assert data["cost"] == vars(comparison.cost)
-    assert len(data["explanations"]) == 2 * len(comparison)
-    first, second = data["explanations"][:2]
-    assert (first["method"], first["seed"], first["label"], second["picture"]) == (
-        "grad-cam",
-        5,
-        LABELS[0],
-        1,
-    )
-    assert first["score"] == float(e.score[0])
-    assert torch.tensor(first["raw"]).tolist() == e.raw[0].double().tolist()
-    assert first["name"] == EVIL
+    assert len(data["explanations"]) == len(comparison)
+    first = data["explanations"][0]
+    assert (first["title"], first["seed"], first["labels"]) == ("grad-cam", 5, [LABELS[0]] * 2)
+    assert first == {"title": "grad-cam", **json.loads(json.dumps(e.to_dict()))}
+    assert first["score"] == e.score.tolist()
+    assert first["raw"] == e.raw.tolist()
+    assert first["pictures"][0]["name"] == EVIL
     assert len(data["refusals"]) == len(comparison.refusals)
 
 
 def test_how_sure_a_map_is_is_told_in_words_and_numbers(page, comparison):
     e = comparison.explanations[4]
     assert e.method == "smooth-grad"
-    told = numbers(page)["explanations"][9]
+    told = numbers(page)["explanations"][4]["certainty"][1]
     assert told["relative_error"] == e.relative_error(1)
     assert told["stderr"]["max"] == pytest.approx(float(e.stderr[1].sum(0).max()))
     assert (told["samples"], told["r2"]) == (3, None)
-    first = numbers(page)["explanations"][0]
+    first = numbers(page)["explanations"][0]["certainty"][0]
     assert (first["relative_error"], first["samples"]) == (None, None)
     assert "where the map is strongest" in page.text
 
@@ -248,7 +248,7 @@ def test_a_completeness_error_is_told_with_what_the_sum_should_be():
     e.delta = torch.tensor([-0.5])
     page = Page(render(Comparison((Entry("saliency", e),), (), e.cost)))
     assert "Map’s sum 2, should be 2.5: completeness error −0.5, 20 %" in page.text
-    (told,) = numbers(page)["explanations"]
+    (told,) = numbers(page)["explanations"][0]["certainty"]
     assert (told["delta"], told["relative_delta"]) == (-0.5, 0.2)
     e.delta = torch.tensor([2.0])
     nothing = Page(render(Comparison((Entry("saliency", e),), (), e.cost)))
@@ -269,7 +269,7 @@ def test_only_sampled_maps_have_an_error_view(page, comparison):
 
 def test_an_error_layer_ends_at_half_of_what_stands_out():
     e = segmented()
-    made = layer.error_layer(e)
+    made = layer.error_layer(e.panel())
     stands = (e.attribution - e.attribution.median()).abs().flatten().topk(57).values.mean()
     assert made.limit == pytest.approx(float(stands) / 2)
     share = np.asarray(made.image)[0, 0] / 254
@@ -343,7 +343,7 @@ def test_every_reference_inside_the_page_has_its_target(page):
 def test_a_raw_layer_has_the_colour_of_each_cell():
     e = pellucid.explain(net(), torch.rand(1, 3, 24, 24), "hirescam", target=0)
     e.raw = torch.tensor([[[-2.0, 0.0, 1.0]]])
-    found = layer.raw_layer(e)
+    found = layer.raw_layer(e.panel())
     table = heat.colormap(heat.SIGNED)([0.0, 0.5, 0.75], bytes=True)[:, :3]
     pixels = np.asarray(found.image.convert("RGB"))[0].astype(int)
     assert np.abs(pixels - table).max() <= 3
@@ -355,7 +355,7 @@ def test_an_overlay_layer_on_the_picture_is_the_overlay():
     e = pellucid.explain(net(), torch.rand(1, 3, 24, 24), "grad-cam", target=0)
     e.attribution = torch.rand(1, 1, 24, 24)
     photograph = e.pictures[0].rgb
-    over = layer.overlay_layer(e).image.convert("RGBA")
+    over = layer.overlay_layer(e.panel()).image.convert("RGBA")
     over.putalpha(over.getchannel("A").point(lambda a: a * 0.7))
     ours = Image.alpha_composite(photograph.convert("RGBA"), over).convert("RGB")
     difference = np.asarray(ours).astype(int) - np.asarray(e.overlay(alpha=0.7))
@@ -365,7 +365,7 @@ def test_an_overlay_layer_on_the_picture_is_the_overlay():
 def test_a_constant_map_lays_nothing_over_the_picture():
     e = pellucid.explain(net(), torch.rand(1, 3, 24, 24), "grad-cam", target=0)
     e.attribution = torch.ones(1, 1, 24, 24)
-    assert layer.overlay_layer(e).image.convert("RGBA").getchannel("A").getextrema() == (0, 0)
+    assert layer.overlay_layer(e.panel()).image.convert("RGBA").getchannel("A").getextrema() == (0, 0)
 
 
 # --- nothing but itself ----------------------------------------------------------------------------------
@@ -413,9 +413,9 @@ def test_it_is_accessible(page, html):
 def test_the_file_is_whole_or_absent(tmp_path, comparison, monkeypatch, html):
     path = tmp_path / "report.html"
     path.write_text("old")
-    monkeypatch.setattr("pellucid.report.page", lambda comparison: 1 / 0)
+    monkeypatch.setattr(report, "page", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_report(comparison, path)
+        comparison.save(path)
     assert path.read_text() == "old"
     monkeypatch.undo()
     assert comparison.save(path) == path

@@ -14,12 +14,14 @@ import pellucid
 from nets import CHEAP, net, pictures
 from pellucid.engine.cost import Cost
 from pellucid.errors import ExtraMissing, FileMissing, InvalidValue
-from pellucid.explanation import Explanation, Prediction
+from pellucid.explanation import Explanation
 from pellucid.files import atomic_write
+from pellucid.filming import keeps_course
 from pellucid.images import Box, Picture
 from pellucid.methods import METHODS
-from pellucid.render.curves import COLOURS, Panel, curves, shown
-from pellucid.render.video import Film, filmed
+from pellucid.prediction import Prediction
+from pellucid.render.curves import COLOURS, Chart, curves, shown
+from pellucid.render.video import Film
 
 LEFT, MIDDLE, TOP, SIDE = 24, 336, 82, 288  # where the panels of a square picture are
 STEPS = 6
@@ -68,6 +70,11 @@ def twice(one, trace):
     return replace(one, **tensors, **lists, trace=trace)
 
 
+def curves_of(one, index=0):
+    panel = one.panel(index)
+    return curves(panel.trace, panel.output)
+
+
 def pixels(image):
     return np.asarray(image.convert("RGB")).astype(int)
 
@@ -81,7 +88,7 @@ def panels(frame):
 
 
 def test_the_first_frame_is_the_picture_twice():
-    film = Film(explanation())
+    film = Film(explanation().panel())
     seen = pixels(film.seen)
     heat, left = panels(film.frame(0))
     assert np.array_equal(heat, seen)
@@ -89,7 +96,7 @@ def test_the_first_frame_is_the_picture_twice():
 
 
 def test_what_the_last_mask_hides_is_hot_on_the_left_and_blurred_in_the_middle():
-    film = Film(explanation())
+    film = Film(explanation().panel())
     seen, blurred = pixels(film.seen), pixels(film.hidden)
     heat, left = panels(film.frame(film.last))
     assert np.array_equal(left[:, 170:], seen[:, 170:])
@@ -100,7 +107,7 @@ def test_what_the_last_mask_hides_is_hot_on_the_left_and_blurred_in_the_middle()
 
 
 def test_heat_grows_with_the_mask_on_one_scale():
-    film = Film(explanation())
+    film = Film(explanation().panel())
     change = [np.abs(panels(frame)[0] - pixels(film.seen))[:, :110].mean() for frame in film]
     assert change == sorted(change)
     assert change[1] < change[-1] / 2
@@ -108,7 +115,7 @@ def test_heat_grows_with_the_mask_on_one_scale():
 
 def test_a_map_of_what_must_stay_is_shown_as_what_the_mask_keeps():
     trace = course()
-    film = Film(explanation(trace, attribution=trace["mask"][:, -1:]))
+    film = Film(explanation(trace, attribution=trace["mask"][:, -1:]).panel())
     heat, _ = panels(film.frame(film.last))
     seen = pixels(film.seen)
     assert np.array_equal(heat[:, :110], seen[:, :110])
@@ -117,13 +124,13 @@ def test_a_map_of_what_must_stay_is_shown_as_what_the_mask_keeps():
 
 @pytest.mark.parametrize(("baseline", "colour"), [("black", 0), ("grey", 128), ("white", 255)])
 def test_hidden_parts_have_the_baselines_colour(baseline, colour):
-    film = Film(explanation(options={"baseline": baseline}))
+    film = Film(explanation(options={"baseline": baseline}).panel())
     _, left = panels(film.frame(film.last))
     assert (left[:, :110] == colour).all()
 
 
 def test_hidden_parts_have_the_pictures_mean_colour_where_that_is_the_baseline():
-    film = Film(explanation(options={"baseline": "mean"}))
+    film = Film(explanation(options={"baseline": "mean"}).panel())
     _, left = panels(film.frame(film.last))
     assert np.abs(left[:, :110] - pixels(film.seen).mean((0, 1))).max() <= 1
 
@@ -138,7 +145,7 @@ def test_hidden_parts_have_the_pictures_mean_colour_where_that_is_the_baseline()
     ],
 )
 def test_pictures_of_any_shape_fit_and_frames_have_even_sides(box, wide, high):
-    film = Film(explanation(box=box))
+    film = Film(explanation(box=box).panel())
     assert film.seen.size == (wide, high)
     assert film.size[0] == 960
     assert film.size[1] % 2 == 0
@@ -146,7 +153,7 @@ def test_pictures_of_any_shape_fit_and_frames_have_even_sides(box, wide, high):
 
 
 def test_long_names_are_cut_and_leave_the_step_readable():
-    named, plain = (Film(explanation(labels=[text])).frame(3) for text in ("cat " * 60, ""))
+    named, plain = (Film(explanation(labels=[text]).panel()).frame(3) for text in ("cat " * 60, ""))
     step = (800, 0, 960, 46)
     assert np.array_equal(pixels(named.crop(step)), pixels(plain.crop(step)))
     assert (pixels(named.crop((700, 0, 770, 46))) < 128).any()
@@ -154,7 +161,7 @@ def test_long_names_are_cut_and_leave_the_step_readable():
 
 @pytest.mark.parametrize("steps", [1, 2, 119, 120, 121, 800])
 def test_long_courses_are_thinned_evenly_between_first_and_last(steps):
-    film = Film(explanation(course(steps, 2)))
+    film = Film(explanation(course(steps, 2)).panel())
     assert len(film) == min(steps, 120)
     assert film.steps[0] == 0
     assert film.steps[-1] == steps - 1
@@ -168,14 +175,14 @@ def test_courses_of_different_lengths_are_told_apart_by_image():
     short, long = course(3), course(9)
     trace = {name: [short[name][0], long[name][0]] for name in short}
     both = twice(explanation(), trace)
-    assert [len(Film(e)) for e in both] == [3, 9]
-    assert curves(both, 1).last == 8
+    assert [len(Film(e.panel())) for e in both] == [3, 9]
+    assert curves_of(both, 1).last == 8
 
 
 def test_filming_changes_nothing():
     e = explanation()
     before = {name: value.clone() for name, value in e.trace.items()}, e.pictures[0].rgb.tobytes()
-    list(Film(e))
+    list(Film(e.panel()))
     assert all(torch.equal(e.trace[name], value) for name, value in before[0].items())
     assert e.pictures[0].rgb.tobytes() == before[1]
 
@@ -184,7 +191,7 @@ def test_filming_changes_nothing():
 
 
 def test_scores_are_drawn_up_to_the_step_and_no_further():
-    panel = Panel(curves(explanation()), (SIDE, SIDE))
+    panel = Chart(curves_of(explanation()), (SIDE, SIDE))
     blank = pixels(panel.axes)
     inside = slice(panel.top - 4, panel.top + panel.height + 5)
     for step in range(STEPS):
@@ -193,8 +200,8 @@ def test_scores_are_drawn_up_to_the_step_and_no_further():
 
 
 def test_lines_pass_through_their_scores_in_their_colours():
-    c = curves(explanation())
-    panel = Panel(c, (SIDE, SIDE))
+    c = curves_of(explanation())
+    panel = Chart(c, (SIDE, SIDE))
     drawn = pixels(panel.draw(STEPS - 1))
     for name, first in (("insertion", 0.1), ("deletion", 0.9)):
         assert c.points(name, panel.width, panel.height)[0] == (0, pytest.approx(panel.height * (1 - first)))
@@ -206,12 +213,12 @@ def test_lines_pass_through_their_scores_in_their_colours():
 
 def test_insertion_and_deletion_are_shown_and_the_loss_only_without_them():
     e = explanation()
-    assert list(curves(e).lines) == ["insertion", "deletion"]
-    assert (curves(e).ticks[0], curves(e).ticks[-1]) == (0.0, 1.0)
+    assert list(curves_of(e).lines) == ["insertion", "deletion"]
+    assert (curves_of(e).ticks[0], curves_of(e).ticks[-1]) == (0.0, 1.0)
     loss = replace(e, trace={"loss": e.trace["loss"]})
-    assert list(curves(loss).lines) == ["loss"]
-    assert curves(loss).ticks[-1] >= 9
-    assert curves(replace(e, trace={"mask": e.trace["mask"]})) is None
+    assert list(curves_of(loss).lines) == ["loss"]
+    assert curves_of(loss).ticks[-1] >= 9
+    assert curves_of(replace(e, trace={"mask": e.trace["mask"]})) is None
 
 
 @settings(max_examples=50, deadline=None)
@@ -220,7 +227,7 @@ def test_insertion_and_deletion_are_shown_and_the_loss_only_without_them():
     st.sampled_from(["logit", "loss"]),
 )
 def test_axes_hold_all_finite_scores_and_every_step(values, output):
-    c = curves(explanation({"deletion": torch.tensor([values])}, output=output))
+    c = curves_of(explanation({"deletion": torch.tensor([values])}, output=output))
     finite = [value for value in values if abs(value) < float("inf")]
     assert len(c.ticks) >= 2
     assert c.ticks == sorted(c.ticks)
@@ -242,7 +249,7 @@ def test_an_mp4_plays_everywhere_and_ends_on_the_last_frame(tmp_path):
 
     e = explanation()
     path = e.save(tmp_path / "out.mp4")
-    film = Film(e)
+    film = Film(e.panel())
     reader = read_frames(str(path))
     about = next(reader)
     frames = [np.frombuffer(frame, np.uint8).reshape(film.size[1], film.size[0], 3) for frame in reader]
@@ -260,7 +267,7 @@ def test_an_mp4_plays_everywhere_and_ends_on_the_last_frame(tmp_path):
 
 def test_a_gif_has_every_frame_repeats_for_ever_and_holds_the_last(tmp_path):
     e = explanation()
-    film = Film(e)
+    film = Film(e.panel())
     with Image.open(e.save(tmp_path / "OUT.GIF")) as gif:
         assert (gif.format, gif.n_frames, gif.size, gif.info["loop"]) == ("GIF", STEPS, film.size, 0)
         durations = []
@@ -323,13 +330,13 @@ def test_every_method_that_is_said_to_keep_a_mask_does():
     for name in CHEAP:
         method = METHODS[name]
         options = method.settle(CHEAP[name])
-        if filmed(method, options):
+        if keeps_course(method, options):
             e = pellucid.explain(net("in-place"), pictures("in-place", 2), name, **CHEAP[name])
             for index in range(2):
                 mask = e.trace["mask"][index]
                 assert mask.ndim == 3
                 assert 0 <= mask.min() <= mask.max() <= 1
-                assert curves(e, index).last == len(mask) - 1
-            assert Film(e[0]).frame(0).width == 960
-    assert not filmed(METHODS["saliency"], {})
-    assert not filmed(replace(METHODS["saliency"], family="mask"), {"smooth": 2})
+                assert curves_of(e, index).last == len(mask) - 1
+            assert Film(e[0].panel()).frame(0).width == 960
+    assert not keeps_course(METHODS["saliency"], {})
+    assert not keeps_course(replace(METHODS["saliency"], family="mask"), {"smooth": 2})
