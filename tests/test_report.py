@@ -210,7 +210,7 @@ def test_segments_have_outlines_and_weights_with_errors():
     assert corners == {(0, 0), (1, 0), (0, 1)}  # where the first three of four lie
     for told in ("+2.0 ±0.5", "−1.5 ±0.5", "+0.2 ±0.5", "64 per picture", "0.83"):
         assert told in page.text
-    (told,) = numbers(page)["explanations"]
+    (told,) = numbers(page)["explanations"][0]["certainty"]
     assert (told["samples"], told["stderr"]) == (64, {"mean": 0.5, "max": 0.5})
     assert told["r2"] == pytest.approx(0.831)
 
@@ -236,10 +236,8 @@ def test_an_optimisation_has_its_curves_their_ends_and_all_numbers():
     assert "which should fall" in page.text
     (chart,) = (svg for svg in page.all("svg", role="img") if "Scores" in svg.attributes["aria-label"])
     assert "masking" in chart.attributes["aria-label"]
-    assert numbers(page)["explanations"][0]["trace"] == {
-        "deletion": [0.75, 0.5, 0.25],
-        "insertion": [0.25, 0.5, 0.75],
-    }
+    trace = numbers(page)["explanations"][0]["trace"]
+    assert (trace["deletion"], trace["insertion"]) == ([[0.75, 0.5, 0.25]], [[0.25, 0.5, 0.75]])
 
 
 def test_a_completeness_error_is_told_with_what_the_sum_should_be():

@@ -142,7 +142,7 @@ class Measured(Record):
             per_pixel=one.per_pixel,
             stderr=None if one.stderr is None else scale.merge_channels(one.stderr)[0],
             segments=one._segments() if one.segmented else None,
-            trace={name: rows[0] for name, rows in one.trace.items() if per_image(rows, 1)},
+            trace={name: rows[0] for name, rows in one.trace.items() if _tensors(rows)},
             known=Known(
                 samples=_samples(details.get("samples")),
                 r2=_number(details.get("r2")),
@@ -197,6 +197,11 @@ class Measured(Record):
             "warnings": self.warnings,
             "certainty": [panel.certainty() for panel in self.panels()],
         }
+
+
+def _tensors(rows: Any) -> bool:
+    """Whether a course has a tensor for the only image."""
+    return per_image(rows, 1) and isinstance(rows[0], Tensor)
 
 
 def _number(rows: Any) -> float | None:
