@@ -136,7 +136,7 @@ class Measured(Record):
             rgb=one.pictures[0].rgb,
             box=one.boxes[0],
             values=scale.merge_channels(one.attribution)[0],
-            raw=scale.merge_channels((raw if raw.ndim == 4 else raw[:, None]).float())[0],
+            raw=raw[0] if raw.ndim == 4 else raw,
             lowest=float(lowest),
             highest=float(highest),
             per_pixel=one.per_pixel,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.render.heat import ERROR, colormap, default_cmap, fading
 from pellucid.render.panel import Panel
+from pellucid.render.scale import merge_channels
 
 _COLOURS = 255  # odd, so that one is exactly in the middle, where a signed map has its zero
 
@@ -46,7 +47,7 @@ def overlay_layer(panel: Panel) -> Layer:
 
 def raw_layer(panel: Panel) -> Layer:
     """The map as the formula gave it, on its own grid: a CAM's 7 x 7 cells, opaque."""
-    grid = replace(panel, values=panel.raw)
+    grid = replace(panel, values=merge_channels(panel.raw[None].float())[0])
     signed = grid.has_negative
     return _layer(grid, grid.heat(signed=signed), None, signed)
 

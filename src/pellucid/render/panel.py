@@ -46,7 +46,7 @@ class Panel:
         label, output, score, prediction: what was explained, and what the model predicts, best first.
         rgb, box: the picture, and the part of it that became the input.
         values: (H, W) signed evidence over the input, its channels summed, float64.
-        raw: (h, w) the same on the formula's own grid.
+        raw: (D, h, w) the map on the formula's own grid, D one or the input's channels.
         lowest, highest: of the map's values before its channels were summed.
         per_pixel: whether the formula speaks of the input's own pixels, which makes a map grainy.
         stderr: (H, W) standard errors of `values`, for sampled maps.
@@ -66,7 +66,7 @@ class Panel:
     rgb: Image.Image
     box: Box
     values: Float[Tensor, "H W"]
-    raw: Float[Tensor, "h w"]
+    raw: Float[Tensor, "D h w"]
     lowest: float
     highest: float
     per_pixel: bool
