@@ -633,15 +633,15 @@ def test_cells_tell_samples_error_and_local_fit():
     e = segmented(stderr=torch.full((1, 1, 20, 20), 0.25))
     e.details |= {"samples": torch.tensor([300]), "r2": torch.tensor([0.456])}
     share = words.percent(e.relative_error())
-    assert words.known(e.panel()) == f"300 samples, ±{share}, R² 0.46"
+    assert words.reliability(e.panel()) == f"300 samples, ±{share}, R² 0.46"
     assert views.cell(e.panel()).caption == f"logit −0.5 · 300 samples, ±{share}, R² 0.46"
     np.testing.assert_array_equal(pixels(e.view()), pixels(e.outlined()))
-    assert words.known(explanation(torch.rand(1, 1, 4, 4)).panel()) == ""
+    assert words.reliability(explanation(torch.rand(1, 1, 4, 4)).panel()) == ""
 
 
 def test_captions_tell_how_complete_a_map_is():
     e = explanation(torch.full((1, 3, 18, 18), 1 / 972 * 4), delta=torch.tensor([-1.0]))  # 4 instead of 5
-    assert words.known(e.panel()) == "sum off by 20 %"
+    assert words.reliability(e.panel()) == "sum off by 20 %"
     assert views.cell(e.panel()).caption.endswith(" · sum off by 20 % · constant map: the same everywhere")
     assert "constant map: the same everywhere · sum off by 20 %" in e._repr_html_()
     assert typical(e.to_dict()["certainty"])["relative_delta"] == pytest.approx(0.2)

@@ -11,7 +11,7 @@ from pellucid import storage
 from pellucid.images import Box
 from pellucid.record import Record, per_image
 from pellucid.render import scale
-from pellucid.render.panel import Known, Panel, default_percentile
+from pellucid.render.panel import Diagnostics, Panel, default_percentile
 from pellucid.render.superpixels import Weighted
 
 
@@ -143,7 +143,7 @@ class Measured(Record):
             stderr=None if one.stderr is None else scale.merge_channels(one.stderr)[0],
             segments=one._segments() if one.segmented else None,
             trace={name: rows[0] for name, rows in one.trace.items() if _tensors(rows)},
-            known=Known(
+            diagnostics=Diagnostics(
                 samples=_samples(details.get("samples")),
                 r2=_number(details.get("r2")),
                 delta=_number(one.delta),

@@ -43,7 +43,7 @@ def to_json(record: Mapping[str, Any], tensors: dict[str, Tensor] | None = None)
     if "boxes" in plain:
         plain["boxes"] = [[box.left, box.top, box.right, box.bottom] for box in plain["boxes"]]
     if "pictures" in plain:
-        plain["pictures"] = [_told(one, pixels=tensors is not None) for one in plain["pictures"]]
+        plain["pictures"] = [_described(one, pixels=tensors is not None) for one in plain["pictures"]]
     return {name: pack(value, name, tensors) for name, value in plain.items()}
 
 
@@ -98,7 +98,7 @@ def _from_version_1(form: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(picture: Picture, *, pixels: bool) -> dict[str, Any]:
+def _described(picture: Picture, *, pixels: bool) -> dict[str, Any]:
     """A picture's name, where it came from and its size, and its pixels where they are asked for."""
     told: dict[str, Any] = {
         "name": picture.name,
@@ -115,7 +115,7 @@ def _told(picture: Picture, *, pixels: bool) -> dict[str, Any]:
 
 
 def _picture(told: Mapping[str, Any]) -> Picture:
-    """The inverse of `_told` with pixels."""
+    """The inverse of `_described` with pixels."""
     path, rgba = told["path"], told["rgba"]
     return Picture(
         _decoded(told["rgb"]),

@@ -7,7 +7,7 @@ from pellucid.render import heat
 from pellucid.render.drawing import error_picture, map_alone, over_picture
 from pellucid.render.panel import Panel
 from pellucid.render.sheet import number
-from pellucid.render.words import known, predicted, remark
+from pellucid.render.words import predicted, reliability, remark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def plot(panels: Sequence[Panel]) -> "Figure":
         right.set_title(_wrapped(f"{panel.label}: {panel.output} {number(panel.score)}"))
         for place in errors:
             place.imshow(error_picture(panel))
-            told = known(panel)
+            told = reliability(panel)
             place.set_title(_wrapped(f"± standard error: {told}" if told else "± standard error"))
             _bar(figure, place, 0.0, panel.error_limit, heat.ERROR)
         for place in (left, middle, right, *errors):

@@ -11,7 +11,7 @@ from PIL import Image
 from pellucid.render.drawing import fitted_to, map_alone, over_picture, uncertainty
 from pellucid.render.panel import Panel
 from pellucid.render.sheet import color_bar, number
-from pellucid.render.words import known, percent, remark
+from pellucid.render.words import percent, reliability, remark
 
 SHOWN = 8
 """Images of a batch in a fragment: a notebook cell or a page should stay readable."""
@@ -95,10 +95,10 @@ def _row(panel: Panel) -> str:
         bar = f'<img alt="{ends}" src="{data_uri(color_bar(limit, 640, 26))}">'
     sampled = panel.stderr is not None
     note = remark(panel) or ("red: for, blue: against" if signed else "the map alone")
-    note = escape(" · ".join(filter(None, (note, "" if sampled else known(panel)))))
+    note = escape(" · ".join(filter(None, (note, "" if sampled else reliability(panel)))))
     error = ""
     if sampled:
-        caption = escape(" · ".join(filter(None, ("± standard error", known(panel)))))
+        caption = escape(" · ".join(filter(None, ("± standard error", reliability(panel)))))
         error = _figure(uncertainty(panel), f"standard error of the map: {explained}", caption)
     return (
         '<div class="row">'

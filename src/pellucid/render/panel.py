@@ -18,8 +18,8 @@ from pellucid.render.superpixels import Weighted
 
 
 @dataclass(frozen=True)
-class Known:
-    """How well a map is known, apart from its standard errors; None where it is unknown.
+class Diagnostics:
+    """How reliable a map is, apart from its standard errors; None where that is unknown.
 
     Attributes:
         samples: how many were drawn.
@@ -52,7 +52,7 @@ class Panel:
         stderr: (H, W) standard errors of `values`, for sampled maps.
         segments: the segments and their coefficients, of methods that explain those.
         trace: an optimisation's course: for each name its values (T, ...) by step.
-        known: what else is known of how sure the map is.
+        diagnostics: samples drawn, and errors other than standard errors.
     """
 
     method: str
@@ -73,7 +73,7 @@ class Panel:
     stderr: Float[Tensor, "H W"] | None = None
     segments: Weighted | None = None
     trace: Mapping[str, Tensor] = field(default_factory=dict)
-    known: Known = field(default_factory=Known)
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
 
     @property
     def has_negative(self) -> bool:
@@ -131,13 +131,13 @@ class Panel:
         """How sure the map is, in numbers, None where unknown: samples, standard errors, R2, completeness."""
         errors = self.stderr
         return {
-            "samples": self.known.samples,
+            "samples": self.diagnostics.samples,
             "relative_error": self.relative_error,
             "stderr": None if errors is None else {"mean": float(errors.mean()), "max": float(errors.max())},
-            "r2": self.known.r2,
-            "delta": self.known.delta,
-            "relative_delta": self.known.relative_delta,
-            "pixel_share": self.known.pixel_share,
+            "r2": self.diagnostics.r2,
+            "delta": self.diagnostics.delta,
+            "relative_delta": self.diagnostics.relative_delta,
+            "pixel_share": self.diagnostics.pixel_share,
         }
 
     def bounding_box(self, share: float = 0.5) -> Box | None:

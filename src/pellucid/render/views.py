@@ -9,7 +9,7 @@ from pellucid.errors import InvalidValue
 from pellucid.render.drawing import fitted_to, view
 from pellucid.render.panel import Panel
 from pellucid.render.sheet import Cell, grid, number, under_each_other
-from pellucid.render.words import known, predicted, remark
+from pellucid.render.words import predicted, reliability, remark
 
 WRAP = 4
 """Maps beside each other where there is one picture, one model and one target."""
@@ -21,7 +21,7 @@ def cell(panel: Panel) -> Cell:
     """The view of one image with its score, a remark, and a colour bar if the map is signed."""
     score = f"{panel.output} {number(panel.score)}"
     limit = panel.limit(signed=True) if panel.has_negative else None
-    caption = " · ".join(filter(None, (score, known(panel), remark(panel))))
+    caption = " · ".join(filter(None, (score, reliability(panel), remark(panel))))
     return Cell(view(panel), caption, limit)
 
 
@@ -46,7 +46,7 @@ def sheet(
     if not maps:
         raise InvalidValue("explanations must hold at least one; got none.")
     firsts: dict[_Column, Cell] = {}
-    asked: list[tuple[str, Mapping[str, Any]]] = []
+    requested: list[tuple[str, Mapping[str, Any]]] = []
     drawn: list[dict[_Column, Cell]] = []
     for panels in maps:
         row: dict[_Column, Cell] = {}
@@ -57,10 +57,10 @@ def sheet(
             row[column] = cell(panel)
             firsts.setdefault(column, Cell(panel.rgb, predicted(panel.prediction)))
             if not index:
-                asked.append((panel.method, panel.options))
+                requested.append((panel.method, panel.options))
                 drawn.append(row)
     placed: dict[tuple[str, ...], dict[_Column, Cell]] = {}
-    for name, row in zip(row_titles(asked), drawn, strict=True):
+    for name, row in zip(row_titles(requested), drawn, strict=True):
         placed.setdefault(name, {}).update(row)
     # Neighbours should share a heading: each level in the order of its first appearance, outermost first.
     levels = [list(dict.fromkeys(level)) for level in zip(*firsts, strict=True)]
@@ -94,15 +94,15 @@ def sheet(
     )
 
 
-def row_titles(asked: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, ...]]:
+def row_titles(requested: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, ...]]:
     """Each method, and the options by which it differs from others of the same method.
 
     >>> row_titles([("rise", {"samples": 10}), ("rise", {"samples": 50}), ("cam", {"layer": "auto"})])
     [('rise', 'samples=10'), ('rise', 'samples=50'), ('cam',)]
     """
     titles = []
-    for method, options in asked:
-        same = [others for name, others in asked if name == method]
+    for method, options in requested:
+        same = [others for name, others in requested if name == method]
         told = [
             f"{name}={value}"
             for name, value in options.items()

@@ -40,13 +40,13 @@ def remark(panel: Panel) -> str:
     return ""
 
 
-def known(panel: Panel) -> str:
+def reliability(panel: Panel) -> str:
     """How sure a map is: `"1000 samples, ±4.2 %, R² 0.83"`, `"complete to 0.6 %"`; empty if unknown.
 
     Of a map that is not complete it says `"sum off by 20 %"`; of relevance, which biases and stabilisers hold
     too, `"conserved to 0.6 %, 4 % of it in pixels"`.
     """
-    about, error = panel.known, panel.relative_error
+    about, error = panel.diagnostics, panel.relative_error
     delta, held = about.relative_delta, about.pixel_share
     whole = "complete to" if held is None else "conserved to"
     words = (

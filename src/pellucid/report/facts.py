@@ -17,18 +17,18 @@ def facts(explanation: Explanation, panel: Panel, index: int) -> list[tuple[str,
     if explanation.layer:
         told.append(("Layer" if len(explanation.layer) == 1 else "Layers", ", ".join(explanation.layer)))
     details = explanation.details
-    if panel.known.samples is not None:
-        told.append(("Samples", f"{panel.known.samples} per picture"))
+    if panel.diagnostics.samples is not None:
+        told.append(("Samples", f"{panel.diagnostics.samples} per picture"))
     if (error := panel.relative_error) is not None:
         told.append(("Std. error", f"±{percent(error)} where the map is strongest"))
-    if panel.known.r2 is not None:
-        told.append(("Local R²", f"{panel.known.r2:.2f}"))
+    if panel.diagnostics.r2 is not None:
+        told.append(("Local R²", f"{panel.diagnostics.r2:.2f}"))
     if {"kept_share", "deleted_share"} <= details.keys():
         kept, deleted = (percent(float(details[name][index])) for name in ("kept_share", "deleted_share"))
         told.append(("Half the score", f"with the top {kept} shown, or the top {deleted} hidden"))
     if explanation.delta is not None:
         delta, total = float(explanation.delta[index]), float(explanation.raw[index].double().sum())
-        share = panel.known.relative_delta
+        share = panel.diagnostics.relative_delta
         off = number(delta) + (f", {percent(share)}" if share is not None else "")
         if "biases" in details and "absorbed" in details:
             told.append(("Relevance", _relevance(explanation, index, off)))
