@@ -125,7 +125,7 @@ LOW = [("rise", {"samples": 600}), ("lime", {"samples": 600, "segments": "grid:3
 @pytest.mark.parametrize("how", ["at once", "later", "infinite"])
 @pytest.mark.parametrize(("method", "options"), LOW[:4], ids=["rise", "lime", "occlusion", "score-cam"])
 def test_a_model_that_fails_in_bfloat16_runs_in_float32(method, options, how, lowering, monkeypatch):
-    from pellucid.methods.perturb import sampling, screening
+    from pellucid.probe import sampling, screening
 
     monkeypatch.setattr(screening, "PILOT", 2)
     monkeypatch.setattr(screening, "_pays", lambda *_: True)

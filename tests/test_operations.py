@@ -810,7 +810,7 @@ def test_copies_with_channels_last_are_run_otherwise_where_a_model_cannot_take_t
     module, x = seeded(Viewing).double(), pictures("view", 2)
     probe = probing(module, x)
     with probe.engine.session(0):
-        copies = probe.altered(x.repeat_interleave(2, 0))
+        copies = probe.perturbed(x.repeat_interleave(2, 0))
         under = copies.under("plain", Operations)
         gradient = under.back(under.score)[1]
         assert not probe.engine.channels_last

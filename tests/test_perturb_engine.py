@@ -18,12 +18,11 @@ from pellucid.engine.pace import CPU_WAYS, Pace, Way, pace_of
 from pellucid.engine.perturb import score_copies
 from pellucid.engine.run import Engine
 from pellucid.errors import InvalidType, InvalidValue, ModelError, PellucidError
-from pellucid.methods.perturb import screening
-from pellucid.methods.perturb.sampling import ALLOWED, Estimate, brought, line
-from pellucid.methods.perturb.screening import Use, screened
 from pellucid.methods.perturb.surrogate import fit
 from pellucid.model import Model
-from pellucid.probe import Probe
+from pellucid.probe import Probe, screening
+from pellucid.probe.sampling import ALLOWED, Estimate, affine_fit, bf16_error
+from pellucid.probe.screening import Use, screened
 from zoo import GapNet, assert_close, images, seeded
 
 SIZE, LARGE = (16, 20), (24, 30)
@@ -324,7 +323,7 @@ def test_what_low_precision_is_said_to_bring_is_what_it_brings(noise, bias):
             found = fit(z[: len(scores)], scores, torch.ones(len(scores)), ridge=0.0)
             return Estimate(found.coefficients, found.stderr, lambda: (found.coefficients,) * 2)
 
-        told.append(brought(estimate, exact[:pilot], (exact + error)[:pilot], samples))
+        told.append(bf16_error(estimate, exact[:pilot], (exact + error)[:pilot], samples))
         real.append(rms(estimate(exact + error).value - estimate(exact).value))
         own.append(rms(estimate(exact).stderr))
     real_share = rms(torch.tensor(real)) / rms(torch.tensor(own))
@@ -346,14 +345,14 @@ def test_an_estimate_that_shrinks_what_is_small_hides_no_harm():
         shrunk = found.coefficients * (found.coefficients.norm() > 0.7)
         return Estimate(shrunk, found.stderr, lambda: (shrunk, shrunk))
 
-    assert brought(estimate, exact, coarse, 2000) > 10 * ALLOWED
+    assert bf16_error(estimate, exact, coarse, 2000) > 10 * ALLOWED
 
 
 def test_the_line_takes_out_what_low_precision_does_to_all_alike():
     y = torch.randn(50, dtype=torch.float64)
-    slope, offset = line(3 * y - 2, y)
+    slope, offset = affine_fit(3 * y - 2, y)
     torch.testing.assert_close(slope * (3 * y - 2) + offset, y)
-    assert line(torch.ones(4), torch.full((4,), 2.0)) == (1.0, 1.0)
+    assert affine_fit(torch.ones(4), torch.full((4,), 2.0)) == (1.0, 1.0)
 
 
 # --- screening ----------------------------------------------------------------------------------------------

@@ -22,21 +22,21 @@ def probe() -> Probe:
 
 def test_copies_are_of_all_images_in_order_unless_they_are_numbered(probe: Probe) -> None:
     copies = probe.inputs.repeat_interleave(2, 0)
-    seen = probe.altered(copies)
+    seen = probe.perturbed(copies)
     assert seen.value.tolist() == [4, 4, -8, -8, 128, 128]
     assert seen.numbers == [10, 10, 11, 11, 12, 12]
     some = torch.tensor([1, 2, 1, 0])
-    seen = probe.altered(probe.inputs[[0, 0, 1, 2]], some)
+    seen = probe.perturbed(probe.inputs[[0, 0, 1, 2]], some)
     assert seen.value.tolist() == [1 - 2, 2, 8 - 16, 256]
     assert seen.numbers == [11, 12, 11, 10]
     assert (seen.seed, seen.limit) == (7, 5)
 
 
 def test_gradients_of_numbered_copies_are_those_of_their_own_question(probe: Probe) -> None:
-    gradient = probe.altered(probe.inputs[:2], torch.tensor([2, 1])).input_gradient()
+    gradient = probe.perturbed(probe.inputs[:2], torch.tensor([2, 1])).input_gradient()
     assert gradient.flatten(1).tolist() == [[0, 1, 0], [1, -1, 0]]
 
 
 def test_copies_of_numbered_images_stand_for_themselves_when_asked_about_one_by_one(probe: Probe) -> None:
-    seen = probe.altered(probe.inputs[[0, 0, 0]], torch.tensor([0, 1, 2]))
+    seen = probe.perturbed(probe.inputs[[0, 0, 0]], torch.tensor([0, 1, 2]))
     assert [float(seen.one(i).value) for i in range(3)] == seen.value.tolist() == [4, -1, 2]

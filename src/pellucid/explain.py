@@ -238,15 +238,17 @@ def investigate(
         for t in range(len(targets))
         for request in requests
     ]
-    passes = len(batch.inputs) * sum(request.method.cost(request.options).forward for _, request, _ in asked)
+    announced = [request.method.cost(request.options).forward for _, request, _ in asked]
+    left = len(batch.inputs) * sum(announced)
     engine, plan = Engine(model, precision, batch_size, watching=True), _plan(model, requests)
     engine.extras, engine.images = batch.extras, len(batch.inputs)
     answers = [Answer() for _ in asked]
-    with showing(model.name, passes, progress) as engine.progress, engine.session(seed):
+    with showing(model.name, left, progress) as engine.progress, engine.session(seed):
         inputs = batch.inputs.clone() if batch.inputs.is_inference() else batch.inputs
 
         def tried(images: range, which: Iterable[int]) -> Iterator[Tried]:
             """What comes of some images: together, and where that fails for a request, of each of them."""
+            nonlocal left
             start, stop = images.start, images.stop
             base = Probe(engine, inputs[start:stop], seed=seed, limit=most, numbers=images, **plan)
             probes: dict[tuple[int, str], Probe] = {}
@@ -265,8 +267,11 @@ def investigate(
                         found = error
                 if len(images) > 1 and isinstance(found, PellucidError) and not answers[i].refuses(found):
                     again.append(i)
+                left -= len(images) * announced[i]
+                engine.progress.left(left)
                 yield i, images, found, bill.total()
             del base, probes  # with what they keep of a pass
+            left += len(images) * sum(announced[i] for i in again)
             for image in images if again else ():
                 yield from tried(range(image, image + 1), again)
 

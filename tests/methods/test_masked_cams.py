@@ -139,7 +139,7 @@ def test_auto_draws_until_the_map_is_settled_and_says_how_many(module):
     assert (few.details["samples"] < 35).all()
     assert (many.details["samples"] == 35).all()
     assert not few.warnings
-    assert "not settled" in many.warnings[0]
+    assert "not converged" in many.warnings[0]
     copies = few.cost.forward - 2
     assert 7 * few.details["samples"].sum() <= copies < 7 * (few.details["samples"] + 1).sum()
 
@@ -206,7 +206,7 @@ def test_of_a_linear_score_is_cam_is_a_share_of_score_cam():
 
 
 def test_screened_is_cam_is_within_a_thousandth(monkeypatch):
-    screening = importlib.import_module("pellucid.methods.perturb.screening")
+    screening = importlib.import_module("pellucid.probe.screening")
     monkeypatch.setattr(screening, "_pays", lambda *_: True)
     module, x = seeded(ResidualNet), images(1, (32, 32)).float()
     low = explained(module, x, "is-cam", layer="stage2", steps=40)

@@ -290,7 +290,7 @@ def test_auto_says_when_a_map_does_not_settle(monkeypatch):
     net = lambda x: torch.rand(len(x), 2, generator=noise, dtype=torch.float64)  # noqa: E731
     e = explained(net, images(1, SIZE), "rise", samples="auto")
     assert e.details["samples"].tolist() == [300]
-    assert any("not settled after 300 samples" in warning for warning in e.warnings)
+    assert any("not converged after 300 samples" in warning for warning in e.warnings)
 
 
 def test_kernel_shap_auto_stops_at_all_coalitions_there_are():

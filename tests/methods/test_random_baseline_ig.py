@@ -113,7 +113,7 @@ def test_auto_draws_baselines_until_the_map_is_settled(net, monkeypatch):
     assert not any("settled" in warning for warning in loose.warnings)
     tight = explain(net, x, samples="auto", steps=4, tolerance=0.001)
     assert tight.details["samples"].tolist() == [24]
-    assert any("not settled after 24 samples" in warning for warning in tight.warnings)
+    assert any("not converged after 24 samples" in warning for warning in tight.warnings)
     torch.testing.assert_close(tight.raw, explain(net, x, samples=24, steps=4).raw)
 
 

@@ -115,8 +115,8 @@ def capture(
         raise ModelError("The model runs its layers in another way each time: explain it in parts.")
 
     if layers:
-        return engine.either_way(run)
-    return engine.either_way(
+        return engine.with_layout_fallback(run)
+    return engine.with_layout_fallback(
         lambda: _pass(engine, inputs, whole_graph, channels_last, replaced, numbers, None)
     )
 
@@ -139,7 +139,7 @@ def _pass(
     if operations is not None and inputs.dtype in HALF:
         inputs = inputs.float()
     leaf = inputs.detach().requires_grad_() if whole_graph else inputs.detach()
-    own = engine.laid(leaf.clone(), channels_last)  # the model may normalise its input in place
+    own = engine.to_memory_format(leaf.clone(), channels_last)  # the model may normalise its input in place
     origins = Origins() if engine.reading is None else None  # the first pass tells how its outputs came about
     with (
         engine.making(forward=len(inputs)) as charge,
@@ -250,7 +250,7 @@ def survey(engine: Engine, inputs: Float[Tensor, "N C H W"]) -> tuple[Found | No
             return None, finder.events
         return found, finder.events
 
-    return engine.either_way(run)
+    return engine.with_layout_fallback(run)
 
 
 def _put(taken: Capture, layer: str, found: Found, taps: Sequence[Tap]) -> None:

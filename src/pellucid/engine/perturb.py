@@ -49,7 +49,7 @@ def score_copies(
     values = [torch.empty(len(scorers), 0, dtype=torch.float64, device="cpu")]
 
     def run(start: int, end: int, way: Way) -> Tensor:
-        batch = engine.laid(copies(start, end), way.channels_last)
+        batch = engine.to_memory_format(copies(start, end), way.channels_last)
         with engine.making(forward=end - start), torch.no_grad():
             with autocast:
                 raw = engine.forward(batch, None if number is None else [number] * (end - start))
@@ -60,7 +60,7 @@ def score_copies(
         end = min(start + way.chunk, stop)
         began = time.perf_counter()
         try:
-            scores = engine.either_way(partial(run, start, end, way))
+            scores = engine.with_layout_fallback(partial(run, start, end, way))
         except Exception as error:
             if not out_of_memory(error) or not pace.ran_out(way):
                 raise

@@ -17,8 +17,11 @@ class Progress(Protocol):
     def advance(self, samples: int) -> None:
         """Counts `samples` more as done."""
 
-    def expect(self, samples: int) -> None:
-        """Counts `samples` more (or less) as still to be done than was known before."""
+    def at_least(self, samples: int) -> None:
+        """Counts `samples` as still to be done, if less was known to be."""
+
+    def left(self, samples: int) -> None:
+        """Counts `samples` as still to be done, whatever was expected before."""
 
 
 class Silent:
@@ -27,7 +30,10 @@ class Silent:
     def advance(self, samples: int) -> None:
         """Counts nothing."""
 
-    def expect(self, samples: int) -> None:
+    def at_least(self, samples: int) -> None:
+        """Counts nothing."""
+
+    def left(self, samples: int) -> None:
         """Counts nothing."""
 
 
@@ -47,9 +53,13 @@ class Bar:
         if self._draw is not None:
             self._draw(min(self.done, self.total))
 
-    def expect(self, samples: int) -> None:
+    def at_least(self, samples: int) -> None:
+        """Moves the end of the bar back, if it is nearer."""
+        self.total = max(self.total, self.done + samples)
+
+    def left(self, samples: int) -> None:
         """Moves the end of the bar."""
-        self.total += samples
+        self.total = self.done + samples
 
     def _appear(self) -> None:
         from rich.console import Console

@@ -73,7 +73,7 @@ def resume(
     number = None if numbers is None else numbers[image : image + 1]
     rerun = Rerun(engine, inputs[image : image + 1], tap, image, alter, score, number)
     known = tap.title, tuple(inputs.shape[1:])
-    engine.progress.expect(total)
+    engine.progress.at_least(total)
     if engine.resumable.get(known, True):
         try:
             scores = rerun.together(total, value, check=known not in engine.resumable)

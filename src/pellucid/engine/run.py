@@ -97,12 +97,12 @@ class Engine:
         """
         return self.running.network
 
-    def laid(self, inputs: Tensor, channels_last: bool = True) -> Tensor:
+    def to_memory_format(self, inputs: Tensor, channels_last: bool = True) -> Tensor:
         """Inputs as they lie best in memory: on a CPU, convolutions are faster with channels last."""
         last = channels_last and self.channels_last and inputs.ndim == 4
         return inputs.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
-    def either_way(self, run: Callable[[], T]) -> T:
+    def with_layout_fallback(self, run: Callable[[], T]) -> T:
         """What `run` gives; once more with contiguous inputs where the model cannot take channels last.
 
         Models that `view` their activations cannot. That is remembered.

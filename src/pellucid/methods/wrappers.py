@@ -14,17 +14,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.run import in_chunks
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.noise import noisy, sigma_of
-from pellucid.methods.settling import Estimate, check, until_settled
 from pellucid.probe import Probe
+from pellucid.probe.convergence import Estimate, check, sample_until_converged
 
 Formula = Callable[[Probe], Finding]
 Statistic = Literal["mean", "square", "variance"]
 
 FIRST, MOST = 32, 1000
-"""Copies after which it is asked for the first time whether a map is settled, and where "auto" gives up."""
+"""Copies after which convergence is looked at for the first time, and where "auto" gives up."""
 COPIES = tuple((factor, flip) for factor in (1.0, 0.9, 1.1) for flip in (False, True))
 """The copies of `augment`: pixel values scaled, and mirrored left to right. The first is the image itself."""
 
@@ -46,10 +45,10 @@ def smooth(
     Args:
         probe: the evidence.
         formula: the method.
-        samples: copies, or "auto" for as many as settle each image's map, up to MOST.
+        samples: copies, or "auto" for as many as it takes until each image's map has converged, up to MOST.
         noise: standard deviation, as a share of the range.
         statistic: see above.
-        tolerance: of "auto", see `until_settled`.
+        tolerance: of "auto", see `sample_until_converged`.
 
     Returns:
         The statistic with its standard error, estimated from the same copies: close for the mean, somewhat
@@ -67,7 +66,7 @@ def smooth(
     """
     check(samples, tolerance)
     if not isinstance(samples, int):
-        return each(probe, lambda one, _: _until_settled(one, formula, noise, statistic, tolerance))
+        return each(probe, lambda one, _: _until_converged(one, formula, noise, statistic, tolerance))
     moments = probe.once(
         (moments_of, formula, samples, noise), lambda: moments_of(probe, formula, 0, samples, noise)
     )
@@ -77,10 +76,10 @@ def smooth(
     return Finding(value, stderr if samples > 1 else None, {"samples": counts}, layers=moments.layers)
 
 
-def _until_settled(
+def _until_converged(
     probe: Probe, formula: Formula, noise: float, statistic: Statistic, tolerance: float
 ) -> Finding:
-    """The statistic for one image, over as many copies as settle it."""
+    """The statistic for one image, over as many copies as it takes to converge."""
     moments = moments_of(probe, formula, 0, FIRST, noise)
 
     def upto(count: int) -> Estimate:
@@ -89,7 +88,7 @@ def _until_settled(
             moments = moments + moments_of(probe, formula, moments.count, count, noise)
         return Estimate(*moments.estimate(statistic), lambda: moments.halves(statistic))
 
-    found, count = until_settled(probe, upto, first=FIRST, most=MOST, tolerance=tolerance)
+    found, count = sample_until_converged(probe, upto, first=FIRST, most=MOST, tolerance=tolerance)
     moments.tell(probe)
     value, stderr = (part.to(probe.inputs.dtype) for part in (found.value, found.stderr))
     return Finding(
@@ -150,24 +149,18 @@ def _statistic(m1: Tensor, m2: Tensor, statistic: Statistic) -> Tensor:
 def moments_of(probe: Probe, formula: Formula, start: int, stop: int, noise: float) -> Moments:
     """The moments of a method's maps over noisy copies number `start` to `stop`."""
     x, sigma = probe.inputs, sigma_of(probe.inputs, noise)
-    sums: list[Tensor] = []
-    layers: tuple[str, ...] = ()
-    said: Counter[tuple[str, int]] = Counter()
 
-    def step(first: int, last: int) -> None:
-        nonlocal sums, layers
+    def moments(first: int, last: int) -> Moments:
         numbers = range(start + first, start + last)
-        seen = probe.altered(noisy(probe, sigma, numbers))
+        seen = probe.perturbed(noisy(probe, sigma, numbers))
         found = formula(seen)
-        said.update((text, i // len(numbers)) for text, about in seen.notes.items() for i in about)
+        said = Counter((text, i // len(numbers)) for text, about in seen.notes.items() for i in about)
         maps = found.map.unflatten(0, (len(x), -1)).double()  # (N, B, ...)
         halves = [maps[:, numbers[0] % 2 :: 2], maps[:, 1 - numbers[0] % 2 :: 2]]
-        powers = [torch.stack([(half**k).sum(1) for half in halves]) for k in range(1, 5)]
-        sums = [a + b for a, b in zip(sums, powers, strict=True)] if sums else powers
-        layers = found.layers
+        sums = tuple(torch.stack([(half**k).sum(1) for half in halves]) for k in range(1, 5))
+        return Moments(len(numbers), sums, found.layers, said)
 
-    in_chunks(stop - start, max(1, probe.limit // len(x)), step)
-    return Moments(stop - start, tuple(sums), layers, said)
+    return probe.sum_over(stop - start, moments)
 
 
 def augment(probe: Probe, formula: Formula) -> Finding:
@@ -182,22 +175,22 @@ def augment(probe: Probe, formula: Formula) -> Finding:
         pytorch-grad-cam's `aug_smooth`.
     """
     x = probe.inputs
-    total = formula(probe)  # the copy that is the image itself
-    value = total.map.clone()
-    variance = None if total.stderr is None else total.stderr**2
+    own = formula(probe)  # the copy that is the image itself
 
-    def step(start: int, stop: int) -> None:
-        nonlocal value, variance
+    def maps(start: int, stop: int) -> tuple[Tensor, ...]:
+        """The sum of the maps, and that of their variances where there are such."""
         copies = [_flipped(x * factor, flip) for factor, flip in COPIES[1 + start : 1 + stop]]
-        found = formula(probe.altered(torch.stack(copies, 1).flatten(0, 1)))
-        for i, (_, flip) in enumerate(COPIES[1 + start : 1 + stop]):
-            value = value + _flipped(found.map[i :: stop - start], flip)
-            if variance is not None and found.stderr is not None:
-                variance = variance + _flipped(found.stderr[i :: stop - start], flip) ** 2
+        found = formula(probe.perturbed(torch.stack(copies, 1).flatten(0, 1)))
+        parts = [found.map] if found.stderr is None else [found.map, found.stderr**2]
+        flips = [flip for _, flip in COPIES[1 + start : 1 + stop]]
+        return tuple(
+            torch.stack([_flipped(part[i :: len(flips)], flip) for i, flip in enumerate(flips)]).sum(0)
+            for part in parts
+        )
 
-    in_chunks(len(COPIES) - 1, max(1, probe.limit // len(x)), step)
-    stderr = None if variance is None else variance.sqrt() / len(COPIES)
-    return Finding(value / len(COPIES), stderr, layers=total.layers)
+    value, *variance = probe.sum_over(len(COPIES) - 1, maps)
+    stderr = None if own.stderr is None else (variance[0] + own.stderr**2).sqrt() / len(COPIES)
+    return Finding((value + own.map) / len(COPIES), stderr, layers=own.layers)
 
 
 def _flipped(x: Tensor, flip: bool) -> Tensor:

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.engine.attending import Attending, Attentions, attentions
-from pellucid.errors import InvalidValue, ModelError
-from pellucid.probe import INDEPENDENT, Probe, Under
+from pellucid.errors import InvalidValue
+from pellucid.probe import Probe, Under
 
 
 def attended(probe: Probe) -> tuple[Under, Attentions]:
@@ -29,14 +29,7 @@ def gradients(probe: Probe, outputs: Tensor, weights: Sequence[Tensor]) -> list[
     Raises:
         ModelError: the outputs depend on nothing by differentiable operations.
     """
-    if not outputs.requires_grad:
-        raise ModelError(INDEPENDENT)
-    with probe.engine.making(backward=len(probe.inputs)):
-        return list(
-            torch.autograd.grad(
-                outputs.sum(), list(weights), retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-        )
+    return probe.passes.gradients_at(weights, outputs)
 
 
 def readers(probe: Probe, gradient: Float[Tensor, "N heads Q T"]) -> Float[Tensor, "N Q"]:

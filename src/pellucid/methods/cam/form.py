@@ -17,7 +17,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pellucid.layers import layer_names
 from pellucid.methods.finding import Finding, Told
 from pellucid.methods.registry import (
     Counting,
@@ -82,7 +81,7 @@ def cam(
             principal: bool = False,
             **own: Any,
         ) -> Finding:
-            names = layer_names(probe.engine.model.network, layer, layout)
+            names = probe.layer_names(layer, layout)
             ats = evidence(probe, names, own) if evidence else probe.at(*names)
             maps: dict[str, list[Tensor]] = {}
             details: list[Mapping[str, Any]] = []

@@ -105,5 +105,5 @@ def gained(
     def copies(start: int, stop: int) -> Tensor:
         return torch.lerp(fill, probe.inputs, masks[start:stop, None])
 
-    scores = probe.scores(copies, 0, len(masks))
+    scores = probe.score_perturbed(copies, 0, len(masks))
     return (scores[1:] - scores[0]).relu()

@@ -50,7 +50,7 @@ def head_of(at: At) -> Head:
     Raises:
         ModelError: no form gives the outputs of this batch.
     """
-    modules = list(at.probe.engine.network.modules())
+    modules = list(at.probe.network.modules())
     activations = list(_activations(modules))
     linears = list(_linears(modules, at.A.shape[1], at.probe.outputs))
     exact = torch.finfo(at.probe.outputs.dtype).eps < COARSE

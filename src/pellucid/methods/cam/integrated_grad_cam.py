@@ -5,7 +5,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.engine.paths import Quadrature, rule
-from pellucid.engine.run import in_chunks
 from pellucid.methods.cam.form import cam
 from pellucid.methods.options import Baseline
 from pellucid.methods.path.integrated_gradients import NOWHERE
@@ -67,18 +66,16 @@ def integrated_grad_cam(
     start = probe.baseline(baseline)
     probe.note(NOWHERE, (x == start).flatten(1).all(1) & (not official))
     nodes, weights = (values.to(x) for values in rule("left" if official else quadrature, steps))
-    before = torch.zeros_like(at.A) if official else at.of(probe.altered(start)).A  # A_k(x')
-    total = x.new_zeros(len(x), *at.A.shape[2:])
+    before = torch.zeros_like(at.A) if official else at.of(probe.perturbed(start)).A  # A_k(x')
 
-    def step(first: int, last: int) -> None:
-        nonlocal total
+    def maps(first: int, last: int) -> Tensor:
         points = torch.lerp(start[:, None], x[:, None], nodes[first:last, None, None, None])
-        seen = at.of(probe.altered(points.flatten(0, 1)))
+        seen = at.of(probe.perturbed(points.flatten(0, 1)))
         A, G = (evidence.unflatten(0, points.shape[:2]) for evidence in (seen.A, seen.G))  # (N, B, K, h, w)
-        maps = (G.mean((3, 4), keepdim=True) * (A - before[:, None])).sum(2).relu()
-        total = total + torch.einsum("b,nbhw->nhw", weights[first:last], maps.to(x))
+        found = (G.mean((3, 4), keepdim=True) * (A - before[:, None])).sum(2).relu()
+        return torch.einsum("b,nbhw->nhw", weights[first:last], found.to(x))
 
-    in_chunks(steps, max(1, probe.limit // len(x)), step)
+    total = probe.sum_over(steps, maps)
     silent = (total == 0).flatten(1).all(1) & (x != start).flatten(1).any(1)
     probe.note(
         f"Nowhere from the baseline to the image does layer {at.name} speak for this class: the map is "

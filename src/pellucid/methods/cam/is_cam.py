@@ -8,9 +8,9 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import constant, enlarged
 from pellucid.methods.finding import of_each
-from pellucid.methods.perturb.screening import Use, screened
 from pellucid.methods.registry import Passes
 from pellucid.probe import At, Probe
+from pellucid.probe.screening import Use, screened
 
 
 @cam(
@@ -63,7 +63,6 @@ def _weights(at: At, probe: Probe, image: int, steps: int) -> Float[Tensor, " K"
     """The weights of one image's channels; copies number k * steps to (k + 1) * steps are channel k's."""
     A = at.A[image]
     maps = A.double().cpu()
-    probe.engine.progress.expect(steps * len(A))
 
     def copies(start: int, stop: int) -> Tensor:
         first = start // steps

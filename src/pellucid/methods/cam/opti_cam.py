@@ -72,7 +72,7 @@ def opti_cam(at: At, *, steps: int = 100, learning_rate: float = 0.1) -> Finding
     searching = torch.ones(len(x), dtype=torch.bool, device=x.device)
     for step in range(steps + 1):
         masks = enlarged(weighted(u, A).sum(1), x)[:, None]
-        seen = probe.altered(x * masks.detach().to(x))
+        seen = probe.perturbed(x * masks.detach().to(x))
         try:
             slope = seen.input_gradient() if step < steps else None  # of the same pass as the score
             score = seen.value
@@ -94,7 +94,6 @@ def opti_cam(at: At, *, steps: int = 100, learning_rate: float = 0.1) -> Finding
         pull = (x * slope).sum(1, keepdim=True).where(searching[:, None, None, None], 0.0)
         (u.grad,) = torch.autograd.grad((masks * pull).sum(), u)
         adam.step()
-    probe.engine.progress.expect((step - steps) * len(x))
     weights = best.softmax(1)
     return Finding(weighted(best, A).to(at.A), details={"weights": weights, "masked_score": tops[-1]})
 

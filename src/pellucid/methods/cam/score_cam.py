@@ -10,8 +10,8 @@ from torch.nn.functional import interpolate
 
 from pellucid.methods.cam.form import cam
 from pellucid.methods.finding import of_each
-from pellucid.methods.perturb.screening import Use, screened
 from pellucid.probe import At, Probe
+from pellucid.probe.screening import Use, screened
 from pellucid.target import Output
 
 Variant = Literal["official", "paper", "pytorch-grad-cam"]
@@ -68,7 +68,6 @@ def _weights(at: At, probe: Probe, image: int, variant: Variant) -> Float[Tensor
     A, corners = at.A[image], variant == "pytorch-grad-cam"
     maps = A.double().cpu()
     flat = constant(maps)
-    probe.engine.progress.expect(len(A))
 
     def copies(start: int, stop: int) -> Tensor:
         return probe.inputs * enlarged(A[start:stop], probe.inputs, corners)[:, None]

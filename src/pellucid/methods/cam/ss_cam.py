@@ -11,10 +11,10 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import constant, enlarged
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.registry import Passes, Samples
-from pellucid.methods.settling import Estimate
 from pellucid.probe import At, Probe
+from pellucid.probe.convergence import Estimate
+from pellucid.probe.sampling import sample
 
 MOST = 35
 """Where samples="auto" gives up: the paper's number of noisy masks per channel."""
@@ -88,7 +88,6 @@ def _weighed(
     """The weights of one image's channels; copy number n * K + k is channel k with its noise number n."""
     K, x, maps = len(A), probe.inputs, A.double().cpu()
     most = K * (MOST if samples == "auto" else int(samples))
-    probe.engine.progress.expect(most)
 
     def copies(start: int, stop: int) -> Tensor:
         masks = enlarged(A[[n % K for n in range(start, stop)]], x)

@@ -7,12 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pellucid.engine.optimise import Course, Lighten
-from pellucid.engine.run import in_chunks
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import enlarged, smoothed
+from pellucid.methods.mask.optimise import Course, Lighten
 from pellucid.methods.mask.searching import LOST, backdrop, check, judged
-from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 
 HALVINGS = 7
@@ -38,7 +36,6 @@ class Scene:
         hidden: their baselines.
         start: (N,) the scores of the images.
         end: (N,) the scores of their baselines.
-        spent: forward passes when the scene was made.
     """
 
     probe: Probe
@@ -46,14 +43,12 @@ class Scene:
     hidden: Float[Tensor, "N C H W"]
     start: Float[Tensor, " N"]
     end: Float[Tensor, " N"]
-    spent: int
 
     @staticmethod
     def of(probe: Probe, baseline: object) -> "Scene":
         """The scene of a probe's images; one whose baseline is the image itself is noted."""
-        spent = probe.engine.spent.forward
         hidden, _ = backdrop(probe, baseline)
-        return Scene(probe, probe.inputs, hidden, probe.value, probe.altered(hidden).value, spent)
+        return Scene(probe, probe.inputs, hidden, probe.value, probe.perturbed(hidden).value)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -76,14 +71,13 @@ class Scene:
         self, images: Int[Tensor, " B"], copies: Callable[[int, int], Float[Tensor, "b C H W"]]
     ) -> Float[Tensor, " B"]:
         """The scores of many copies, made as `copies(start, stop)`, of the images so numbered."""
-        values = [self.start[:0]]
 
-        def step(start: int, stop: int) -> None:
-            seen = self.probe.altered(copies(start, stop), images[start:stop])
-            values.append(judged(seen, slopes=False)[0])
+        def some(start: int, stop: int) -> tuple[Tensor]:
+            seen = self.probe.perturbed(copies(start, stop), images[start:stop])
+            return (judged(seen, slopes=False)[0],)
 
-        in_chunks(len(images), self.probe.limit, step)
-        return torch.cat(values)
+        (values,) = self.probe.concat_over(len(images), some, dim=0, at_once=self.probe.limit)
+        return values
 
     def along(
         self,
@@ -104,23 +98,22 @@ class Scene:
         masks = masks.detach().requires_grad_()
         M, shape = enlarged(masks, self.size), (len(images), points)
         near, far = (self.x, self.hidden) if removed else (self.hidden, self.x)
-        values = masks.new_empty(shape).flatten()
-        pull = torch.zeros_like(M)
+        numbers = torch.arange(len(images) * points, device=M.device, dtype=torch.long)
 
-        def step(start: int, stop: int) -> None:
-            number = torch.arange(start, stop, device=M.device, dtype=torch.long)
+        def some(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            """Scores, and their slopes with respect to M."""
+            number = numbers[start:stop]
             row, point = number // points, number % points
             s, image = ((point + 1).float() / points).to(self.x)[:, None, None, None], images[row]
             away = far[image] - near[image]
             copies = near[image] + s * M.detach()[row].to(self.x) * away
             if noise is not None:
                 copies = copies + torch.stack([noise(k) for k in point.tolist()])
-            value, slope = judged(self.probe.altered(copies, image), slopes)
-            values[start:stop] = value.to(values)
-            if slopes:
-                pull.index_add_(0, row, (s * (slope * away).sum(1, keepdim=True)).to(pull))
+            value, slope = judged(self.probe.perturbed(copies, image), slopes)
+            return value.to(masks), (s * (slope * away).sum(1, keepdim=True)).to(M)
 
-        in_chunks(len(values), self.probe.limit, step)
+        values, pulls = self.probe.concat_over(len(numbers), some, dim=0, at_once=self.probe.limit)
+        pull = torch.zeros_like(M).index_add_(0, numbers // points, pulls)
         (gradient,) = torch.autograd.grad(M, masks, pull / points)
         return values.view(shape), gradient
 
@@ -212,11 +205,10 @@ def lightening(l1: Float[Tensor, " N"], steps: int) -> Lighten:
     return lighten
 
 
-def found(scene: Scene, course: Course, passes: Passes) -> Finding:
+def found(scene: Scene, course: Course) -> Finding:
     """The best masks as a map, how little of each image suffices, and the course of the search.
 
-    Several masks of an image count as their product. `passes` are those that had been announced besides the
-    image's own.
+    Several masks of an image count as their product.
     """
     best = course.best.prod(1, keepdim=True)
     frames = [torch.stack(frames["masks"]).prod(1, keepdim=True) for frames in course.frames]
@@ -228,9 +220,6 @@ def found(scene: Scene, course: Course, passes: Passes) -> Finding:
         trace["insertion"] = insertion(scene, frames)
     kept, deleted = scene.shares(best)
     scene.tell(course)
-    engine = scene.probe.engine
-    run, announced = engine.spent.forward - scene.spent, len(best) * (1 + passes.forward)
-    engine.progress.expect(run - announced)
     return Finding(
         (1 - best[:, 0]).to(scene.x),
         details={"kept_share": kept, "deleted_share": deleted},

@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-from pellucid.engine.run import in_chunks
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import smoothed
@@ -123,23 +122,21 @@ def extremal_perturbation(
 
     def look(heights: Tensor, step: int) -> list[Tensor]:
         """Masks, scores, losses and slopes, each (N, A, ...), of these heights."""
-        parts: list[tuple[Tensor, ...]] = []
         weight = kernels.new_tensor(WEIGHT * GROWTH**step)
 
-        def some(start: int, stop: int) -> None:
+        def some(start: int, stop: int) -> tuple[Tensor, ...]:
             p = heights[:, start:stop].clone().requires_grad_()
             whole = mask_of(p.flatten(0, 1), kernels, frame).unflatten(0, (n, -1))
             m = whole[:, :, *inside]
             off = off_area(whole.flatten(2), kept[start:stop])
             copies = seen_through(m, pyramid)
             copies = copies.flip(-1) if mirror and step % 2 == 0 else copies
-            score, slope = judged(probe.altered(copies.detach()), slopes=step < steps)
+            score, slope = judged(probe.perturbed(copies.detach()), slopes=step < steps)
             score = score.unflatten(0, (n, -1))
             (slope,) = torch.autograd.grad((copies, off.sum()), p, (-slope, weight))
-            parts.append((m.detach(), score, weight * off.detach() - score, slope))
+            return m.detach(), score, weight * off.detach() - score, slope
 
-        in_chunks(len(areas), max(1, probe.limit // n), some)
-        return [torch.cat(kind, 1) for kind in zip(*parts, strict=True)]
+        return list(probe.concat_over(len(areas), some, dim=1))
 
     masks = kernels.new_ones(n, len(areas), height, width)
     scores = probe.value[:, None].repeat(1, len(areas))

@@ -6,10 +6,10 @@ from typing import Any, Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pellucid.engine.optimise import Course, Look, backtracking, nesterov, spectral
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.descent import HALVINGS, Scene, Weighed, check_options, found, lightening
 from pellucid.methods.mask.masking import total_variation
+from pellucid.methods.mask.optimise import Course, Look, backtracking, nesterov, spectral
 from pellucid.methods.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
@@ -110,7 +110,7 @@ def i_gos(
         backtracking(course, steps, lighten, objective.direction, LONGEST)
     else:
         (spectral if search == "spectral" else nesterov)(course, steps, lighten)
-    return found(scene, course, _passes({"steps": steps, "points": points, "search": search}))
+    return found(scene, course)
 
 
 class Deletion(Weighed):

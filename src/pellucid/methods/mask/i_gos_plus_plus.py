@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pellucid.engine.optimise import Course, Look, nesterov, spectral
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.descent import HALVINGS, Scene, Weighed, check_options, found, lightening
 from pellucid.methods.mask.masking import bilateral_total_variation
+from pellucid.methods.mask.optimise import Course, Look, nesterov, spectral
 from pellucid.methods.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
@@ -92,7 +92,7 @@ def i_gos_plus_plus(
     objective = Bilateral(scene, l1, tv, points, noise)
     course = Course(scene.ones(resolution, 2), objective)
     (spectral if search == "spectral" else nesterov)(course, steps, lightening(objective.l1, steps))
-    return found(scene, course, _passes({"steps": steps, "points": points}))
+    return found(scene, course)
 
 
 class Bilateral(Weighed):

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.run import in_chunks
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import blend, smoothed, total_variation
 from pellucid.methods.mask.searching import LOST, backdrop, check, judged
@@ -118,7 +117,7 @@ def meaningful_perturbation(
     course: dict[str, list[Tensor]] = {"mask": [], "deletion": [], "loss": []}
     for step in range(steps + 1):
         copies = shown(m, step)
-        seen, slope = judged(probe.altered(copies.detach()), slopes=step < steps)
+        seen, slope = judged(probe.perturbed(copies.detach()), slopes=step < steps)
         lost = searching & ~(seen.isfinite() & slope.isfinite().flatten(1).all(1))
         probe.note(LOST, lost)
         searching &= ~lost
@@ -164,16 +163,14 @@ def smallest_circle(
     masks = (torch.hypot(down[:, None], right) >= radii).to(
         x.device, torch.promote_types(x.dtype, torch.float32)
     )
-    scores = [probe.value[:, None]]
 
-    def step(start: int, stop: int) -> None:
+    def scores(start: int, stop: int) -> tuple[Tensor]:
         circles = smoothed(masks[1 + start : 1 + stop], size, mask_blur).to(x)
         images, hiding = (t.repeat_interleave(stop - start, 0) for t in (x, hidden))
         copies = blend(images, hiding, circles.repeat(len(x), 1, 1, 1))
-        scores.append(probe.altered(copies).value.unflatten(0, (len(x), -1)))
+        return (probe.perturbed(copies).value.unflatten(0, (len(x), -1)),)
 
-    in_chunks(CIRCLES, max(1, probe.limit // len(x)), step)
-    row = torch.cat(scores, 1)
+    row = torch.cat([probe.value[:, None], *probe.concat_over(CIRCLES, scores, dim=1)], 1)
     left = row - row[:, -1:]  # of what hiding everything takes
     number = (left <= (1 - SUPPRESSED) * left[:, :1]).int().argmax(1)
     return masks[number], row.gather(1, number[:, None])[:, 0]

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from pellucid.engine.run import in_chunks
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.path.random_baseline_ig import value_range
@@ -86,12 +85,14 @@ def agi(
     image = torch.arange(len(x), device=x.device, dtype=torch.long).repeat_interleave(goals.shape[1])
     goal, points, total = goals.flatten(), x[image], torch.zeros_like(x)
     ends, reached = x.new_zeros(len(image)), torch.zeros_like(goal, dtype=torch.bool)
-    going, run = torch.arange(len(image), device=x.device, dtype=torch.long), 0
+    going = torch.arange(len(image), device=x.device, dtype=torch.long)
 
-    def look(start: int, stop: int, walking: bool) -> None:
+    def step(start: int, stop: int, walking: bool) -> tuple[Tensor, ...]:
+        """Where ways go from here, what they add to the maps, the scores here, and which have arrived."""
         rows = going[start:stop]
-        whose = image[rows]
-        seen = probe.altered(points[rows], whose)
+        whose, moved = image[rows], points[rows]
+        gained = torch.zeros_like(moved)
+        seen = probe.perturbed(points[rows], whose)
         if walking:
             upwards = seen.about(goal[rows], "probability").input_gradient().sign()
         there = seen.class_values.argmax(1) == goal[rows]
@@ -99,15 +100,17 @@ def agi(
             upwards[there] = 0
             origin = x[whose] if official else points[rows]
             moved = (origin + size[whose] * upwards).clamp(low[whose], high[whose]).to(points)
-            total.index_add_(0, whose, seen.input_gradient() * (origin - moved))
-            points[rows] = moved
-        ends[rows], reached[rows] = seen.value.to(ends), there
+            gained = seen.input_gradient() * (origin - moved)
+        return moved, gained, seen.value.to(ends), there
 
-    for step in range(steps + 1):
-        in_chunks(len(going), probe.limit, partial(look, walking=step < steps))
-        run += len(going)
+    for number in range(steps + 1):
+        if not len(going):
+            break
+        points[going], gained, ends[going], reached[going] = probe.concat_over(
+            len(going), partial(step, walking=number < steps), dim=0, at_once=probe.limit
+        )
+        total.index_add_(0, image[going], gained)
         going = going[~reached[going]]
-    probe.engine.progress.expect(run - len(x) * classes * (steps + 1))
     change = (probe.value[image] - ends).view(goals.shape).sum(1)
     delta = None if official else total.sum((1, 2, 3)) - change
     details = {"false_classes": goals, "reached": reached.view(goals.shape)}

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.run import in_chunks
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.path.integrated_gradients import tell
@@ -81,10 +80,8 @@ def blur_ig(
     # A difference quotient over SLOPE takes more digits than float32 has.
     x = probe.inputs.double() if official else probe.inputs
     ends = sigma * torch.linspace(0, 1, steps + 1, dtype=torch.float64, device="cpu") ** POWERS[spacing]
-    total = torch.zeros_like(x)
 
-    def step(start: int, stop: int) -> None:
-        nonlocal total
+    def parts(start: int, stop: int) -> Tensor:
         here = ends[start : stop + 1]
         if official:
             points = blurred(x, here[:-1])
@@ -93,11 +90,11 @@ def blur_ig(
         else:
             points = blurred(x, (here[:-1] + here[1:]) / 2)
             gained = -blurred(x, here).diff(dim=1)
-        gradients = probe.altered(points.flatten(0, 1).to(probe.inputs)).input_gradient()
-        total = total + (gradients.view_as(gained) * gained).sum(1)
+        gradients = probe.perturbed(points.flatten(0, 1).to(probe.inputs)).input_gradient()
+        return (gradients.view_as(gained) * gained).sum(1)
 
-    in_chunks(steps, max(1, probe.limit // len(x)), step)
-    change = probe.value - probe.altered(blurred(probe.inputs, ends[-1:])[:, 0]).value
+    total = probe.sum_over(steps, parts)
+    change = probe.value - probe.perturbed(blurred(probe.inputs, ends[-1:])[:, 0]).value
     delta = total.sum((1, 2, 3)) - change
     tell(probe, delta, change)
     return Finding(total.to(probe.inputs), delta=delta.to(probe.inputs))

@@ -6,22 +6,33 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pellucid.engine.run import in_chunks
-from pellucid.errors import InvalidValue
+from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.path.baseline_sets import CHOICES, nearest
 from pellucid.methods.path.integrated_gradients import NOWHERE, TOLERATED, tell
-from pellucid.methods.path.latent import Coder, Space
 from pellucid.methods.path.neighbours import Neighbourhood, along
 from pellucid.methods.path.references import References, references_of
-from pellucid.methods.registry import Axiom, Passes, method
+from pellucid.methods.registry import Axiom, Kind, Passes, method
 from pellucid.probe import Probe
+from pellucid.probe.latent import Space
+
+
+def _callable(name: str, value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value == "None"):
+        return None
+    if not callable(value):
+        raise InvalidType(f"{name} must be a module or callable on tensors; got {type(value).__name__}.")
+    return value
+
+
+Coder = Annotated[Any, Kind("module", _callable)]
+"""Half of an autoencoder: a module or callable from pictures (N, C, H, W) to codes (N, ...), or back."""
 
 Baselines = Literal["zero", "encoded-zero", "k-means", "median", "close", "random"]
 Way = Literal["linear", "neighbours"]
@@ -131,7 +142,6 @@ def enhanced_ig(
 
     def one(alone: Probe, image: int) -> Finding:
         mine = starts[image % len(starts)]
-        alone.engine.progress.expect((len(mine) - (1 if baselines in SINGLE else count)) * steps)
         paths = _paths(alone, mine, codes[image], links[image % len(links)])
         lines = [_line(alone, space, corners, steps) for corners in paths]
         maps = torch.stack([line.map for line in lines])  # (baselines, 1, C, H, W)
@@ -198,32 +208,59 @@ def _paths(
 
 @dataclass(frozen=True)
 class Line:
-    """The integral of dS/dx * dx along one path, and the scores at its ends."""
+    """The integral of dS/dx * dx along a part of a path by the trapezoid rule, and what its ends are.
+
+    Two adjacent parts add up to one: their sum has the trapezoid between them.
+    """
 
     map: Float[Tensor, "1 C H W"]
-    start: Float[Tensor, " 1"]
-    end: Float[Tensor, " 1"]
+    points: Float[Tensor, "2 C H W"]
+    gradients: Float[Tensor, "2 C H W"]
+    scores: Float[Tensor, " 2"]
+
+    @classmethod
+    def of(
+        cls,
+        points: Float[Tensor, "B C H W"],
+        gradients: Float[Tensor, "B C H W"],
+        scores: Float[Tensor, " B"],
+    ) -> "Line":
+        """The part of a path through these points."""
+        means = (gradients[1:] + gradients[:-1]) / 2
+        map = (means * points.diff(dim=0)).sum(0, keepdim=True)
+        ends = [0, -1]
+        return cls(map, points[ends], gradients[ends], scores[ends])
+
+    def __add__(self, more: "Line") -> "Line":
+        between = Line.of(*(torch.stack([a[1], b[0]]) for a, b in zip(self._ends, more._ends, strict=True)))
+        ends = (torch.stack([a[0], b[1]]) for a, b in zip(self._ends, more._ends, strict=True))
+        return Line(self.map + between.map + more.map, *ends)
+
+    @property
+    def _ends(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.points, self.gradients, self.scores
+
+    @property
+    def start(self) -> Float[Tensor, " 1"]:
+        """The score where the path begins."""
+        return self.scores[:1]
+
+    @property
+    def end(self) -> Float[Tensor, " 1"]:
+        """The score where it ends."""
+        return self.scores[1:]
 
 
 def _line(probe: Probe, space: Space, corners: Float[Tensor, "V *code"], steps: int) -> Line:
     """The trapezoid rule along one path to one image, decoded where it runs among codes."""
     times = torch.linspace(0, 1, steps, dtype=torch.float64, device=corners.device)
-    total = torch.zeros_like(probe.inputs)
-    point, gradient = probe.inputs[:0], probe.inputs[:0]  # the last of the chunk before
-    scores: list[Tensor] = []
 
-    def step(first: int, stop: int) -> None:
-        nonlocal total, point, gradient
+    def part(first: int, stop: int) -> Line:
         points = space.decode(along(corners, times[first:stop]))
-        seen = probe.altered(points)
-        points, gradients = torch.cat([point, points]), torch.cat([gradient, seen.input_gradient()])
-        means = (gradients[1:] + gradients[:-1]) / 2
-        total = total + (means * (points[1:] - points[:-1])).sum(0, keepdim=True)
-        point, gradient = points[-1:], gradients[-1:]
-        scores.append(seen.value)
+        seen = probe.perturbed(points)
+        return Line.of(points, seen.input_gradient(), seen.value)
 
-    in_chunks(steps, probe.limit, step)
-    return Line(total, scores[0][:1], scores[-1][-1:])
+    return probe.sum_over(steps, part)
 
 
 def _gap(

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pellucid.engine.run import in_chunks
 from pellucid.methods.finding import Finding
 from pellucid.methods.noise import drawn, sigma_of
 from pellucid.methods.path.integrated_gradients import NOWHERE
@@ -133,14 +132,14 @@ def mean_gradient(
         which, mixed = plan(references.shape[1], last - first, some.generator(_PLAN + first))
         wanted = which.unique()
         wanted = wanted[known[images][:, wanted].isnan().any(0).cpu()]
-        at_once = some.limit // len(some.inputs)
 
-        def score(start: int, stop: int) -> None:
+        def scores(start: int, stop: int) -> tuple[Tensor]:
             numbers = wanted[start:stop]
             copies = references[images][:, numbers].flatten(0, 1)
-            known[images, numbers] = some.altered(copies).value.unflatten(0, (-1, len(numbers))).to(known)
+            return (some.perturbed(copies).value.unflatten(0, (-1, len(numbers))).to(known),)
 
-        in_chunks(len(wanted), max(1, at_once), score)
+        if len(wanted):
+            (known[images, wanted],) = some.concat_over(len(wanted), scores, dim=1)
 
         def evaluate(start: int, stop: int) -> tuple[Tensor, Tensor]:
             chosen = which[start:stop]
@@ -149,11 +148,11 @@ def mean_gradient(
             if noise:
                 ends = ends + sigma[images][:, None] * drawn(some, range(first + start, first + stop))
             points = torch.lerp(r, ends, mixed[start:stop, None, None, None].to(x))
-            gradients = some.altered(points.flatten(0, 1)).input_gradient().view_as(points)
+            gradients = some.perturbed(points.flatten(0, 1)).input_gradient().view_as(points)
             maps = (ends - r) * gradients
             change = probe.value[images, None] - known[images][:, chosen]
             return maps, maps.sum((2, 3, 4)) - change
 
-        return draw_pairs(last - first, at_once, evaluate)
+        return draw_pairs(some, last - first, evaluate)
 
     return mean_of_draws(probe, draw, samples=samples, tolerance=tolerance, first=FIRST, most=MOST)

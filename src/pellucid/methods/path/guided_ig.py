@@ -80,7 +80,7 @@ def guided_ig(
     probe.note(NOWHERE, (way == 0).all(1))
     length, share, total = way.abs(), torch.zeros_like(way), torch.zeros_like(way)
     for step in range(1, steps + 1):
-        seen = probe.altered((start + (share * way).view_as(start)).to(probe.inputs))
+        seen = probe.perturbed((start + (share * way).view_as(start)).to(probe.inputs))
         gradient = seen.input_gradient().flatten(1)
         seen.refuse_nonfinite("The gradient", gradient)
         gradient = gradient.nan_to_num(0.0, 0.0, 0.0) if seen.failures else gradient

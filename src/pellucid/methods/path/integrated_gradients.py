@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pellucid.engine.paths import Node, Quadrature, refine, rule
-from pellucid.engine.run import in_chunks
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, of_each
 from pellucid.methods.options import Baseline
@@ -119,46 +118,40 @@ def straight(
         raise InvalidValue(f"tolerance must be between 0 and 1; got {tolerance}.")
     probe.note(NOWHERE, (probe.inputs == start).flatten(1).all(1))
     if not isinstance(steps, int):
-        lines = of_each(probe, lambda one, i: _settled(one, start[i : i + 1], tolerance))
+        lines = of_each(probe, lambda one, i: _converged(one, start[i : i + 1], tolerance))
         parts = zip(*((line.map, line.delta, line.change, line.steps) for line in lines), strict=True)
         return Line(*(torch.cat(part) for part in parts))
     x = probe.inputs
     nodes, weights = (values.to(x) for values in rule(quadrature, steps))
-    mean = torch.zeros_like(x)
 
-    def step(first: int, last: int) -> None:
-        nonlocal mean
+    def gradients(first: int, last: int) -> Tensor:
         points = torch.lerp(start[:, None], x[:, None], nodes[first:last, None, None, None])
-        gradients = probe.altered(points.flatten(0, 1)).input_gradient().view_as(points)
-        mean = mean + torch.einsum("b,nbchw->nchw", weights[first:last], gradients)
+        found = probe.perturbed(points.flatten(0, 1)).input_gradient().view_as(points)
+        return torch.einsum("b,nbchw->nchw", weights[first:last], found)
 
-    in_chunks(steps, max(1, probe.limit // len(x)), step)
-    change = probe.value - probe.altered(start).value
+    mean = probe.sum_over(steps, gradients)
+    change = probe.value - probe.perturbed(start).value
     total = (x - start) * mean
     delta = total.sum((1, 2, 3)) - change
     return Line(total, delta, change, torch.full((len(x),), steps, dtype=torch.long, device="cpu"))
 
 
-def _settled(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) -> Line:
+def _converged(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) -> Line:
     """The line of a single image, with gradients where they are needed."""
     way = probe.inputs - start
 
     def evaluate(times: Sequence[float]) -> list[Node]:
-        nodes: list[Node] = []
-
-        def step(first: int, last: int) -> None:
+        def nodes(first: int, last: int) -> list[Node]:
             at = way.new_tensor(times[first:last])[:, None, None, None]
-            seen = probe.altered(torch.lerp(start, probe.inputs, at))
+            seen = probe.perturbed(torch.lerp(start, probe.inputs, at))
             gradients = seen.input_gradient()
             slopes = (gradients * way).sum((1, 2, 3), dtype=torch.float64).tolist()
             told = zip(times[first:last], seen.value.tolist(), slopes, gradients, strict=True)
-            nodes.extend(Node(*each) for each in told)
+            return [Node(*each) for each in told]
 
-        in_chunks(len(times), probe.limit, step)
-        return nodes
+        return probe.sum_over(len(times), nodes)
 
     found = refine(evaluate, tolerance=tolerance, most=MOST)
-    probe.engine.progress.expect(found.steps - USUAL)
     total = way * found.gradient
     change = way.new_tensor([found.change])
     delta = total.sum((1, 2, 3)) - change

@@ -12,10 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.run import in_chunks
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.settling import Estimate, check, until_settled
 from pellucid.probe import Probe
+from pellucid.probe.convergence import Estimate, check, sample_until_converged
 
 Evaluate = Callable[[int, int], tuple[Float[Tensor, "N B C H W"], Float[Tensor, "N B"]]]
 """The maps of some draws, and by how much each misses the change of the score that it should sum to."""
@@ -74,20 +73,17 @@ class Drawn:
         return Finding(map, stderr, {"samples": samples, "delta_stderr": delta_stderr}, delta=delta)
 
 
-def draw_pairs(count: int, at_once: int, evaluate: Evaluate) -> Drawn:
-    """What `count` draws give, at most `at_once` of them at a time; `evaluate(start, stop)` makes some."""
-    at_once = max(1, at_once)
-    found: list[Drawn] = []
+def draw_pairs(probe: Probe, count: int, evaluate: Evaluate, size: int = 1) -> Drawn:
+    """What `count` draws give; `evaluate(start, stop)` makes some, each of which runs `size` inputs."""
+    at_once = max(1, probe.limit // (size * len(probe.inputs)))
 
-    def step(start: int, stop: int) -> None:
+    def pairs(start: int, stop: int) -> Drawn:
         starts = range(2 * start, 2 * stop, at_once)
         parts = [evaluate(first, min(first + at_once, 2 * stop)) for first in starts]
         maps, missed = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-        more = Drawn(Paired.of(maps), Paired.of(missed))
-        found[:] = [found[0] + more if found else more]
+        return Drawn(Paired.of(maps), Paired.of(missed))
 
-    in_chunks(count // 2, max(1, at_once // 2), step)
-    return found[0]
+    return probe.sum_over(count // 2, pairs, at_once=at_once // 2)
 
 
 def even(samples: int) -> int:
@@ -103,18 +99,16 @@ def mean_of_draws(
     tolerance: float,
     first: int,
     most: int,
-    passes: int = 1,
 ) -> Finding:
-    """The mean of as many draws as are asked for, or, for "auto", as settle each image's map.
+    """The mean of as many draws as are asked for, or, for "auto", until each image's map has converged.
 
     Args:
         probe: the evidence.
         draw: draws number `start` to `stop`, given a probe of some of the images and which images these are.
         samples: how many, or "auto".
-        tolerance: of "auto", see `until_settled`.
-        first: the draws after which "auto" asks for the first time whether a map is settled.
+        tolerance: of "auto", see `sample_until_converged`.
+        first: the draws after which "auto" asks for the first time whether a map has converged.
         most: where it gives up, with a note.
-        passes: forward, of each draw.
 
     Raises:
         InvalidValue: fewer than one sample, a tolerance outside (0, 1).
@@ -124,7 +118,7 @@ def mean_of_draws(
     if isinstance(samples, int):
         return draw(probe, slice(None), 0, even(samples)).finding(dtype)
 
-    def settled(one: Probe, image: int) -> Finding:
+    def converged(one: Probe, image: int) -> Finding:
         images = slice(image, image + 1)
         drawn = draw(one, images, 0, first)
 
@@ -134,8 +128,7 @@ def mean_of_draws(
                 drawn = drawn + draw(one, images, drawn.maps.count, count)
             return drawn.estimate
 
-        _, count = until_settled(one, upto, first=first, most=most, tolerance=tolerance)
-        one.engine.progress.expect((passes - 1) * (count - most))
+        sample_until_converged(one, upto, first=first, most=most, tolerance=tolerance)
         return drawn.finding(dtype)
 
-    return each(probe, settled)
+    return each(probe, converged)

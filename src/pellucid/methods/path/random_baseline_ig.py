@@ -103,18 +103,15 @@ def random_baseline_ig(
                 for number in numbers
             ]
             starts = torch.lerp(low[images], high[images], torch.stack(drawn).to(x))  # (N, B, C, H, W)
-            copies = some.altered(x.expand_as(starts).flatten(0, 1))
+            copies = some.perturbed(x.expand_as(starts).flatten(0, 1))
             line = straight(copies, starts.flatten(0, 1), steps=steps, quadrature=quadrature)
             return line.map.view_as(starts), line.delta.view(starts.shape[:2])
 
         # As many lines together as fill a chunk with their steps.
         gradients = steps if isinstance(steps, int) else some.limit
-        return draw_pairs(last - first, some.limit // (gradients * len(x)), evaluate)
+        return draw_pairs(some, last - first, evaluate, size=gradients)
 
-    found = mean_of_draws(
-        probe, draw, samples=samples, tolerance=tolerance, first=FIRST, most=MOST,
-        passes=_line({"steps": steps}).forward,
-    )  # fmt: skip
+    found = mean_of_draws(probe, draw, samples=samples, tolerance=tolerance, first=FIRST, most=MOST)
     if found.delta is not None:
         tell(probe, found.delta, found.map.sum((1, 2, 3)) - found.delta)
     return found

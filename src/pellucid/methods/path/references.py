@@ -85,7 +85,7 @@ def references_of(probe: Probe, spec: Any) -> Float[Tensor, "N_or_1 R C H W"]:
     if not isinstance(spec, Tensor):
         if not all(map(_shown, spec)):
             return torch.stack([probe.baseline(part) for part in spec], 1)
-        spec = probe.engine.model.read(list(spec)).inputs
+        spec = probe.model.read(list(spec)).inputs
     references: Tensor = spec.detach().to(probe.inputs)
     size = tuple(probe.inputs.shape[1:])
     if references.shape[1:] != size:

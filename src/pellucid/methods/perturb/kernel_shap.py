@@ -11,12 +11,12 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.options import SegmentBaseline, Segments, at_most, perturbation, same
-from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.perturb.superpixels import Superpixels
 from pellucid.methods.perturb.surrogate import Fit, shapley_fit
 from pellucid.methods.registry import AXIOMS, Samples
-from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
+from pellucid.probe.convergence import Estimate
+from pellucid.probe.sampling import sample
 
 MOST = 8000
 """Where samples="auto" gives up."""

@@ -17,7 +17,6 @@ from pellucid.methods.options import (
     perturbation,
     same,
 )
-from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.perturb.superpixels import Superpixels
 from pellucid.methods.perturb.surrogate import (
     Fit,
@@ -28,8 +27,9 @@ from pellucid.methods.perturb.surrogate import (
     kernel,
 )
 from pellucid.methods.registry import Axiom, Kind, Samples
-from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
+from pellucid.probe.convergence import Estimate
+from pellucid.probe.sampling import sample
 from pellucid.segments import means
 from pellucid.structures import tensor_of
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.options import Baseline, perturbation, same
-from pellucid.methods.perturb.screening import Use, screened
 from pellucid.methods.registry import Passes, Size
 from pellucid.probe import Probe
+from pellucid.probe.screening import Use, screened
 
 
 def _passes(options: Mapping[str, Any]) -> Passes:

@@ -89,10 +89,9 @@ def partition_shap(
         tree = Tree.over(hierarchy(np.asarray(probe.pictures[0].rgb), cut.labels), cut.count)
 
         def score(rows: Bool[Tensor, "n d"]) -> Float[Tensor, " n"]:
-            return probe.scores(cut.hiding(rows.double()), 0, len(rows))
+            return probe.score_perturbed(cut.hiding(rows.double()), 0, len(rows))
 
         values, used, opened = owen_values(score, tree, samples)
-        probe.engine.progress.expect(used - samples)
         if not opened:
             probe.note(
                 f"{used} samples did not open the whole tree of {cut.count} segments: where it is closed, "

@@ -9,10 +9,10 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.options import Baseline, at_most, perturbation, same
-from pellucid.methods.perturb.sampling import sample
 from pellucid.methods.registry import Samples
-from pellucid.methods.settling import Estimate
 from pellucid.probe import Probe
+from pellucid.probe.convergence import Estimate
+from pellucid.probe.sampling import sample
 
 MOST = 8000
 """Where samples="auto" gives up: the paper's number of masks for ResNet50."""

@@ -88,7 +88,7 @@ def difference(probe: Probe, references: Float[Tensor, "N C H W"], key: Hashable
     under = probe.under(("rescale", key), partial(Rescale, references))
     operations = cast(Rescale, under.operations)
     half = probe.inputs.dtype in HALF  # then the model's own scores are too coarse to tell their change
-    beside = None if half else probe.altered(references)
+    beside = None if half else probe.perturbed(references)
     if beside is not None:
         operations.pair(under.taken.raw, beside.raw)
     with operations:  # a probability or a loss is one more operation

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from pellucid.engine.run import in_chunks
 from pellucid.methods.finding import Finding
 from pellucid.methods.path.integrated_gradients import NOWHERE, tell
 from pellucid.methods.path.references import References, references_of
@@ -68,21 +66,18 @@ def deep_shap(probe: Probe, *, references: References = None) -> Finding:
     known = known.expand(len(x), *known.shape[1:])
     count = known.shape[1]
     probe.note(NOWHERE, (x[:, None] == known).flatten(1).all(1))
-    total, squares = (torch.zeros_like(x, dtype=torch.float64) for _ in range(2))
-    change = x.new_zeros(len(x), dtype=torch.float64)
     estimated: dict[str, None] = {}
 
-    def step(first: int, last: int) -> None:
-        nonlocal total, squares, change
+    def sums(first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the maps, their squares, and the changes of the score."""
         some = known[:, first:last]
         copies = x[:, None].expand_as(some).flatten(0, 1)
-        found: Difference = difference(probe.altered(copies), some.flatten(0, 1))
+        found: Difference = difference(probe.perturbed(copies), some.flatten(0, 1))
         maps = found.map.view_as(some).double()
-        total, squares = total + maps.sum(1), squares + maps.square().sum(1)
-        change = change + found.change.view(len(x), -1).double().sum(1)
         estimated.update(dict.fromkeys(found.estimated))
+        return maps.sum(1), maps.square().sum(1), found.change.view(len(x), -1).double().sum(1)
 
-    in_chunks(count, max(1, probe.limit // len(x)), step)
+    total, squares, change = probe.sum_over(count, sums)
     mean, change = total / count, change / count
     delta = mean.sum((1, 2, 3)) - change
     tell(probe, delta, change, advice(tuple(estimated)), tolerated=TOLERATED)

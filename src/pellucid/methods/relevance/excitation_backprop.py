@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from pellucid.layers import layer_names
 from pellucid.methods.cam.form import fuse, together
 from pellucid.methods.finding import Finding
 from pellucid.methods.registry import LayerOption, LayoutOption, Passes, method
@@ -70,7 +69,7 @@ def excitation_backprop(
         >>> e.raw.shape
         torch.Size([1, 6, 6])
     """
-    names = [] if layer == "input" else layer_names(probe.engine.model.network, layer, layout)
+    names = [] if layer == "input" else probe.layer_names(layer, layout)
     found = propagate(probe, "excitation-backprop", "one", *names)
     if contrastive:
         found = _less(found, propagate(probe, "excitation-backprop;last=inhibition", "one", *names))

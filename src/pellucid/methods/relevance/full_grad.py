@@ -1,6 +1,5 @@
 """FullGrad and its kin: the input's gradient and those of all biases in one map."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.engine.biases import Bias, Biases, See, by_sample
-from pellucid.engine.run import in_chunks
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.noise import noisy, sigma_of
@@ -149,24 +147,25 @@ def smooth_full_grad(probe: Probe, *, samples: int = 25, noise: float = 0.15) ->
     if samples < 1:
         raise InvalidValue(f"samples must be at least 1; got {samples}.")
     x, sigma = probe.inputs, sigma_of(probe.inputs, noise)
-    terms: defaultdict[int, Any] = defaultdict(int)  # of which number 0 is the input's
-    told: defaultdict[str, Any] = defaultdict(int)
 
     def mean(of_copies: Tensor) -> Tensor:
         each: Tensor = of_copies.unflatten(0, (len(x), -1))
         return each.sum(1) / samples
 
-    def see(bias: Bias, gradient: Tensor) -> None:
-        if bias.layout is not None:
-            terms[bias.number] += mean(bias.layout.maps(bias.value * gradient))
+    def means(start: int, stop: int) -> tuple[dict[int, Tensor], dict[str, Tensor]]:
+        """The terms by number, of which 0 is the input's, and what they sum to."""
+        terms: dict[int, Tensor] = {}
 
-    def step(start: int, stop: int) -> None:
-        decomposed = decompose(probe.altered(noisy(probe, sigma, range(start, stop))), see)
-        terms[0] += mean(decomposed.at_input)
-        for name, value in decomposed.told.items():
-            told[name] += mean(value)
+        def see(bias: Bias, gradient: Tensor) -> None:
+            if bias.layout is not None:
+                term = mean(bias.layout.maps(bias.value * gradient))
+                terms[bias.number] = terms[bias.number] + term if bias.number in terms else term
 
-    in_chunks(samples, max(1, probe.limit // len(x)), step)
+        decomposed = decompose(probe.perturbed(noisy(probe, sigma, range(start, stop))), see)
+        terms[0] = mean(decomposed.at_input)
+        return terms, {name: mean(value) for name, value in decomposed.told.items()}
+
+    terms, told = probe.sum_over(samples, means)
     map = torch.stack([psi(terms[number], x.shape[-2:]) for number in sorted(terms)]).sum(0)
     return Finding(map, details=told)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pellucid.engine.pace import BFLOAT16_SHARE
 from pellucid.engine.perturb import Copies
-from pellucid.methods.perturb.sampling import line
-from pellucid.probe import Probe
+from pellucid.probe.probe import Probe
+from pellucid.probe.sampling import affine_fit
 
 WITHIN = 1e-3
 """How far a screened map may be from the float32 one, as a share of its largest value."""
@@ -67,24 +67,24 @@ def screened(probe: Probe, copies: Copies, use: Use, key: Hashable) -> Float[Ten
     """
     total = len(use.reach)
     pilot = min(PILOT, total)
-    exact = probe.scores(copies, 0, pilot, key=key)
+    exact = probe.score_perturbed(copies, 0, pilot, key=key)
     rest = None
-    if probe.engine.may_lower(probe.inputs) and total >= 4 * pilot:
-        coarse = probe.scores_in_bfloat16(copies, 0, pilot, key=key)
+    if probe.may_use_bf16 and total >= 4 * pilot:
+        coarse = probe.score_perturbed_in_bf16(copies, 0, pilot, key=key)
         if coarse is not None:
-            slope, offset = line(coarse, exact)
+            slope, offset = affine_fit(coarse, exact)
             weights = use.weight(exact)
             error = _relative(use.weight(slope * coarse + offset), weights)
             if _pays(use, weights.repeat(-(-total // pilot))[:total], error):
-                rest = probe.scores_in_bfloat16(copies, pilot, total, key=key)
+                rest = probe.score_perturbed_in_bf16(copies, pilot, total, key=key)
     if rest is None:
-        return torch.cat([exact, probe.scores(copies, pilot, total, key=key)])
-    probe.lower()
+        return torch.cat([exact, probe.score_perturbed(copies, pilot, total, key=key)])
+    probe.mark_bf16()
     scores = torch.cat([exact, slope * rest + offset])
     order, done = use.order(use.weight(scores)), 0
     while (wanted := use.needed(use.weight(scores), order, error)) > done:
         again = order[done:wanted]
-        found = probe.scores(_picked(copies, again), 0, len(again))
+        found = probe.score_perturbed(_picked(copies, again), 0, len(again))
         error = max(error, _relative(use.weight(scores[again]), use.weight(found)))
         scores[again], done = found, wanted
     return scores

@@ -1,4 +1,4 @@
-"""When a sampled map is settled, and drawing until it is."""
+"""Convergence of sampled maps: when the samples suffice, and drawing until they do."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.certainty import relative_error
 from pellucid.errors import InvalidValue
-from pellucid.probe import Probe
+from pellucid.probe.probe import Probe
 from pellucid.ranks import rank_correlation
 
 
@@ -30,18 +30,18 @@ class Estimate:
         """Spearman's rank correlation between the halves."""
         return float(rank_correlation(torch.stack([half.flatten() for half in self.halves()]))[0, 1])
 
-    def settled(self, tolerance: float) -> bool:
+    def converged(self, tolerance: float) -> bool:
         """Whether the top decile is known to `tolerance` and the halves' order to 1 - tolerance."""
         return self.relative_error <= tolerance and self.stability >= 1 - tolerance
 
 
-def until_settled(
+def sample_until_converged(
     probe: Probe, upto: Callable[[int], Estimate], *, first: int, most: int, tolerance: float
 ) -> tuple[Estimate, int]:
-    """Draws until the estimate of a single image is settled, or `most` samples are drawn, which is noted.
+    """Draws until the estimate of a single image has converged, or `most` samples are drawn, which is noted.
 
-    It is settled when the standard error in the top decile is `tolerance` of what the decile stands out from
-    the median, and the two halves of the samples order the map alike: rank correlation 1 - `tolerance`.
+    It has converged when the standard error in the top decile is `tolerance` of what the decile stands out
+    from the median, and the two halves of the samples order the map alike: rank correlation 1 - `tolerance`.
 
     Args:
         probe: of a single image.
@@ -54,13 +54,12 @@ def until_settled(
         The estimate, and of how many samples.
     """
     count = min(first, most)
-    while not (found := upto(count)).settled(tolerance) and count < most:
+    while not (found := upto(count)).converged(tolerance) and count < most:
         needed = count * min(2.0, max(1.1, (found.relative_error / tolerance) ** 2))
         count = min(most, max(count + 2, 2 * int(needed / 2)))
-    probe.engine.progress.expect(count - most)
-    if not found.settled(tolerance):
+    if not found.converged(tolerance):
         probe.note(
-            f"The map is not settled after {count} samples: its relative standard error is "
+            f"The map has not converged after {count} samples: its relative standard error is "
             f"{found.relative_error:.0%} and its halves correlate {found.stability:.2f} "
             f"(tolerance {tolerance:.0%})."
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,20 +10,7 @@ from torch import Tensor, nn
 
 from pellucid.engine.run import out_of_memory
 from pellucid.engine.shadow import shadow_of
-from pellucid.errors import InvalidType, InvalidValue, ModelError
-from pellucid.methods.registry import Kind
-
-
-def _callable(name: str, value: Any) -> Any:
-    if value is None or (isinstance(value, str) and value == "None"):
-        return None
-    if not callable(value):
-        raise InvalidType(f"{name} must be a module or callable on tensors; got {type(value).__name__}.")
-    return value
-
-
-Coder = Annotated[Any, Kind("module", _callable)]
-"""Half of an autoencoder: a module or callable from pictures (N, C, H, W) to codes (N, ...), or back."""
+from pellucid.errors import InvalidValue, ModelError
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How sampled methods draw: until the map is settled, and in bfloat16 only while that does little harm.
+"""How sampled methods draw: until the map has converged, and in bfloat16 only while that does little harm.
 
 Everything is decided by the image's own scores: neither the clock nor another image has a say.
 """
@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.engine.perturb import Copies
-from pellucid.methods.settling import Estimate, check, until_settled
-from pellucid.probe import Probe
+from pellucid.probe.convergence import Estimate, check, sample_until_converged
+from pellucid.probe.probe import Probe
 
 FIRST = 128
-"""Samples after which it is asked for the first time whether a map is settled."""
+"""Samples after which it is asked for the first time whether a map has converged."""
 ALLOWED = 0.5
 """The share of a map's own standard error that bfloat16 may add as an error: together 1.12 of it."""
 
@@ -47,14 +47,14 @@ def sample(
     key: Hashable,
     least: int = FIRST,
 ) -> Sampled:
-    """Scores as many copies of one image as asked for, or, for "auto", as settle the estimate.
+    """Scores as many copies of one image as asked for, or, for "auto", until the estimate has converged.
 
     Args:
         probe: of a single image.
         copies: the altered copies.
         estimate: what scores say.
         samples: how many, or "auto".
-        tolerance: of "auto", see `until_settled`.
+        tolerance: of "auto", see `sample_until_converged`.
         most: where "auto" gives up, with a note.
         key: what the copies depend on besides the image.
         least: the fewest samples of which an estimate can be made.
@@ -69,10 +69,10 @@ def sample(
 
     def upto(count: int) -> Estimate:
         nonlocal scores
-        scores = torch.cat([scores, probe.scores(copies, len(scores), count, key=key)])
+        scores = torch.cat([scores, probe.score_perturbed(copies, len(scores), count, key=key)])
         return estimate(scores)
 
-    found, _ = until_settled(probe, upto, first=least, most=most, tolerance=tolerance)
+    found, _ = sample_until_converged(probe, upto, first=least, most=most, tolerance=tolerance)
     return Sampled(scores, found)
 
 
@@ -86,29 +86,29 @@ def _scored(
     cannot run in bfloat16 runs in float32.
     """
     pilot = min(pilot, samples)
-    exact = probe.scores(copies, 0, pilot, key=key)
-    if probe.engine.may_lower(probe.inputs) and samples >= 4 * pilot:
-        coarse = probe.scores_in_bfloat16(copies, 0, pilot, key=key)
+    exact = probe.score_perturbed(copies, 0, pilot, key=key)
+    if probe.may_use_bf16 and samples >= 4 * pilot:
+        coarse = probe.score_perturbed_in_bf16(copies, 0, pilot, key=key)
         if coarse is not None:
-            slope, offset = line(coarse, exact)
-            error = brought(estimate, exact, slope * coarse + offset, samples)
+            slope, offset = affine_fit(coarse, exact)
+            error = bf16_error(estimate, exact, slope * coarse + offset, samples)
             rest = None
             if error <= ALLOWED:
-                rest = probe.scores_in_bfloat16(copies, pilot, samples, key=key)
+                rest = probe.score_perturbed_in_bf16(copies, pilot, samples, key=key)
             if rest is not None:
-                probe.lower()
+                probe.mark_bf16()
                 return torch.cat([exact, slope * rest + offset]), error
-    return torch.cat([exact, probe.scores(copies, pilot, samples, key=key)]), 0.0
+    return torch.cat([exact, probe.score_perturbed(copies, pilot, samples, key=key)]), 0.0
 
 
-def line(x: Float[Tensor, " S"], y: Float[Tensor, " S"]) -> tuple[float, float]:
+def affine_fit(x: Float[Tensor, " S"], y: Float[Tensor, " S"]) -> tuple[float, float]:
     """The straight line through scores that takes out what low precision does to all of them alike."""
     spread = x - x.mean()
     slope = float((spread * (y - y.mean())).sum() / (spread**2).sum()) if bool((spread != 0).any()) else 1.0
     return slope, float(y.mean() - slope * x.mean())
 
 
-def brought(
+def bf16_error(
     estimate: Estimator, exact: Float[Tensor, " S"], coarse: Float[Tensor, " S"], samples: int
 ) -> float:
     """The error that coarse scores bring to an estimate of `samples`, in units of its own standard error.

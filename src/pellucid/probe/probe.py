@@ -1,42 +1,37 @@
-"""The probe: evidence that one model gives about one batch and one target, each piece computed once.
-
-Methods read what they need and never run the model themselves; two methods that need the same evidence
-share it, and so do two targets where the evidence does not depend on the target.
-"""
+"""A model, a batch and a target: what methods ask for evidence."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from pellucid.baselines import baseline
 from pellucid.caching import cached_property
-from pellucid.engine.capture import Capture, capture
-from pellucid.engine.evidence import Evidence, Ledger
+from pellucid.engine.capture import Capture
 from pellucid.engine.finding import Found
 from pellucid.engine.looking import first_nonfinite
 from pellucid.engine.mixing import SamplesMix
 from pellucid.engine.operations import Operations
 from pellucid.engine.perturb import Copies, Scorer, score_copies
 from pellucid.engine.resume import Alter, resume
-from pellucid.engine.run import Engine, first_line, out_of_memory
+from pellucid.engine.run import Engine, first_line, in_chunks, out_of_memory
 from pellucid.engine.taps import Tap
-from pellucid.errors import InvalidValue, ModelError, ModelFailed, PellucidError
+from pellucid.errors import InvalidValue, ModelError, PellucidError
 from pellucid.images import Picture
-from pellucid.layers import quantised_layer
+from pellucid.layers import layer_names
+from pellucid.model import Model
 from pellucid.outputs import Reading
+from pellucid.probe.ledger import Evidence, Ledger
+from pellucid.probe.passes import NO_GRADIENT, Passes
 from pellucid.target import Output, Score, Target, resolve
 
+Sum = TypeVar("Sum")
 _BASELINE = 1 << 40  # a draw of its own, apart from those of masks and noise
-INDEPENDENT = (
-    "The score does not depend on the input through differentiable operations (a detached output, no_grad "
-    "inside the model, integer weights): gradients cannot explain it."
-)
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ class Under:
     @property
     def score(self) -> Float[Tensor, " N"]:
         """The explained number of each sample, in the graph of this run."""
-        return self.probe._checked(self.probe.score(self.taken.raw))
+        return self.probe.checked(self.probe.score(self.taken.raw))
 
     @property
     def outputs(self) -> Float[Tensor, "N K"]:
@@ -132,14 +127,14 @@ class Under:
             outputs: where the way back begins: the score, outputs, ...
             start: what goes into it there, of the same shape; ones by default.
         """
-        at_layers, at_input = self.probe._back(self.taken, outputs, start)
+        at_layers, at_input = self.probe.passes.backward(self.taken, outputs, start)
         if at_input is None:
-            raise ModelError(INDEPENDENT)
+            raise ModelError(NO_GRADIENT)
         return at_layers, at_input
 
     def back_to_layers(self, outputs: Tensor, start: Tensor | None = None) -> dict[str, Tensor]:
         """What comes back at the layers alone; nothing is run back beyond them."""
-        return self.probe._back(self.taken, outputs, start, of_input=False)[0]
+        return self.probe.passes.backward(self.taken, outputs, start, of_input=False)[0]
 
 
 class Probe(Ledger):
@@ -153,7 +148,7 @@ class Probe(Ledger):
         layers: layers whose evidence will be asked for, so that one pass serves them all.
         with_input: whether the input's gradient will be asked for too.
         seed: of everything drawn at random.
-        limit: the most altered copies to run together.
+        limit: the most perturbed inputs to run together.
         numbers: which of all images these are; by default the first.
     """
 
@@ -174,25 +169,20 @@ class Probe(Ledger):
         self.inputs, self.seed, self.limit = inputs, seed, limit
         self.target, self.output = target, output
         self.numbers = list(range(len(inputs)) if numbers is None else numbers)
-        self._planned = (tuple(layers), with_input)
-        self._captures: list[Evidence[Capture]] = []
+        self.passes = Passes(engine, inputs, self.numbers, planned=(tuple(layers), with_input))
         self._gradients: dict[Capture, Evidence[tuple[dict[str, Tensor], Tensor | None]]] = {}
-        self._under: dict[Hashable, list[Evidence[Capture]]] = {}
         # Who asks about the same inputs, each for another target; held weakly, so that no cycle keeps a pass.
         self._family: WeakSet[Probe] = WeakSet([self])
         self._scored: dict[Hashable, Evidence[WeakKeyDictionary[Probe, Tensor]]] = {}
-        self._channels_last = False
         self.lenient = False  # whether scores that are not finite are given as they are
-        self._broken: list[ModelFailed] = []  # the error of the plain pass, which fails whoever asks
 
     _parent: "tuple[Probe, int] | None"
 
     def about(self, target: Target | Score, output: Output) -> "Probe":
         """The same evidence for another target: forward passes are shared, backward passes are not."""
         other = self._like(self.inputs, target, output, self.numbers)
-        other._planned, other._captures, other._under = self._planned, self._captures, self._under
-        other._scored, other._family, other._records = self._scored, self._family, self._records
-        other._broken = self._broken
+        other.passes, other._scored = self.passes, self._scored
+        other._family, other._records = self._family, self._records
         self._family.add(other)
         return other
 
@@ -203,20 +193,20 @@ class Probe(Ledger):
         alone._parent = self, image
         return alone
 
-    def altered(self, copies: Float[Tensor, "B C H W"], images: Int[Tensor, " B"] | None = None) -> "Probe":
-        """The same question about altered copies, by default as many of each image, adjacent.
+    def perturbed(self, inputs: Float[Tensor, "B C H W"], images: Int[Tensor, " B"] | None = None) -> "Probe":
+        """The same question about perturbed inputs (B, C, H, W), by default as many of each image, adjacent.
 
-        `images` are the numbers, within the batch, of the images that these are copies of.
+        `images` (B,) are the numbers, within the batch, of the images that these were made of.
         """
         if images is None:
-            times = len(copies) // len(self.inputs)
+            times = len(inputs) // len(self.inputs)
             images = torch.arange(len(self.inputs), dtype=torch.long, device="cpu").repeat_interleave(times)
         whose = images.tolist()
         numbers = [self.numbers[image] for image in whose]
-        other = self._like(copies, self.score.pick(whose), self.output, numbers)
+        other = self._like(inputs, self.score.pick(whose), self.output, numbers)
         other._original = self, whose
         # The images' own maps keep the numerics of a plain pass; of many copies speed counts.
-        other._channels_last = copies.device.type == "cpu"
+        other.passes.channels_last = inputs.device.type == "cpu"
         return other
 
     def _like(
@@ -234,9 +224,7 @@ class Probe(Ledger):
     @property
     def raw(self) -> Any:
         """The model's raw output: of a pass the asker has paid for, else of the first, which is billed."""
-        runs = [*self._captures, *(run for runs in self._under.values() for run in runs)]
-        paid = next((run for run in runs if self.engine.billed(run.value.charge)), None)
-        return (self._use(paid) if paid else self._capture((), False)).raw
+        return self.passes.output(self)
 
     @property
     def outputs(self) -> Float[Tensor, "N K"]:
@@ -282,7 +270,7 @@ class Probe(Ledger):
     @property
     def value(self) -> Float[Tensor, " N"]:
         """The explained number of each sample, outside the graph."""
-        return self._checked(self._value)
+        return self.checked(self._value)
 
     @cached_property
     def _value(self) -> Float[Tensor, " scores"]:
@@ -306,22 +294,25 @@ class Probe(Ledger):
 
     # Evidence
 
-    def scores(
+    def score_perturbed(
         self, copies: Copies, start: int, stop: int, *, key: Hashable = None, low: bool = False
     ) -> Float[Tensor, " S"]:
-        """The scores of altered copies number `start` to `stop` of a single image, in float64 on the CPU.
+        """The scores of perturbed inputs number `start` to `stop` of a single image, in float64 on the CPU.
+
+        They are made, run and let go chunk by chunk; when memory runs out the chunks become smaller.
 
         Args:
-            copies: makes copies `(start, stop) -> (B, C, H, W)`, new tensors, always the same ones.
+            copies: makes perturbed inputs `(start, stop) -> (B, C, H, W)`: new tensors, always the same ones.
             start: the first.
             stop: the one behind the last.
-            key: what the copies depend on besides the image, if not on the target: then one run serves all
+            key: what they depend on besides the image, if not on the target: then one run serves all
                 targets that are asked about.
             low: whether the model is run in bfloat16.
 
         Raises:
             InvalidValue: a score that is not finite.
         """
+        self.engine.progress.at_least(stop - start)
         if self._parent is None or key is None:
             own, number = [self._scorer], self.numbers[0]
             (scores,) = score_copies(
@@ -341,10 +332,10 @@ class Probe(Ledger):
             return WeakKeyDictionary(zip(asking, rows, strict=True))
 
         if about not in parent._scored or parent not in parent._scored[about].value:
-            parent._scored[about] = self._make(scored)
-        return self._finite(self._use(parent._scored[about])[parent], start)
+            parent._scored[about] = self.make_evidence(scored)
+        return self._finite(self.use_evidence(parent._scored[about])[parent], start)
 
-    def scores_in_bfloat16(
+    def score_perturbed_in_bf16(
         self, copies: Copies, start: int, stop: int, *, key: Hashable
     ) -> Float[Tensor, " S"] | None:
         """The same in bfloat16; None where the model fails so, which is reported as the precision chosen.
@@ -353,7 +344,7 @@ class Probe(Ledger):
         large numbers overflow.
         """
         try:
-            return self.scores(copies, start, stop, key=key, low=True)
+            return self.score_perturbed(copies, start, stop, key=key, low=True)
         except SamplesMix:
             raise
         except Exception as error:  # whatever it is, float32 tells whether it is bfloat16's
@@ -363,12 +354,55 @@ class Probe(Ledger):
         self.choose("precision", f"float32, as bfloat16 failed: {reason}.")
         return None
 
+    def sum_over(self, count: int, term: Callable[[int, int], Sum], at_once: int | None = None) -> Sum:
+        """The sum of `term(start, stop)` over parts of 0, ..., count - 1: the sum of a term over numbers.
+
+        `term` usually makes perturbed inputs number start to stop of each image, (N, B, C, H, W), and asks
+        `perturbed` for their evidence. When memory runs out it is called with fewer; a term that fails must
+        not have kept anything.
+
+        Args:
+            count: at least 1.
+            term: gives a tensor, several as a tuple or by name, or whatever knows `+`.
+            at_once: the most numbers to a call; as many as there may be perturbed inputs of all images.
+        """
+        total: list[Sum] = []
+
+        def step(start: int, stop: int) -> None:
+            more = term(start, stop)
+            total[:] = [added(total[0], more) if total else more]
+
+        in_chunks(count, max(1, self._at_once if at_once is None else at_once), step)
+        return total[0]
+
+    def concat_over(
+        self,
+        count: int,
+        rows: Callable[[int, int], tuple[Tensor, ...]],
+        *,
+        dim: int,
+        at_once: int | None = None,
+    ) -> tuple[Tensor, ...]:
+        """What `rows(start, stop)` gives of 0, ..., count - 1, concatenated along `dim`; see `sum_over`."""
+        found: list[tuple[Tensor, ...]] = []
+        in_chunks(
+            count,
+            max(1, self._at_once if at_once is None else at_once),
+            lambda start, stop: found.append(rows(start, stop)),
+        )
+        return tuple(torch.cat(part, dim) for part in zip(*found, strict=True))
+
+    @property
+    def _at_once(self) -> int:
+        """How many perturbed inputs of each image are run together."""
+        return self.limit // len(self.inputs)
+
     def at(self, *layers: str) -> list[At]:
         """Evidence at layers, as `layer_names` writes them: at each call that counts, one after another.
 
         Several cost one pass together.
         """
-        taken = self._capture(layers, False)
+        taken = self.passes.plain(self, layers)
         self._report([taken.found[layer] for layer in layers])
         return [
             At(self, taken.taps[key], layer, key, taken.found[layer])
@@ -380,22 +414,21 @@ class Probe(Ledger):
         """dS/dx, of the same shape as the input."""
         gradient = self.gradients(None)[1]
         if gradient is None:
-            raise ModelError(INDEPENDENT)
+            raise ModelError(NO_GRADIENT)
         return gradient
 
     def gradients(self, layer: str | None) -> tuple[dict[str, Tensor], Tensor | None]:
         """The gradients of the pass that kept `layer` (None: the input): one backward for all it kept."""
-        taken = self._capture((layer,) if layer else (), layer is None)
+        taken = self.passes.plain(self, (layer,) if layer else (), with_input=layer is None)
         if taken not in self._gradients:
             if not self.score(taken.raw).requires_grad and taken.leaf is None:
                 # The model switches gradients off inside: build the graph from the input on instead.
-                self._captures[:] = [run for run in self._captures if run.value is not taken]
-                self._captures.append(self._run(tuple(taken.calls), True))
+                self.passes.rerun_from_input(self, taken)
                 return self.gradients(layer)
-            self._gradients[taken] = self._make(
-                lambda: self._back(taken, self._checked(self.score(taken.raw)))
+            self._gradients[taken] = self.make_evidence(
+                lambda: self.passes.backward(taken, self.checked(self.score(taken.raw)))
             )
-        return self._use(self._gradients[taken])
+        return self.use_evidence(self._gradients[taken])
 
     def under(self, key: Hashable, make: Callable[[], Operations], *layers: str) -> Under:
         """One pass with the model's operations replaced by what `make` gives, kept for all who give its key.
@@ -408,29 +441,8 @@ class Probe(Ledger):
         Raises:
             ModelError: an operation that cannot be replaced, a layer that is not run or holds no grid.
         """
-        for run in self._under.get(key, []):
-            if set(layers) <= set(run.value.calls):
-                self._report([run.value.found[layer] for layer in layers])
-                return Under(self, self._use(run))
-        self._refuse_quantised()
-        last = self._channels_last
-        run = self._make(
-            lambda: capture(
-                self.engine,
-                self.inputs,
-                layers,
-                True,
-                channels_last=last,
-                replaced=make,
-                numbers=self.numbers,
-            )
-        )
-        self._under.setdefault(key, []).append(run)
-        taken = run.value
+        taken = self.passes.modified(self, key, make, layers)
         self._report([taken.found[layer] for layer in layers])
-        if not self._captures and self._planned == ((), False):  # what it says, once
-            said = Capture(taken.raw, {}, None, taken.charge)
-            self._captures.append(Evidence(said, run.charges, run.remarks))
         return Under(self, taken)
 
     def generator(self, draw: int = 0) -> torch.Generator:
@@ -443,7 +455,26 @@ class Probe(Ledger):
         if reports:
             self.choose("layer", reports[0] if len(reports) == 1 else reports)
 
-    # How it is had
+    # Checks
+
+    @property
+    def model(self) -> Model:
+        """The model, as the user gave it: what it says of its inputs, outputs and labels."""
+        return self.engine.model
+
+    @property
+    def network(self) -> nn.Module:
+        """The `nn.Module` that runs, to look into and to hook; `model.network` is the user's own."""
+        return self.engine.network
+
+    def layer_names(self, layer: Any, layout: Any = None) -> tuple[str, ...]:
+        """The layers that `layer=` and `layout=` ask for, as `at` takes them: see `pellucid.layers`."""
+        return layer_names(self.model.network, layer, layout)
+
+    @property
+    def may_use_bf16(self) -> bool:
+        """Whether bfloat16 may stand in for the model's own precision, and is faster on this device."""
+        return self.engine.may_lower(self.inputs)
 
     @property
     def _scorer(self) -> Scorer:
@@ -462,66 +493,13 @@ class Probe(Ledger):
         if bad.any():  # of a single image: whoever asks about several goes on with the others
             first = int(bad.nonzero()[0])
             raise InvalidValue(
-                f"Every score must be finite; altered copy {start + first} has {scores[first].item()}: the "
-                "model does not take such an input. Choose another baseline, or run it in float32."
+                f"Every score must be finite; perturbed input {start + first} has {scores[first].item()}: "
+                "the model does not take such an input. Choose another baseline, or run it in float32."
             )
         return scores
 
-    def _capture(self, layers: Sequence[str], with_input: bool) -> Capture:
-        for run in self._captures:
-            taken = run.value
-            if set(layers) <= set(taken.calls) and (taken.leaf is not None or not with_input):
-                return self._use(run)
-        if self._broken:
-            raise self._broken[0]
-        planned, with_planned = self._planned
-        if not self._captures and set(layers) <= set(planned) and with_input <= with_planned:
-            try:
-                self._captures.append(self._run(planned, with_planned))
-                return self._captures[-1].value
-            except ModelFailed:
-                raise
-            except ModelError:  # a layer that others asked for: each asks for its own from here on
-                self._planned = ((), False)
-        self._captures.append(self._run(layers, with_input))
-        return self._captures[-1].value
-
-    def _run(self, layers: Sequence[str], whole_graph: bool) -> Evidence[Capture]:
-        last = self._channels_last
-        try:
-            return self._make(
-                lambda: capture(
-                    self.engine, self.inputs, layers, whole_graph, channels_last=last, numbers=self.numbers
-                )
-            )
-        except ModelFailed as error:
-            self._broken.append(error)
-            raise
-
-    def _back(
-        self, taken: Capture, outputs: Tensor, start: Tensor | None = None, of_input: bool = True
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
-        self._refuse_quantised()
-        if not outputs.requires_grad:
-            raise ModelError(INDEPENDENT)
-        try:
-            with self.engine.making(backward=len(self.inputs)):
-                return taken.gradients(outputs, start, of_input=of_input)
-        except RuntimeError as error:
-            if out_of_memory(error):
-                raise
-            raise ModelFailed(
-                f"The model's gradients cannot be computed{self.engine.in_bfloat16}: {first_line(error)}"
-            ) from error
-
-    def _refuse_quantised(self) -> None:
-        if quantised := quantised_layer(self.engine.model.module):
-            raise ModelError(
-                f"The model's layer {quantised!r} is quantised and has no gradient: explain the model it was "
-                "made of, or use a method without gradients."
-            )
-
-    def _checked(self, score: Float[Tensor, " scores"]) -> Float[Tensor, " N"]:
+    def checked(self, score: Float[Tensor, " scores"]) -> Float[Tensor, " N"]:
+        """One finite score per image: images with another one fail, the others go on."""
         if len(score) != len(self.inputs):
             raise InvalidValue(
                 f"There must be one score per image: {len(self.inputs)} images, {len(score)} scores."
@@ -548,3 +526,17 @@ class Probe(Ledger):
             value = values[image][bad[image]][0].item()
             text = f"{what} must be finite; image {self.numbers[image]} has {value}{where}"
             self.fail(image, InvalidValue(text))
+
+
+def added(a: Any, b: Any) -> Any:
+    """a + b; of tuples and of mappings by name each part by itself.
+
+    Example:
+        >>> added((1, {"a": 2}), (10, {"a": 20, "b": 30}))
+        (11, {'a': 22, 'b': 30})
+    """
+    if isinstance(a, tuple):
+        return tuple(map(added, a, b))
+    if isinstance(a, dict):
+        return a | {name: added(a[name], part) if name in a else part for name, part in b.items()}
+    return a + b

@@ -75,7 +75,7 @@ class Ledger:
         """
         self._remark(Remark("choice", (what, choice), tuple(range(self.count))))
 
-    def lower(self) -> None:
+    def mark_bf16(self) -> None:
         """Keeps in mind that some scores that count were had in bfloat16."""
         self._remark(Remark("bfloat16", None, tuple(range(self.count))))
 
@@ -117,11 +117,11 @@ class Ledger:
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives, made once per probe; whoever asks again is billed and told the same."""
         if key not in self._made:
-            self._made[key] = self._make(make)
-        made: T = self._use(self._made[key])
+            self._made[key] = self.make_evidence(make)
+        made: T = self.use_evidence(self._made[key])
         return made
 
-    def _make(self, make: Callable[[], T]) -> Evidence[T]:
+    def make_evidence(self, make: Callable[[], T]) -> Evidence[T]:
         """What `make` gives, with what it costs and what is said meanwhile."""
         record: list[Remark] = []
         self._records.append(record)
@@ -132,7 +132,7 @@ class Ledger:
             self._records.pop()
         return Evidence(value, tuple(bill.used), tuple(record))
 
-    def _use(self, evidence: Evidence[T]) -> T:
+    def use_evidence(self, evidence: Evidence[T]) -> T:
         """The value of evidence made before: it is billed, and what was said of it is said again."""
         for charge in evidence.charges:
             self.engine.use(charge)

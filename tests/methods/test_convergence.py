@@ -1,7 +1,6 @@
 """Drawing until a map is settled: what that means, and that it changes nothing but how much is drawn."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,19 +9,16 @@ import pellucid
 from nets import net, pictures
 from pellucid.engine.run import Engine
 from pellucid.errors import InvalidValue
-from pellucid.methods.settling import Estimate, until_settled
 from pellucid.model import Model
 from pellucid.probe import Probe
+from pellucid.probe.convergence import Estimate, sample_until_converged
 
 GRADIENTS = ["smooth-grad", "smooth-grad-squared", "var-grad"]
 
 
 def watched_probe():
-    expected = []
-    engine = Engine(Model.wrap(net("in-place")))
-    engine.progress = SimpleNamespace(expect=expected.append, advance=lambda samples: None)
-    probe = Probe(engine, pictures("in-place")[:1])
-    return probe, probe.notes, expected
+    probe = Probe(Engine(Model.wrap(net("in-place"))), pictures("in-place")[:1])
+    return probe, probe.notes
 
 
 def estimate(stderr, agree=True):
@@ -33,30 +29,29 @@ def estimate(stderr, agree=True):
 def test_a_map_is_settled_when_its_top_decile_is_known_and_its_halves_agree():
     # the top decile of 0..19 is two of the values farthest from the median 9: 19 and 18, 9.5 above it
     assert estimate(0.94).relative_error == pytest.approx(0.94 / 9.5)
-    assert estimate(0.94).settled(0.1)
-    assert not estimate(0.96).settled(0.1)
-    assert not estimate(0.0, agree=False).settled(0.1)
+    assert estimate(0.94).converged(0.1)
+    assert not estimate(0.96).converged(0.1)
+    assert not estimate(0.0, agree=False).converged(0.1)
 
 
 def test_more_is_drawn_until_it_suffices_and_never_more_than_the_most():
-    probe, notes, expected = watched_probe()
+    probe, notes = watched_probe()
     asked = []
 
     def upto(count):
         asked.append(count)
         return estimate(9.5 / count**0.5)
 
-    found, count = until_settled(probe, upto, first=10, most=1000, tolerance=0.1)
+    found, count = sample_until_converged(probe, upto, first=10, most=1000, tolerance=0.1)
     assert asked[0] == 10
     assert asked == sorted(set(asked))
     assert all(later <= 2 * earlier for earlier, later in itertools.pairwise(asked))
     assert 100 <= count < 125
-    assert found.settled(0.1)
+    assert found.converged(0.1)
     assert not notes
-    assert expected == [count - 1000]
-    _, count = until_settled(probe, upto, first=10, most=50, tolerance=0.1)
+    _, count = sample_until_converged(probe, upto, first=10, most=50, tolerance=0.1)
     assert count == 50
-    assert "not settled after 50 samples" in next(iter(notes))
+    assert "not converged after 50 samples" in next(iter(notes))
 
 
 @pytest.mark.parametrize("method", GRADIENTS)
@@ -76,7 +71,7 @@ def test_a_map_that_never_settles_says_so():
     module, x = net("in-place"), pictures("in-place")[:1]
     e = pellucid.explain(module, x, "smooth-grad", samples="auto", tolerance=0.001, noise=2.0)
     assert int(e.details["samples"][0]) == 1000
-    assert "not settled after 1000 samples" in e.warnings[0]
+    assert "not converged after 1000 samples" in e.warnings[0]
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 1.0, -1.0])

@@ -1,0 +1,10 @@
+"""Evidence that one model gives about one batch and one target: each piece is computed once.
+
+Its cost and what was noted while it was made come with it. Methods read what they need and never run the
+model themselves: two methods that need the same evidence share it, and so do two targets where the evidence
+does not depend on the target.
+"""
+
+from pellucid.probe.probe import At, Probe, Under
+
+__all__ = ["At", "Probe", "Under"]
