@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 
 import pellucid
 from nets import Around, TinyCNN, net, pictures, state_of, unchecked
+from pellucid.axioms.checks import judged
+from pellucid.axioms.question import Question
+from pellucid.axioms.report import AxiomReport, Row
+from pellucid.axioms.verify import promising
 from pellucid.cli import app
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.explain import Request
 from pellucid.methods import METHODS, get_method
 from pellucid.methods.registry import AXIOMS, method
-from pellucid.metrics.asking import Question
-from pellucid.metrics.axiom_checks import judged
-from pellucid.metrics.axiom_report import AxiomReport, Row
-from pellucid.metrics.axioms import promising
 from zoo import Homogeneous, LinearNet, Quadratic, ResidualNet, images, seeded
 
 

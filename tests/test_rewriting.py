@@ -9,9 +9,9 @@ from torch.nn import functional
 
 import pellucid
 from nets import DenseCat, Reused, TinyCNN, state_of
+from pellucid.axioms.rewriting import REWRITINGS, add, fold, permute, rewrite, split, trace
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
-from pellucid.metrics.rewriting import REWRITINGS, add, fold, permute, rewrite, split, trace
 from zoo import ResidualNet, images, seeded, settled
 
 

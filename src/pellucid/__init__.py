@@ -2,14 +2,14 @@
 
 from pellucid import lime
 from pellucid.allocator import keep_memory
+from pellucid.axioms.report import AxiomReport
+from pellucid.axioms.verify import axioms
 from pellucid.compare import Comparison, compare
 from pellucid.explain import explain
 from pellucid.explanation import Explanation
 from pellucid.images import open_picture
 from pellucid.methods import METHODS
 from pellucid.methods.registry import Method, method
-from pellucid.metrics.axiom_report import AxiomReport
-from pellucid.metrics.axioms import axioms
 from pellucid.model import Model
 from pellucid.models import load
 from pellucid.preprocess import Preprocess

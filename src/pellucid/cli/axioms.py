@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from pellucid.axioms.report import HEADS, AxiomReport, Row
+from pellucid.axioms.verify import axioms as check
+from pellucid.axioms.verify import promising
 from pellucid.cli import options
 from pellucid.cli.screen import console, plain_errors, print_json, table, waiting
-from pellucid.metrics.axiom_report import HEADS, AxiomReport, Row
-from pellucid.metrics.axioms import axioms as check
-from pellucid.metrics.axioms import promising
 from pellucid.models import load
 
 

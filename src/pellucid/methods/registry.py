@@ -146,7 +146,7 @@ Reads = Literal["layers", "input gradient", "altered copies", "replaced operatio
 
 Axiom = Literal["completeness", "sensitivity", "dummy", "implementation invariance", "linearity", "symmetry"]
 AXIOMS: tuple[Axiom, ...] = get_args(Axiom)
-"""What a method's theory may promise of its maps: see `pellucid.metrics.axioms`."""
+"""What a method's theory may promise of its maps: see `pellucid.axioms`."""
 
 
 class Passes(NamedTuple):

@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from pellucid.axioms.question import Question, by_name, changed
+from pellucid.axioms.rewriting import REWRITINGS
 from pellucid.errors import InvalidValue, PellucidError
 from pellucid.explain import Request
 from pellucid.explanation import Explanation
 from pellucid.methods.options import SEGMENT_MEAN
 from pellucid.methods.registry import Axiom
-from pellucid.metrics.asking import Question, by_name, changed
-from pellucid.metrics.rewriting import REWRITINGS
 from pellucid.outputs import Reading
 from pellucid.target import Output, resolve
 

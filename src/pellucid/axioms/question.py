@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from pellucid.axioms.rewriting import Rewriting, duplicate, rewrite
 from pellucid.caching import cached_property
 from pellucid.engine.run import Engine
 from pellucid.errors import InvalidType, InvalidValue, PellucidError
@@ -18,7 +19,6 @@ from pellucid.explanation import Explanation
 from pellucid.images import Batch
 from pellucid.layers import layer_names
 from pellucid.methods.options import SEGMENT_MEAN, Segments
-from pellucid.metrics.rewriting import Rewriting, duplicate, rewrite
 from pellucid.model import Model
 from pellucid.outputs import Reading
 from pellucid.probe import Probe

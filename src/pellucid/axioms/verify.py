@@ -6,15 +6,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pellucid.axioms.checks import CHECKS, TOLERANCE, Found
+from pellucid.axioms.question import Question
+from pellucid.axioms.report import AxiomReport, Row
 from pellucid.engine.progress import showing
 from pellucid.errors import InvalidValue, PellucidError
 from pellucid.explain import Request
 from pellucid.explanation import Explanation
 from pellucid.methods import METHODS, Method
 from pellucid.methods.registry import Axiom
-from pellucid.metrics.asking import Question
-from pellucid.metrics.axiom_checks import CHECKS, TOLERANCE, Found
-from pellucid.metrics.axiom_report import AxiomReport, Row
 from pellucid.model import Model
 from pellucid.target import OneTarget, Output
 

@@ -1,1 +1,0 @@
-"""Measures of what an explanation, or a method, is worth."""
