@@ -15,12 +15,13 @@ from pellucid.engine.cost import Cost
 from pellucid.engine.run import Precision
 from pellucid.entries import Entry, Refusal
 from pellucid.errors import InvalidValue, PellucidError
-from pellucid.explain import Outcome, Request, investigate
+from pellucid.explain import Explained, explain_all
 from pellucid.explanation import Explanation
 from pellucid.files import save_by_suffix
 from pellucid.model import Model
 from pellucid.render.views import sheet
 from pellucid.report import render
+from pellucid.request import Request
 from pellucid.target import Output, Target
 
 DEFAULT_METHODS = (
@@ -143,10 +144,10 @@ def compare(
     models = _told_apart([Model.wrap(m) for m in (model if isinstance(model, (list, tuple)) else [model])])
     refusals: list[Refusal] = []
     errors: list[PellucidError] = []
-    found: list[Outcome] = []
+    found: list[Explained] = []
     spent = Cost()
     for one in models:
-        outcomes, cost = investigate(
+        outcomes, cost = explain_all(
             one,
             one.read(images, forward_kwargs),
             requests,
@@ -175,7 +176,7 @@ def compare(
     return Comparison(tuple(entries), tuple(refusals), spent, tuple(left_out), tuple(sorted(rows)))
 
 
-def _in_rows(outcomes: Sequence[Outcome]) -> tuple[set[int], list[Entry], list[Entry]]:
+def _in_rows(outcomes: Sequence[Explained]) -> tuple[set[int], list[Entry], list[Entry]]:
     """Images that all methods explain, what explains them, and what explains the rest.
 
     A method that would leave no image is left out itself.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pellucid.engine.capture import survey
 from pellucid.engine.run import Engine
 from pellucid.errors import PellucidError
-from pellucid.explain import Request, investigate
+from pellucid.explain import explain_all
 from pellucid.images import Batch
 from pellucid.layers import Layout
 from pellucid.methods import METHODS, Method
@@ -19,6 +19,7 @@ from pellucid.model import Model
 from pellucid.prediction import Prediction
 from pellucid.preprocess import Preprocess
 from pellucid.probe import Probe
+from pellucid.request import Request
 from pellucid.target import class_count, class_name, refuse_labels
 
 # Instead of a method's default, to see whether it works.
@@ -274,7 +275,7 @@ def _verdicts(
     side = max(batch.inputs.shape[-2:])
     tried = [method for name, method in METHODS.items() if not costs[name].per_channel]
     requests = [Request.of(method.name, _cheap(method, side)) for method in tried]
-    outcomes, _ = investigate(model, batch, requests, [None], progress=False)
+    outcomes, _ = explain_all(model, batch, requests, [None], progress=False)
     answers = {outcome.request.method.name: outcome.answer for outcome in outcomes}
     verdicts = []
     for name, cost in costs.items():

@@ -71,6 +71,20 @@ class Score:
         classes, against = self.classes[which], self.against[which]
         return replace(self, classes=classes, against=against, names=names, numbers=rows)
 
+    @staticmethod
+    def concatenated(scores: "Sequence[Score]") -> "Score":
+        """One question about the samples of several of the same kind."""
+        together = replace(
+            scores[0],
+            names=tuple(name for score in scores for name in score.names),
+            numbers=tuple(number for score in scores for number in score.numbers),
+        )
+        classes = [score.classes for score in scores if score.classes is not None]
+        against = [score.against for score in scores if score.against is not None]
+        if not classes or not against:
+            return together
+        return replace(together, classes=torch.cat(classes), against=torch.cat(against))
+
     def __call__(self, raw: Any) -> Float[Tensor, " N"]:
         """The score of each sample, from the model's raw output."""
         if self.function is not None:

@@ -14,7 +14,7 @@ from pellucid.axioms.rewriting import Rewriting, duplicate, rewrite
 from pellucid.caching import cached_property
 from pellucid.engine.run import Engine
 from pellucid.errors import InvalidType, InvalidValue, PellucidError
-from pellucid.explain import Request, investigate
+from pellucid.explain import explain_all
 from pellucid.explanation import Explanation
 from pellucid.images import Batch
 from pellucid.layers import layer_names
@@ -22,6 +22,7 @@ from pellucid.methods.options import SEGMENT_MEAN, Segments
 from pellucid.model import Model
 from pellucid.outputs import Reading
 from pellucid.probe import Probe
+from pellucid.request import Request
 from pellucid.segments import segment
 from pellucid.target import Contrast, OneTarget, Output
 
@@ -110,7 +111,7 @@ class Question:
         Raises:
             PellucidError: it cannot explain this.
         """
-        (outcome,), _ = investigate(
+        (outcome,), _ = explain_all(
             self.model,
             self.batch,
             [request],

@@ -11,11 +11,11 @@ from pellucid.axioms.question import Question
 from pellucid.axioms.report import AxiomReport, Row
 from pellucid.engine.progress import showing
 from pellucid.errors import InvalidValue, PellucidError
-from pellucid.explain import Request
 from pellucid.explanation import Explanation
 from pellucid.methods import METHODS, Method
 from pellucid.methods.registry import Axiom
 from pellucid.model import Model
+from pellucid.request import Request
 from pellucid.target import OneTarget, Output
 
 MOST = 100

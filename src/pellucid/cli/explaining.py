@@ -28,7 +28,7 @@ from pellucid.engine.cost import Cost
 from pellucid.engine.progress import showing
 from pellucid.engine.run import batch_limit
 from pellucid.errors import FileMissing, InvalidValue, PellucidError, PictureError
-from pellucid.explain import Outcome, Request, investigate, versions
+from pellucid.explain import Explained, explain_all, versions
 from pellucid.explanation import Explanation
 from pellucid.files import mark_results, save_by_suffix
 from pellucid.filming import keeps_course, no_course
@@ -40,6 +40,7 @@ from pellucid.render.heat import colormap
 from pellucid.render.sheet import number
 from pellucid.render.video import check_path
 from pellucid.render.words import predicted
+from pellucid.request import Request
 from pellucid.target import OneTarget
 
 FORMATS = ("png", "error", "npz", "safetensors", "html")
@@ -242,7 +243,7 @@ class Run:
             return
         targets = list({question.text: question.target for question in self.questions}.values())
         requests = list({question.request.title: question.request for question in self.questions}.values())
-        outcomes, cost = investigate(self.model, joined(batches), requests, targets, **self.settings)
+        outcomes, cost = explain_all(self.model, joined(batches), requests, targets, **self.settings)
         self.cost += cost
         if not self.results:
             for outcome in outcomes:
@@ -328,7 +329,7 @@ def result(
     }
 
 
-def answer(outcome: Outcome, image: int) -> Answer:
+def answer(outcome: Explained, image: int) -> Answer:
     """What an outcome says about one picture of a group, with its share of the group's cost."""
     explanation = outcome.answer
     if isinstance(explanation, PellucidError) or image in outcome.failures:

@@ -12,10 +12,10 @@ from torch import nn
 from pellucid.cli.screen import complain
 from pellucid.engine.run import Precision
 from pellucid.errors import FileMissing, InvalidValue, PellucidError
-from pellucid.explain import Request
 from pellucid.images import SUFFIXES, find_pictures
 from pellucid.layers import layer_names
 from pellucid.model import Model
+from pellucid.request import Request
 from pellucid.target import Contrast, OneTarget, Output
 
 _MODEL, _QUESTION, _RUN, _RESULT = "The model", "The question", "How it is run", "The result"

@@ -1,8 +1,8 @@
 """What a method found."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -39,6 +39,73 @@ class Finding:
     layers: tuple[str, ...] = ()
     delta: Tensor | None = None
     trace: Told = field(default_factory=dict)
+
+    def map_tensors(self, change: Callable[[OfImages], OfImages]) -> "Finding":
+        """The finding with each of its tensors, or lists of tensors, changed."""
+
+        def changed(told: Any) -> Any:
+            if isinstance(told, Mapping):
+                return {name: changed(value) for name, value in told.items()}
+            return None if told is None else change(told)
+
+        return replace(
+            self,
+            map=changed(self.map),
+            stderr=changed(self.stderr),
+            details=changed(self.details),
+            delta=changed(self.delta),
+            trace=changed(self.trace),
+        )
+
+    def pick(self, images: Sequence[int]) -> "Finding":
+        """What was found about some of the images."""
+        picked = list(images)
+        return self.map_tensors(
+            lambda told: [told[image] for image in picked] if isinstance(told, list) else told[picked]
+        )
+
+    def detached(self) -> "Finding":
+        """The same outside the graph, half precision widened."""
+
+        def kept(tensor: Tensor) -> Tensor:
+            half = tensor.dtype in (torch.float16, torch.bfloat16)
+            return tensor.detach().float() if half else tensor.detach()
+
+        return self.map_tensors(lambda told: list(map(kept, told)) if isinstance(told, list) else kept(told))
+
+    def on_cpu(self) -> "Finding":
+        """The same in the memory of the CPU."""
+        return self.map_tensors(
+            lambda told: [t.cpu() for t in told] if isinstance(told, list) else told.cpu()
+        )
+
+
+def concatenated(findings: Sequence[Finding]) -> Finding:
+    """What was found about the images of several chunks, as one finding."""
+    stderrs = [one.stderr for one in findings if one.stderr is not None]
+    deltas = [one.delta for one in findings if one.delta is not None]
+    return Finding(
+        torch.cat([one.map for one in findings]),
+        torch.cat(stderrs) if stderrs else None,
+        _concatenated([one.details for one in findings]),
+        findings[0].layers,
+        torch.cat(deltas) if deltas else None,
+        _concatenated([one.trace for one in findings]),
+    )
+
+
+def _concatenated(told: Sequence[Told]) -> dict[str, Any]:
+    """What was told of all images: tensors, or lists where shapes differ from image to image; or by layer."""
+    joined: dict[str, Any] = {}
+    for name in told[0]:
+        values: list[Any] = [one[name] for one in told]
+        if isinstance(values[0], Mapping):
+            joined[name] = _concatenated(values)
+            continue
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        alike = len(tensors) == len(values) and len({tensor.shape[1:] for tensor in tensors}) == 1
+        joined[name] = torch.cat(tensors) if alike else [one for value in values for one in value]
+    return joined
 
 
 def each(probe: Probe, formula: Callable[[Probe, int], Finding]) -> Finding:
