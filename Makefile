@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test test-full test-oldest coverage lint build clean
 
 setup: .venv/ready
 
@@ -22,8 +22,32 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
+
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
+	$(PYTEST)
+
+# Everything, the widest sweeps too: what CI runs.
+test-full: lint
+	$(PYTEST) -m 'full or not full'
+
+coverage: setup
+	$(PYTEST) --cov=pellucid --cov-report=term:skip-covered --cov-fail-under=95
+
+# With the oldest versions that pyproject.toml allows, in an environment of its own.
+test-oldest: .venv-oldest/ready
+	OMP_NUM_THREADS=1 .venv-oldest/bin/pytest --numprocesses 2 --dist worksteal
+
+.venv-oldest/ready: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
+	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[dev]'
+	@touch $@
+
+# The sdist and the wheel, in dist/.
+build: setup
+	rm -rf dist
+	$(BIN)/hatchling build
 
 clean:
-	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
