@@ -24,7 +24,10 @@ def test_every_public_name_is_listed_and_documented():
 
 
 def test_a_change_that_the_changelog_does_not_mention_is_refused():
-    untold, changelog = API["untold"], "# Changelog\n\n## Unreleased\n- `save` takes `dpi`\n\n## 0.1\n- `crop`\n"
+    untold, changelog = (
+        API["untold"],
+        "# Changelog\n\n## Unreleased\n- `save` takes `dpi`\n\n## 0.1\n- `crop`\n",
+    )
     assert untold("a.save(path)\n", "a.save(path, dpi)\n", changelog) == []
     assert untold("", "a.crop(x)\n", changelog) == ["a.crop(x)"]  # an older section does not count
     assert untold("a.crop(x)\na.save()\n", "a.save()\n", changelog) == ["a.crop(x)"]
