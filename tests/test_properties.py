@@ -6,8 +6,9 @@ are equal whatever goes wrong.
 
 import gc
 import weakref
+from collections.abc import Iterable
 from contextlib import nullcontext
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch import nn
 import pellucid
 from nets import (
     BUILDERS,
+    BUILT_IN,
     CHEAP,
     CONVOLUTIONAL,
     GRADIENT_SAMPLED,
@@ -53,6 +55,23 @@ methods = pytest.mark.parametrize(
     ids=lambda v: str(v),
 )
 models = pytest.mark.parametrize("name", BUILDERS)
+KINDS = ("residual", "vit", "swin hf")
+"""Networks on which every method is tried each time; on the others that is what `make test-full` does."""
+ONE_OF_EACH = {"grad-cam", "eigen-cam", "score-cam", "ablation-cam", "saliency", "smooth-grad", "rise", "i-gos",
+               "integrated-gradients", "lrp", "guided-backprop", "full-grad", "deep-lift",
+               "attention-rollout", "legrad"}  # fmt: skip
+ONE_OF_EACH_KIND = [request for request in ALL + WRAPPED if request[0] in ONE_OF_EACH]
+"""Requests of every kind of evidence, plain and wrapped."""
+
+
+def swept(names: Iterable[str]) -> pytest.MarkDecorator:
+    """Networks, each with what is asked of it: of `KINDS` everything, in the full suite of all."""
+    cases = [pytest.param(name, ALL + WRAPPED, id=name) for name in names if name in KINDS]
+    for name in names:
+        if name not in KINDS:
+            cases.append(pytest.param(name, ONE_OF_EACH_KIND, id=name))
+            cases.append(pytest.param(name, ALL + WRAPPED, id=f"{name} whole", marks=pytest.mark.full))
+    return pytest.mark.parametrize(("name", "requests"), cases)
 
 
 def attends(module: nn.Module) -> bool:
@@ -94,10 +113,10 @@ def assert_same(one: dict[str, Explanation], other: dict[str, Explanation], tole
 # --- what a result is ---------------------------------------------------------------------------------------
 
 
-@models
-def test_every_method_gives_a_finite_signed_map_at_input_resolution(name):
+@swept(BUILDERS)
+def test_every_method_gives_a_finite_signed_map_at_input_resolution(name, requests):
     x = pictures(name)
-    for title, e in everything(net(name), x, checked=True).items():
+    for title, e in everything(net(name), x, requests, checked=True).items():
         n, channels, height, width = x.shape
         assert e.attribution.dtype == torch.float32, title
         assert e.attribution.shape in [(n, 1, height, width), (n, channels, height, width)], title
@@ -114,29 +133,27 @@ def test_every_method_gives_a_finite_signed_map_at_input_resolution(name):
         assert e.target == [row[0].index for row in e.prediction], title  # the predicted class, by default
 
 
-@models
-def test_batch_equals_singles(name):
+@swept(BUILDERS)
+def test_neither_the_other_images_nor_the_batch_size_matter(name, requests):
     x = pictures(name)
-    together = everything(net(name), x)
-    for i in range(len(x)):
-        single = everything(net(name), x[i : i + 1])
+    together = everything(net(name), x, requests)
+    assert_same(together, everything(net(name), x, requests, batch_size=2))
+    for i in range(len(x)) if name in KINDS else [1]:
+        single = everything(net(name), x[i : i + 1], requests)
         assert_same({title: e[i] for title, e in together.items()}, single)
 
 
-@models
-def test_batch_size_changes_nothing(name):
-    x = pictures(name)
-    assert_same(everything(net(name), x), everything(net(name), x, batch_size=2))
-
-
-@pytest.mark.parametrize("batch_size", [1, 5, 64])
-@pytest.mark.parametrize("name", ["residual", "vit"])
-def test_any_batch_size_changes_nothing(name, batch_size):
+@pytest.mark.parametrize("name", ["residual", pytest.param("vit", marks=pytest.mark.full)])
+def test_any_batch_size_changes_nothing(name):
     x = pictures(name, 4)
-    assert_same(everything(net(name), x), everything(net(name), x, batch_size=batch_size))
+    expected = everything(net(name), x)
+    for batch_size in (1, 5, 64):
+        assert_same(expected, everything(net(name), x, batch_size=batch_size))
 
 
-@pytest.mark.parametrize("name", ["residual", "vit", "swin hf", "no_grad inside"])
+@pytest.mark.parametrize(
+    "name", ["residual", "vit", pytest.param("swin hf", marks=pytest.mark.full), "no_grad inside"]
+)
 def test_each_method_alone_gives_what_it_gives_beside_others(name):
     x = pictures(name, 2)
     for title, e in everything(net(name), x).items():
@@ -156,12 +173,22 @@ def test_auto_is_the_layer_it_names(name):
         assert_same({method: auto}, {method: named})
 
 
-@pytest.mark.parametrize("twin", ["module", "functional", "inplace functional", "method"])
+TWINS = pytest.mark.parametrize("twin", ["module", "functional", "inplace functional", "method"])
+LAYERED = {m.name for m in BUILT_IN for option in m.options if option.name == "layer"}
+
+
+@TWINS
+def test_activations_may_be_written_in_any_way(twin):
+    x, requests = pictures("in-place"), [request for request in ALL if request[0] not in LAYERED]
+    one, other = seeded(TinyCNN).double(), seeded(TinyCNN, twin).double()
+    assert_same(everything(one, x, requests), everything(other, x, requests))
+
+
+@TWINS
 @pytest.mark.parametrize("layer", ["conv1", "bn1", "conv2", "bn2"])
-def test_activations_may_be_written_in_any_way(twin, layer):
+def test_layers_before_activations_written_in_any_way(twin, layer):
     x = pictures("in-place")
-    layered = {m.name for m in pellucid.methods() for option in m.options if option.name == "layer"}
-    requests = [(m, o | {"layer": layer} if m in layered else o) for m, o in ALL if m != "cam"]
+    requests = [(m, o | {"layer": layer}) for m, o in ALL if m in LAYERED and m != "cam"]
     one, other = seeded(TinyCNN).double(), seeded(TinyCNN, twin).double()
     assert_same(everything(one, x, requests), everything(other, x, requests))
 
@@ -243,8 +270,8 @@ def test_a_model_that_draws_numbers_gives_the_same_map_for_the_same_seed():
 # --- nothing is changed -------------------------------------------------------------------------------------
 
 
-@models
-def test_nothing_a_user_owns_is_changed(name):
+@swept(BUILDERS)
+def test_nothing_a_user_owns_is_changed(name, requests):
     module, x = BUILDERS[name]().double(), pictures(name)
     parameters = list(module.parameters())
     parameters[0].grad = torch.ones_like(parameters[0])
@@ -253,7 +280,7 @@ def test_nothing_a_user_owns_is_changed(name):
     np.random.seed(1)
     torch.manual_seed(12345)
     before = state_of(module, x)
-    repeatable(module, x)
+    everything(module, x, requests)
     after = state_of(module, x)
     assert {key for key in before if before[key] != after[key]} == set()
 
@@ -312,20 +339,37 @@ def test_a_user_input_survives_a_model_that_normalises_in_place():
 # --- under the user's own modes -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["in-place", "vit", "swin timm"])
-@pytest.mark.parametrize(
+MODES = pytest.mark.parametrize(
     "mode",
     [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16),
      lambda: torch.autograd.set_detect_anomaly(True, check_nan=False), torch.enable_grad],
     ids=["no_grad", "inference_mode", "autocast", "anomaly", "enable_grad"],
 )  # fmt: skip
-def test_a_callers_mode_makes_no_difference(name, mode):
-    x = pictures(name).float()
+
+
+@cache
+def plainly(name: str, kind: str) -> tuple[nn.Module, dict[str, Explanation]]:
+    """A network in float32, and what it gives outside of any mode."""
     module = BUILDERS[name]()
-    expected = repeatable(module, x)
+    return module, repeatable(module, pictures(name).float(), REQUESTS[kind])
+
+
+REQUESTS = {"whole": ALL + WRAPPED, "one of each kind": ONE_OF_EACH_KIND}
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("in-place", "whole"), ("vit", "one of each kind"), ("swin timm", "one of each kind"),
+     pytest.param("vit", "whole", marks=pytest.mark.full),
+     pytest.param("swin timm", "whole", marks=pytest.mark.full)],
+)  # fmt: skip
+def test_a_callers_mode_makes_no_difference(name, kind, mode):
+    x = pictures(name).float()
+    module, expected = plainly(name, kind)
     with mode():
         before = state_of(module)["settings"]
-        found = repeatable(module, x)
+        found = repeatable(module, x, REQUESTS[kind])
         assert state_of(module)["settings"] == before
     assert_same(expected, found, tolerance=0)
 
@@ -363,11 +407,11 @@ def test_an_input_that_asks_for_gradients_gets_none():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", ["in-place", "nhwc", "vit", "swin timm", "vit hf"])
-def test_half_precision_models_are_explained(name, dtype):
+@swept(["residual", "nhwc", "vit", "swin timm", "vit hf"])
+def test_half_precision_models_are_explained(name, requests, dtype):
     module, x = BUILDERS[name]().to(dtype), pictures(name)
     full = everything(BUILDERS[name]().float(), x.float(), [("hirescam", {})], target=1)
-    for title, e in everything(module, x, target=1).items():
+    for title, e in everything(module, x, [*requests, ("hirescam", {})], target=1).items():
         assert e.precision == str(dtype).removeprefix("torch."), title
         assert e.raw.isfinite().all(), title
         assert e.attribution.dtype == torch.float32, title
@@ -376,22 +420,23 @@ def test_half_precision_models_are_explained(name, dtype):
             assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 0.99, title
 
 
-@pytest.mark.parametrize("name", ["in-place", "vit", "swin hf"])
-def test_bfloat16_runs_where_asked_and_says_so(name):
+@swept(["in-place", "vit", "swin timm"])
+def test_bfloat16_runs_where_asked_and_says_so(name, requests):
     module, x = BUILDERS[name](), pictures(name).float()
-    low = everything(module, x, target=1, precision="bfloat16")
-    for title, e in everything(module, x, target=1).items():
+    requests = [*requests, *(r for r in ALL if r[0] == "hirescam" and r not in requests)]
+    low = everything(module, x, requests, target=1, precision="bfloat16")
+    for title, e in everything(module, x, requests, target=1).items():
         assert e.precision == "float32"
         assert low[title].precision == "bfloat16"
         assert low[title].raw.isfinite().all()
     assert not torch.equal(low["hirescam:signed=True"].raw, e.raw)
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_float64_agrees_with_float32(name):
-    x = pictures(name)
-    low = everything(BUILDERS[name]().float(), x.float(), target=0, requests=ALL)
-    for title, e in everything(net(name), x, target=0, requests=ALL).items():
+@swept(CONVOLUTIONAL)
+def test_float64_agrees_with_float32(name, requests):
+    x, requests = pictures(name), [request for request in requests if request in ALL]
+    low = everything(BUILDERS[name]().float(), x.float(), requests, target=0)
+    for title, e in everything(net(name), x, requests, target=0).items():
         if "eigen" in title or "opti" in title:
             continue  # as ill-conditioned as two close singular values, or Adam's first step
         if "deep-shap" in title:
@@ -475,8 +520,7 @@ def test_kin_of_smooth_grad_share_their_samples():
 
 
 @methods
-@pytest.mark.parametrize("target", [None, 1, [0, 1, 2]], ids=["predicted", "given", "per image"])
-@pytest.mark.parametrize("batch_size", ["auto", 2])
+@pytest.mark.parametrize(("target", "batch_size"), [(None, 2), ([0, 1, 2], "auto")])
 def test_the_cost_told_is_the_cost_announced_and_the_cost_counted(method, options, target, batch_size):
     module, counter = watched(seeded(TinyCNN).double())
     x = pictures("in-place")
