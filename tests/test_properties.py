@@ -57,8 +57,8 @@ methods = pytest.mark.parametrize(
 models = pytest.mark.parametrize("name", BUILDERS)
 KINDS = ("residual", "vit", "swin hf")
 """Networks on which every method is tried each time; on the others that is what `make test-full` does."""
-ONE_OF_EACH = {"grad-cam", "eigen-cam", "score-cam", "ablation-cam", "saliency", "smooth-grad", "rise", "i-gos",
-               "integrated-gradients", "lrp", "guided-backprop", "full-grad", "deep-lift",
+ONE_OF_EACH = {"grad-cam", "eigen-cam", "score-cam", "ablation-cam", "saliency", "smooth-grad", "rise",
+               "i-gos", "integrated-gradients", "lrp", "guided-backprop", "full-grad", "deep-lift",
                "attention-rollout", "legrad"}  # fmt: skip
 ONE_OF_EACH_KIND = [request for request in ALL + WRAPPED if request[0] in ONE_OF_EACH]
 """Requests of every kind of evidence, plain and wrapped."""

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from pellucid.engine.run import out_of_memory
 from pellucid.engine.shadow import shadow_of
 from pellucid.errors import InvalidValue, ModelError
+from pellucid.probe.probe import Probe
+
+Half = Callable[[Tensor], Any]
+"""The encoder of an autoencoder, or its decoder."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,17 @@ class Space:
         InvalidValue: one without the other.
     """
 
-    encoder: Callable[[Tensor], Any] | None
-    decoder: Callable[[Tensor], Any] | None
+    encoder: Half | None
+    decoder: Half | None
     size: tuple[int, ...]
     limit: int
+
+    @classmethod
+    def of(
+        cls, probe: Probe, encoder: Callable[[Tensor], Any] | None, decoder: Callable[[Tensor], Any] | None
+    ) -> "Space":
+        """The space of a probe's images."""
+        return cls(encoder, decoder, tuple(probe.inputs.shape[1:]), probe.limit)
 
     def __post_init__(self) -> None:
         if (self.encoder is None) != (self.decoder is None):
@@ -61,7 +72,7 @@ class Space:
         return pictures
 
 
-def _half(name: str, half: Callable[[Tensor], Any], values: Tensor) -> Tensor:
+def _half(name: str, half: Half, values: Tensor) -> Tensor:
     """What one half of the autoencoder gives, in evaluation mode and outside any graph."""
     try:
         running = shadow_of(half) if isinstance(half, nn.Module) else half

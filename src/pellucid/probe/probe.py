@@ -354,7 +354,7 @@ class Probe(Ledger):
         self.choose("precision", f"float32, as bfloat16 failed: {reason}.")
         return None
 
-    def sum_over(self, count: int, term: Callable[[int, int], Sum], at_once: int | None = None) -> Sum:
+    def sum_over(self, count: int, term: Callable[[int, int], Sum], *, size: int | None = None) -> Sum:
         """The sum of `term(start, stop)` over parts of 0, ..., count - 1: the sum of a term over numbers.
 
         `term` usually makes perturbed inputs number start to stop of each image, (N, B, C, H, W), and asks
@@ -364,7 +364,7 @@ class Probe(Ledger):
         Args:
             count: at least 1.
             term: gives a tensor, several as a tuple or by name, or whatever knows `+`.
-            at_once: the most numbers to a call; as many as there may be perturbed inputs of all images.
+            size: how many inputs are run for each number; by default one of each image.
         """
         total: list[Sum] = []
 
@@ -372,7 +372,7 @@ class Probe(Ledger):
             more = term(start, stop)
             total[:] = [added(total[0], more) if total else more]
 
-        in_chunks(count, max(1, self._at_once if at_once is None else at_once), step)
+        in_chunks(count, self._at_once(size), step)
         return total[0]
 
     def concat_over(
@@ -381,21 +381,20 @@ class Probe(Ledger):
         rows: Callable[[int, int], tuple[Tensor, ...]],
         *,
         dim: int,
-        at_once: int | None = None,
+        size: int | None = None,
     ) -> tuple[Tensor, ...]:
         """What `rows(start, stop)` gives of 0, ..., count - 1, concatenated along `dim`; see `sum_over`."""
         found: list[tuple[Tensor, ...]] = []
         in_chunks(
             count,
-            max(1, self._at_once if at_once is None else at_once),
+            self._at_once(size),
             lambda start, stop: found.append(rows(start, stop)),
         )
         return tuple(torch.cat(part, dim) for part in zip(*found, strict=True))
 
-    @property
-    def _at_once(self) -> int:
-        """How many perturbed inputs of each image are run together."""
-        return self.limit // len(self.inputs)
+    def _at_once(self, size: int | None) -> int:
+        """How many numbers of `size` inputs each are run together."""
+        return max(1, self.limit // (len(self.inputs) if size is None else size))
 
     def at(self, *layers: str) -> list[At]:
         """Evidence at layers, as `layer_names` writes them: at each call that counts, one after another.

@@ -76,7 +76,7 @@ class Scene:
             seen = self.probe.perturbed(copies(start, stop), images[start:stop])
             return (judged(seen, slopes=False)[0],)
 
-        (values,) = self.probe.concat_over(len(images), some, dim=0, at_once=self.probe.limit)
+        (values,) = self.probe.concat_over(len(images), some, dim=0, size=1)
         return values
 
     def along(
@@ -112,7 +112,7 @@ class Scene:
             value, slope = judged(self.probe.perturbed(copies, image), slopes)
             return value.to(masks), (s * (slope * away).sum(1, keepdim=True)).to(M)
 
-        values, pulls = self.probe.concat_over(len(numbers), some, dim=0, at_once=self.probe.limit)
+        values, pulls = self.probe.concat_over(len(numbers), some, dim=0, size=1)
         pull = torch.zeros_like(M).index_add_(0, numbers // points, pulls)
         (gradient,) = torch.autograd.grad(M, masks, pull / points)
         return values.view(shape), gradient

@@ -107,7 +107,7 @@ def agi(
         if not len(going):
             break
         points[going], gained, ends[going], reached[going] = probe.concat_over(
-            len(going), partial(step, walking=number < steps), dim=0, at_once=probe.limit
+            len(going), partial(step, walking=number < steps), dim=0, size=1
         )
         total.index_add_(0, image[going], gained)
         going = going[~reached[going]]

@@ -132,7 +132,7 @@ def enhanced_ig(
             raise InvalidValue(f"{name} must be at least {least}; got {number}.")
     if baselines == "encoded-zero" and encoder is None:
         raise InvalidValue("baselines='encoded-zero' needs an encoder: pass encoder= and decoder=.")
-    space = Space(encoder, decoder, tuple(probe.inputs.shape[1:]), probe.limit)
+    space = Space.of(probe, encoder, decoder)
     codes = space.encode(probe.inputs)
     needed = baselines not in SINGLE or path == "neighbours"
     sets = list(references_of(probe, references)) if needed else []  # one for all images, or one for each

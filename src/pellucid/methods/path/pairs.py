@@ -75,15 +75,18 @@ class Drawn:
 
 def draw_pairs(probe: Probe, count: int, evaluate: Evaluate, size: int = 1) -> Drawn:
     """What `count` draws give; `evaluate(start, stop)` makes some, each of which runs `size` inputs."""
-    at_once = max(1, probe.limit // (size * len(probe.inputs)))
+    size *= len(probe.inputs)
 
     def pairs(start: int, stop: int) -> Drawn:
-        starts = range(2 * start, 2 * stop, at_once)
-        parts = [evaluate(first, min(first + at_once, 2 * stop)) for first in starts]
-        maps, missed = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        maps, missed = probe.concat_over(
+            2 * (stop - start),
+            lambda first, last: evaluate(2 * start + first, 2 * start + last),
+            dim=1,
+            size=size,
+        )
         return Drawn(Paired.of(maps), Paired.of(missed))
 
-    return probe.sum_over(count // 2, pairs, at_once=at_once // 2)
+    return probe.sum_over(count // 2, pairs, size=2 * size)
 
 
 def even(samples: int) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.engine.paths import Quadrature
 from pellucid.errors import ModelError
 from pellucid.methods.finding import Finding
-from pellucid.methods.path.integrated_gradients import NOWHERE, passes, straight, tell
+from pellucid.methods.path.integrated_gradients import NOWHERE, USUAL, passes, straight, tell
 from pellucid.methods.path.pairs import Drawn, draw_pairs, even, mean_of_draws
 from pellucid.methods.registry import Passes, Samples, Steps, method
 from pellucid.probe import Probe
@@ -108,7 +108,7 @@ def random_baseline_ig(
             return line.map.view_as(starts), line.delta.view(starts.shape[:2])
 
         # As many lines together as fill a chunk with their steps.
-        gradients = steps if isinstance(steps, int) else some.limit
+        gradients = steps if isinstance(steps, int) else USUAL
         return draw_pairs(some, last - first, evaluate, size=gradients)
 
     found = mean_of_draws(probe, draw, samples=samples, tolerance=tolerance, first=FIRST, most=MOST)
