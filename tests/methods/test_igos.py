@@ -12,7 +12,7 @@ import pellucid
 from pellucid.baselines import baseline
 from pellucid.engine.run import Engine
 from pellucid.errors import InvalidValue, ModelError
-from pellucid.methods.mask.descent import Scene
+from pellucid.methods.mask.descent import MaskProblem
 from pellucid.methods.mask.masking import bilateral_total_variation, total_variation
 from pellucid.model import Model
 from pellucid.probe import Probe
@@ -259,9 +259,9 @@ def test_the_integral_is_a_mean_whatever_the_number_of_points(points: int) -> No
     net = nn.Sequential(nn.Flatten(), seeded(nn.Linear, x[0].numel(), 3)).double()
     engine = Engine(Model(net))
     with engine.session(0):
-        scene = Scene.of(Probe(engine, x, 1), "zero")
+        problem = MaskProblem.of(Probe(engine, x, 1), "zero")
         ones = torch.ones(1, 1, *x.shape[-2:]).double()
-        values, slope = scene.along(ones, torch.tensor([0]), points)
+        values, slope = problem.along(ones, torch.tensor([0]), points)
     weights = net[1].weight[1].detach().view(x.shape[1:])
     torch.testing.assert_close(slope[0, 0], (points + 1) / (2 * points) * (weights * x[0]).sum(0))
     torch.testing.assert_close(values[0, -1], net(x)[0, 1].detach())
@@ -317,7 +317,7 @@ def test_the_shares_are_the_least_that_keep_and_that_take_half_of_the_score() ->
         net[1].weight.abs_()
     engine = Engine(Model(net))
     with engine.session(0):
-        kept, deleted = Scene.of(Probe(engine, x, 1), "zero").shares(masks)
+        kept, deleted = MaskProblem.of(Probe(engine, x, 1), "zero").shares(masks)
     parts = (net[1].weight.detach().view(12, 12) * x[:, 0]).flatten(1)
     gained = parts.gather(1, masks.flatten(1).argsort(1)).cumsum(1) / parts.sum(1, keepdim=True)
     expected = ((gained < 0.5).sum(1) + 1) / 144  # shown or hidden, a linear score has then moved by half

@@ -1,4 +1,4 @@
-"""What all mask methods share: which models they refuse, how copies are judged, and what passes cost."""
+"""What all mask methods share: which models they refuse, how perturbed inputs are scored, what passes cost."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from nets import CHEAP, NoGradStem, TinyCNN, watched
 from pellucid.engine.progress import Bar
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
-from pellucid.methods.mask.searching import alike, judged
+from pellucid.methods.mask.searching import alike, scores_and_gradients
 from pellucid.model import Model
 from pellucid.probe import Probe
 from zoo import images, seeded
@@ -32,7 +32,7 @@ def test_copies_whose_score_is_not_finite_have_nan_and_the_others_what_they_have
     copies = torch.tensor([1.0, -1.0, -2.0, 3.0, -5.0]).view(5, 1, 1, 1)
     with engine.session(0):
         probe = Probe(engine, torch.ones(2, 1, 1, 1), [0, 1])
-        score, slope = judged(probe.perturbed(copies, torch.tensor([0, 0, 1, 0, 0])), slopes)
+        score, slope = scores_and_gradients(probe.perturbed(copies, torch.tensor([0, 0, 1, 0, 0])), slopes)
     nan = torch.nan
     torch.testing.assert_close(score, torch.tensor([1, nan, -6, 9, nan]), equal_nan=True)
     slope = slope.flatten()

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import enlarged, smoothed
-from pellucid.methods.mask.optimise import Course, Lighten
-from pellucid.methods.mask.searching import LOST, backdrop, check, judged
+from pellucid.methods.mask.optimise import L1Schedule, SearchState
+from pellucid.methods.mask.searching import LOST, baselines_of, check, scores_and_gradients
 from pellucid.probe import Probe
 
 HALVINGS = 7
@@ -27,7 +27,7 @@ Noise = Callable[[int], Float[Tensor, "C H W"]]
 
 
 @dataclass(frozen=True)
-class Scene:
+class MaskProblem:
     """The images, what stands for their hidden parts, and what the model says of both.
 
     Attributes:
@@ -45,10 +45,10 @@ class Scene:
     end: Float[Tensor, " N"]
 
     @staticmethod
-    def of(probe: Probe, baseline: object) -> "Scene":
-        """The scene of a probe's images; one whose baseline is the image itself is noted."""
-        hidden, _ = backdrop(probe, baseline)
-        return Scene(probe, probe.inputs, hidden, probe.value, probe.perturbed(hidden).value)
+    def of(probe: Probe, baseline: object) -> "MaskProblem":
+        """The problem of a probe's images; one whose baseline is the image itself is noted."""
+        hidden, _ = baselines_of(probe, baseline)
+        return MaskProblem(probe, probe.inputs, hidden, probe.value, probe.perturbed(hidden).value)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -74,7 +74,7 @@ class Scene:
 
         def some(start: int, stop: int) -> tuple[Tensor]:
             seen = self.probe.perturbed(copies(start, stop), images[start:stop])
-            return (judged(seen, slopes=False)[0],)
+            return (scores_and_gradients(seen, with_gradients=False)[0],)
 
         (values,) = self.probe.concat_over(len(images), some, dim=0, size=1)
         return values
@@ -86,13 +86,13 @@ class Scene:
         points: int,
         *,
         removed: bool = False,
-        slopes: bool = True,
+        with_gradients: bool = True,
         noise: Noise | None = None,
     ) -> tuple[Float[Tensor, "A points"], Float[Tensor, "A 1 h w"]]:
         """S(x' + s M (x - x')) at s = 1/n, 2/n, ..., 1, and the gradient of its mean with respect to M.
 
         `removed` lets image and baseline change places: S(x + s M (x' - x)), what of the image M removes.
-        `noise(k)` is added to the k-th point. Points of all images share chunks. Without `slopes` the
+        `noise(k)` is added to the k-th point. Points of all images share chunks. Without `with_gradients` the
         gradient is 0.
         """
         masks = masks.detach().requires_grad_()
@@ -101,7 +101,7 @@ class Scene:
         numbers = torch.arange(len(images) * points, device=M.device, dtype=torch.long)
 
         def some(start: int, stop: int) -> tuple[Tensor, Tensor]:
-            """Scores, and their slopes with respect to M."""
+            """Scores, and their gradients with respect to M."""
             number = numbers[start:stop]
             row, point = number // points, number % points
             s, image = ((point + 1).float() / points).to(self.x)[:, None, None, None], images[row]
@@ -109,7 +109,7 @@ class Scene:
             copies = near[image] + s * M.detach()[row].to(self.x) * away
             if noise is not None:
                 copies = copies + torch.stack([noise(k) for k in point.tolist()])
-            value, slope = judged(self.probe.perturbed(copies, image), slopes)
+            value, slope = scores_and_gradients(self.probe.perturbed(copies, image), with_gradients)
             return value.to(masks), (s * (slope * away).sum(1, keepdim=True)).to(M)
 
         values, pulls = self.probe.concat_over(len(numbers), some, dim=0, size=1)
@@ -162,20 +162,20 @@ class Scene:
             low, high = share.where(~reached.cpu(), low), share.where(reached.cpu(), high)
         return high[0].to(masks), high[1].to(masks)
 
-    def tell(self, course: Course) -> None:
+    def tell(self, state: SearchState) -> None:
         """Notes searches that met what is not finite, and such as ended with a worse mask than they began."""
-        self.probe.note(LOST, course.lost.cpu())
-        losses = [frames["loss"] for frames in course.frames]
+        self.probe.note(LOST, state.lost.cpu())
+        losses = [frames["loss"] for frames in state.frames]
         worse = torch.tensor([bool(loss[-1] > loss[0]) for loss in losses], dtype=torch.bool, device="cpu")
         self.probe.note("The search for a mask ended with a worse one than it began with.", worse)
 
 
-class Weighed:
+class MaskObjective:
     """What a search minimises: scores in units of the range of each image's, and what masks cost."""
 
-    def __init__(self, scene: Scene, l1: float, tv: float, points: int, noise: float) -> None:
-        self.scene, self.tv, self.points, self.noise = scene, tv, points, noise
-        self.range = scene.range.to(torch.promote_types(scene.x.dtype, torch.float32))
+    def __init__(self, problem: MaskProblem, l1: float, tv: float, points: int, noise: float) -> None:
+        self.problem, self.tv, self.points, self.noise = problem, tv, points, noise
+        self.range = problem.range.to(torch.promote_types(problem.x.dtype, torch.float32))
         self.l1 = torch.full_like(self.range, l1)
 
 
@@ -189,59 +189,59 @@ def check_options(steps: int, points: int, resolution: int, l1: float, tv: float
     check(least | {"l1": (l1, 0), "tv": (tv, 0), "noise": (noise, 0)}, {})
 
 
-def lightening(l1: Float[Tensor, " N"], steps: int) -> Lighten:
+def l1_schedule(l1: Float[Tensor, " N"], steps: int) -> L1Schedule:
     """Makes the L1 of images lighter, in place, where their scores have hardly changed."""
 
-    def lighten(step: int, course: Course) -> Bool[Tensor, " N"]:
-        lighter = torch.zeros_like(course.active)
+    def schedule(step: int, state: SearchState) -> Bool[Tensor, " N"]:
+        lighter = torch.zeros_like(state.active)
         for when, change, factor in LIGHTER:
             if steps > 3 and step == int(when * steps):
-                scores = [frames["deletion"] for frames in course.frames]
+                scores = [frames["deletion"] for frames in state.frames]
                 moved = torch.stack([(score[0] - score[-1]).abs() for score in scores])
                 lighter = moved <= change
                 l1[lighter] /= factor
         return lighter
 
-    return lighten
+    return schedule
 
 
-def found(scene: Scene, course: Course) -> Finding:
+def found(problem: MaskProblem, state: SearchState) -> Finding:
     """The best masks as a map, how little of each image suffices, and the course of the search.
 
     Several masks of an image count as their product.
     """
-    best = course.best.prod(1, keepdim=True)
-    frames = [torch.stack(frames["masks"]).prod(1, keepdim=True) for frames in course.frames]
+    best = state.best.prod(1, keepdim=True)
+    frames = [torch.stack(frames["masks"]).prod(1, keepdim=True) for frames in state.frames]
     trace: dict[str, list[Tensor]] = {"mask": [masks[:, 0] for masks in frames]}
     for name in ("deletion", "insertion", "loss"):
-        if name in course.frames[0]:
-            trace[name] = [torch.stack(told[name]) for told in course.frames]
+        if name in state.frames[0]:
+            trace[name] = [torch.stack(told[name]) for told in state.frames]
     if "insertion" not in trace:
-        trace["insertion"] = insertion(scene, frames)
-    kept, deleted = scene.shares(best)
-    scene.tell(course)
+        trace["insertion"] = insertion(problem, frames)
+    kept, deleted = problem.shares(best)
+    problem.tell(state)
     return Finding(
-        (1 - best[:, 0]).to(scene.x),
+        (1 - best[:, 0]).to(problem.x),
         details={"kept_share": kept, "deleted_share": deleted},
         trace={name: together(rows) for name, rows in trace.items()},
     )
 
 
-def insertion(scene: Scene, frames: list[Float[Tensor, "_ 1 h w"]]) -> list[Float[Tensor, " _"]]:
+def insertion(problem: MaskProblem, frames: list[Float[Tensor, "_ 1 h w"]]) -> list[Float[Tensor, " _"]]:
     """The scores of what each image's masks remove, shown over the baseline."""
     lengths = [len(masks) for masks in frames]
     images = (
         torch.arange(len(frames), dtype=torch.long, device="cpu")
         .repeat_interleave(torch.tensor(lengths, dtype=torch.long, device="cpu"))
-        .to(scene.x.device)
+        .to(problem.x.device)
     )
     masks = torch.cat(frames)
 
     def copies(start: int, stop: int) -> Tensor:
-        image, M = images[start:stop], enlarged(masks[start:stop], scene.size).to(scene.x)
-        return torch.lerp(scene.x[image], scene.hidden[image], M)
+        image, M = images[start:stop], enlarged(masks[start:stop], problem.size).to(problem.x)
+        return torch.lerp(problem.x[image], problem.hidden[image], M)
 
-    return list(scene.scores(images, copies).split(lengths))
+    return list(problem.scores(images, copies).split(lengths))
 
 
 def together(rows: list[Tensor]) -> Tensor | list[Tensor]:

@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d, pad
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import smoothed
-from pellucid.methods.mask.searching import LOST, alike, check, judged
+from pellucid.methods.mask.searching import LOST, alike, check, scores_and_gradients
 from pellucid.methods.registry import Kind, Option, Passes, method
 from pellucid.probe import Probe
 
@@ -131,7 +131,7 @@ def extremal_perturbation(
             off = off_area(whole.flatten(2), kept[start:stop])
             copies = seen_through(m, pyramid)
             copies = copies.flip(-1) if mirror and step % 2 == 0 else copies
-            score, slope = judged(probe.perturbed(copies.detach()), slopes=step < steps)
+            score, slope = scores_and_gradients(probe.perturbed(copies.detach()), with_gradients=step < steps)
             score = score.unflatten(0, (n, -1))
             (slope,) = torch.autograd.grad((copies, off.sum()), p, (-slope, weight))
             return m.detach(), score, weight * off.detach() - score, slope

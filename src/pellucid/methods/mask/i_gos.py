@@ -7,9 +7,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pellucid.methods.finding import Finding
-from pellucid.methods.mask.descent import HALVINGS, Scene, Weighed, check_options, found, lightening
+from pellucid.methods.mask.descent import (
+    HALVINGS,
+    MaskObjective,
+    MaskProblem,
+    check_options,
+    found,
+    l1_schedule,
+)
 from pellucid.methods.mask.masking import total_variation
-from pellucid.methods.mask.optimise import Course, Look, backtracking, nesterov, spectral
+from pellucid.methods.mask.optimise import Evaluation, SearchState, backtracking, nesterov, spectral
 from pellucid.methods.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
@@ -101,27 +108,33 @@ def i_gos(
         torch.Size([1, 4, 4])
     """
     check_options(steps, points, resolution, l1, tv, noise)
-    scene = Scene.of(probe, baseline)
-    objective = (Official if search == "official" else Deletion)(scene, l1, tv, points, noise)
-    course = Course(scene.ones(resolution), objective)
+    problem = MaskProblem.of(probe, baseline)
+    objective = (Official if search == "official" else Deletion)(problem, l1, tv, points, noise)
+    state = SearchState(problem.ones(resolution), objective)
 
-    lighten = lightening(objective.l1, steps)
+    schedule = l1_schedule(objective.l1, steps)
     if isinstance(objective, Official):
-        backtracking(course, steps, lighten, objective.direction, LONGEST)
+        backtracking(state, steps, schedule, objective.direction, LONGEST)
     else:
-        (spectral if search == "spectral" else nesterov)(course, steps, lighten)
-    return found(scene, course)
+        (spectral if search == "spectral" else nesterov)(state, steps, schedule)
+    return found(problem, state)
 
 
-class Deletion(Weighed):
+class Deletion(MaskObjective):
     """mean_s S(x' + s M (x - x')) in units of the score's range, and what masks cost."""
 
-    def look(self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"], slopes: bool) -> Look:
+    def evaluate(
+        self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"], with_gradients: bool
+    ) -> Evaluation:
         """The mean along the path."""
-        noise = self.scene.noise(self.noise, self.points)
-        values, slope = self.scene.along(masks, images, self.points, slopes=slopes, noise=noise)
+        noise = self.problem.noise(self.noise, self.points)
+        values, slope = self.problem.along(
+            masks, images, self.points, with_gradients=with_gradients, noise=noise
+        )
         unit, told = self.range[images], {"deletion": values[:, -1]}
-        return Look(values.mean(1) / unit, told, slope / unit[:, None, None, None] if slopes else None)
+        return Evaluation(
+            values.mean(1) / unit, told, slope / unit[:, None, None, None] if with_gradients else None
+        )
 
     def penalty(self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"]) -> Float[Tensor, " A"]:
         """l1 mean(1 - M) + tv TV(M); masks end at 1, so the slope of the first is the same everywhere."""
@@ -131,10 +144,12 @@ class Deletion(Weighed):
 class Official(Deletion):
     """S(x' + M (x - x')), and a direction of its own: the slope of its mean along the path, under noise."""
 
-    def look(self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"], slopes: bool) -> Look:
+    def evaluate(
+        self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"], with_gradients: bool
+    ) -> Evaluation:
         """The score of the masked image."""
-        values, _ = self.scene.along(masks, images, 1, slopes=False)
-        return Look(values[:, 0], {"deletion": values[:, 0]})
+        values, _ = self.problem.along(masks, images, 1, with_gradients=False)
+        return Evaluation(values[:, 0], {"deletion": values[:, 0]})
 
     def penalty(self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"]) -> Float[Tensor, " A"]:
         """l1 mean |1 - M| + tv TV(M), with the slope 0 at M = 1."""
@@ -144,5 +159,5 @@ class Official(Deletion):
         self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"], step: int
     ) -> Float[Tensor, "A 1 h w"]:
         """The slope of the mean along the path, with new noise at each step."""
-        noise = self.scene.noise(self.noise, self.points, step)
-        return self.scene.along(masks, images, self.points, noise=noise)[1]
+        noise = self.problem.noise(self.noise, self.points, step)
+        return self.problem.along(masks, images, self.points, noise=noise)[1]

@@ -8,9 +8,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pellucid.methods.finding import Finding
-from pellucid.methods.mask.descent import HALVINGS, Scene, Weighed, check_options, found, lightening
+from pellucid.methods.mask.descent import (
+    HALVINGS,
+    MaskObjective,
+    MaskProblem,
+    check_options,
+    found,
+    l1_schedule,
+)
 from pellucid.methods.mask.masking import bilateral_total_variation
-from pellucid.methods.mask.optimise import Course, Look, nesterov, spectral
+from pellucid.methods.mask.optimise import Evaluation, SearchState, nesterov, spectral
 from pellucid.methods.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
@@ -88,37 +95,41 @@ def i_gos_plus_plus(
         torch.Size([1, 4, 4])
     """
     check_options(steps, points, resolution, l1, tv, noise)
-    scene = Scene.of(probe, baseline)
-    objective = Bilateral(scene, l1, tv, points, noise)
-    course = Course(scene.ones(resolution, 2), objective)
-    (spectral if search == "spectral" else nesterov)(course, steps, lightening(objective.l1, steps))
-    return found(scene, course)
+    problem = MaskProblem.of(probe, baseline)
+    objective = Bilateral(problem, l1, tv, points, noise)
+    state = SearchState(problem.ones(resolution, 2), objective)
+    (spectral if search == "spectral" else nesterov)(state, steps, l1_schedule(objective.l1, steps))
+    return found(problem, state)
 
 
-class Bilateral(Weighed):
+class Bilateral(MaskObjective):
     """The four scores, in units of their range, and what the masks m1 and m2 cost."""
 
-    def look(self, masks: Float[Tensor, "A 2 h w"], images: Int[Tensor, " A"], slopes: bool) -> Look:
+    def evaluate(
+        self, masks: Float[Tensor, "A 2 h w"], images: Int[Tensor, " A"], with_gradients: bool
+    ) -> Evaluation:
         """(del(m1) + ins(m2) + del(m1 m2) + ins(m1 m2)) / 2, the ends of the latter two, and the slope."""
-        noise = self.scene.noise(self.noise, self.points)
+        noise = self.problem.noise(self.noise, self.points)
         m1, m2 = masks.split(1, 1)
         both, unit = m1 * m2, 2 * self.range[images]
         paths = [
-            self.scene.along(M, images, self.points, removed=removed, slopes=slopes, noise=noise)
+            self.problem.along(
+                M, images, self.points, removed=removed, with_gradients=with_gradients, noise=noise
+            )
             for M, removed in ((m1, False), (m2, True), (both, False), (both, True))
         ]
         left1, shown2, left, shown = (values for values, _ in paths)
         score = (left1 - shown2 + left - shown).mean(1) / unit
         told = {"deletion": left[:, -1], "insertion": shown[:, -1]}
-        if not slopes:
-            return Look(score, told)
+        if not with_gradients:
+            return Evaluation(score, told)
         d_left1, d_shown2, d_left, d_shown = (pull for _, pull in paths)
         d_both = d_left - d_shown
         slope = torch.cat([d_left1 + m2 * d_both, m1 * d_both - d_shown2], 1)
-        return Look(score, told, slope / unit[:, None, None, None])
+        return Evaluation(score, told, slope / unit[:, None, None, None])
 
     def penalty(self, masks: Float[Tensor, "A 2 h w"], images: Int[Tensor, " A"]) -> Float[Tensor, " A"]:
         """l1 mean(1 - m1 m2) + tv BTV(m1 m2)."""
         both = masks.prod(1, keepdim=True)
-        rough = bilateral_total_variation(both, self.scene.x[images].to(masks))
+        rough = bilateral_total_variation(both, self.problem.x[images].to(masks))
         return self.l1[images] * (1 - both).mean((1, 2, 3)) + self.tv * rough

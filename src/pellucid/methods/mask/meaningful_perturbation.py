@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import blend, smoothed, total_variation
-from pellucid.methods.mask.searching import LOST, backdrop, check, judged
+from pellucid.methods.mask.searching import LOST, baselines_of, check, scores_and_gradients
 from pellucid.methods.options import Baseline, perturbation
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
@@ -97,7 +97,7 @@ def meaningful_perturbation(
     least |= {"l1": (l1, 0), "tv": (tv, 0), "jitter": (jitter, 0), "noise": (noise, 0)}
     check(least, {"learning_rate": learning_rate, "mask_blur": mask_blur})
     x = probe.inputs
-    hidden, nothing = backdrop(probe, baseline)
+    hidden, nothing = baselines_of(probe, baseline)
     size = (x.shape[-2], x.shape[-1])
 
     def shown(m: Tensor, step: int) -> Tensor:
@@ -117,7 +117,7 @@ def meaningful_perturbation(
     course: dict[str, list[Tensor]] = {"mask": [], "deletion": [], "loss": []}
     for step in range(steps + 1):
         copies = shown(m, step)
-        seen, slope = judged(probe.perturbed(copies.detach()), slopes=step < steps)
+        seen, slope = scores_and_gradients(probe.perturbed(copies.detach()), with_gradients=step < steps)
         lost = searching & ~(seen.isfinite() & slope.isfinite().flatten(1).all(1))
         probe.note(LOST, lost)
         searching &= ~lost

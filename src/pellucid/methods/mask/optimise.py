@@ -26,7 +26,7 @@ PATIENCE, WORTH = 2, 0.01
 
 
 @dataclass(frozen=True)
-class Look:
+class Evaluation:
     """What the model says of masks: their score, what else is told, and the score's slope if it is known."""
 
     score: Float[Tensor, " A"]
@@ -44,18 +44,20 @@ class Look:
 class Objective(Protocol):
     """What is minimised, for the images of a batch that are named by number."""
 
-    def look(self, masks: Float[Tensor, "A K h w"], images: Int[Tensor, " A"], slopes: bool) -> Look:
-        """The scores of masks; with their slopes if asked for and the objective is one that gives them."""
+    def evaluate(
+        self, masks: Float[Tensor, "A K h w"], images: Int[Tensor, " A"], with_gradients: bool
+    ) -> Evaluation:
+        """The scores of masks, and their gradients if asked for and the objective gives them."""
 
     def penalty(self, masks: Float[Tensor, "A K h w"], images: Int[Tensor, " A"]) -> Float[Tensor, " A"]:
         """What is added to the scores; gradients pass through it."""
 
 
-Lighten = Callable[[int, "Course"], Bool[Tensor, " N"]]
-"""`lighten(step, course)` may make penalties lighter before a step; tells of which images it did."""
+L1Schedule = Callable[[int, "SearchState"], Bool[Tensor, " N"]]
+"""`schedule(step, state)` may make penalties lighter before a step; tells of which images it did."""
 
 
-class Course:
+class SearchState:
     """A search: where each image's masks are, the best they have been, and every frame on the way there.
 
     Attributes:
@@ -79,13 +81,13 @@ class Course:
         self.lost = torch.zeros_like(self.active)
         self.frames: list[dict[str, list[Tensor]]] = [{} for _ in range(n)]
         images = self.searching
-        look = objective.look(masks, images, True)
-        if not look.finite.all():
+        evaluation = objective.evaluate(masks, images, True)
+        if not evaluation.finite.all():
             raise InvalidValue(
-                f"Scores and gradients must be finite; image {int((~look.finite).nonzero()[0])} of its batch "
-                "has others where it fades into its baseline: choose another baseline, or run it in float32."
+                "Scores and gradients must be finite; image "
+                f"{int((~evaluation.finite).nonzero()[0])} of its batch has others where it fades into its baseline: choose another baseline, or run it in float32."
             )
-        self.move(images, masks, look)
+        self.move(images, masks, evaluation)
 
     @property
     def searching(self) -> Int[Tensor, " A"]:
@@ -106,16 +108,18 @@ class Course:
         """Ends searches that met what is not finite."""
         self.active[images], self.lost[images] = False, True
 
-    def move(self, images: Int[Tensor, " A"], masks: Float[Tensor, "A K h w"], look: Look) -> None:
+    def move(
+        self, images: Int[Tensor, " A"], masks: Float[Tensor, "A K h w"], evaluation: Evaluation
+    ) -> None:
         """Takes a step, and keeps it as a frame."""
-        self.masks[images], self.score[images] = masks, look.score
-        if look.slope is not None:
-            self.slope[images] = look.slope
+        self.masks[images], self.score[images] = masks, evaluation.score
+        if evaluation.slope is not None:
+            self.slope[images] = evaluation.slope
         loss = self.loss(images)
         least = self.best_score[images] + self.objective.penalty(self.best[images], images)
         better = images[loss < least]
         self.best[better], self.best_score[better] = self.masks[better], self.score[better]
-        told = {"masks": masks, "loss": loss, **look.told}
+        told = {"masks": masks, "loss": loss, **evaluation.told}
         for i, image in enumerate(images.tolist()):
             for name, values in told.items():
                 self.frames[image].setdefault(name, []).append(values[i].clone())
@@ -133,108 +137,110 @@ class Course:
                 self.active[image] = False
 
 
-def spectral(course: Course, steps: int, lighten: Lighten) -> None:
+def spectral(state: SearchState, steps: int, schedule: L1Schedule) -> None:
     """Spectral projected gradient: Barzilai and Borwein's steps, each held to Armijo's condition.
 
-    For looks that give slopes: the look at a trial is the next step's gradient, so a step that is accepted at
+    For objectives that give gradients: that of a trial is the next step's, so a step that is accepted at
     once, as most are, costs nothing but that. The first step is as long as moves some value of the mask by 1.
 
     Source:
         Birgin, Martinez and Raydan 2000, SIAM J. Optim. 10(4), with a monotone line search.
     """
-    rate = torch.full_like(course.score, torch.nan)
+    rate = torch.full_like(state.score, torch.nan)
     for step in range(steps):
-        lightened = lighten(step, course)
-        course.resume(lightened)
+        lightened = schedule(step, state)
+        state.resume(lightened)
         rate[lightened] = torch.nan
-        images = course.searching
+        images = state.searching
         if not len(images):
             return
-        gradient, loss = course.gradient(images), course.loss(images)
-        rate[images] = torch.where(rate[images].isnan(), _first(course.masks[images], gradient), rate[images])
-        start = course.masks[images].clone()
+        gradient, loss = state.gradient(images), state.loss(images)
+        rate[images] = torch.where(rate[images].isnan(), _first(state.masks[images], gradient), rate[images])
+        start = state.masks[images].clone()
         way = (start - _wide(rate[images]) * gradient).clamp(0, 1) - start
         promised = (gradient * way).flatten(1).sum(1)
         left, length = promised < 0, torch.ones_like(loss)
-        course.active[images[~left]] = False
+        state.active[images[~left]] = False
         for _ in range(TRIALS):
             some = left.nonzero()[:, 0]
             if not len(some):
                 break
             trial, who = start[some] + _wide(length[some]) * way[some], images[some]
-            look = course.objective.look(trial, who, step < steps - 1)
-            reached = look.score + course.objective.penalty(trial, who)
-            met = look.finite & (reached <= loss[some] + ARMIJO * length[some] * promised[some])
-            course.lost[who] = ~look.finite
-            course.move(who[met], trial[met], _only(look, met))
+            evaluation = state.objective.evaluate(trial, who, step < steps - 1)
+            reached = evaluation.score + state.objective.penalty(trial, who)
+            met = evaluation.finite & (reached <= loss[some] + ARMIJO * length[some] * promised[some])
+            state.lost[who] = ~evaluation.finite
+            state.move(who[met], trial[met], _only(evaluation, met))
             left[some[met]] = False
             length[some[~met]] *= SHRINK
-        course.active[images[left]] = False
-        course.lost[images[~left]] = False  # it was met on the way only
-        moved, turned = course.masks[images] - start, course.gradient(images) - gradient
+        state.active[images[left]] = False
+        state.lost[images[~left]] = False  # it was met on the way only
+        moved, turned = state.masks[images] - start, state.gradient(images) - gradient
         along, bent = (moved**2).flatten(1).sum(1), (moved * turned).flatten(1).sum(1)
         rate[images] = torch.where(bent > 0, along / bent, rate[images] / SHRINK)
-        course.settle(images[~left])
+        state.settle(images[~left])
 
 
-def backtracking(course: Course, steps: int, lighten: Lighten, slope: "Slope", longest: float) -> None:
+def backtracking(
+    state: SearchState, steps: int, schedule: L1Schedule, slope: "Slope", longest: float
+) -> None:
     """I-GOS's own: a long step each time, made shorter until Armijo's condition holds of the score.
 
-    For looks without slopes. As in the authors' code, the decrease that is promised ignores that masks end at
-    0 and 1, and a step that has become too short is taken nevertheless.
+    For objectives without gradients. As in the authors' code, the decrease that is promised ignores that
+    masks end at 0 and 1, and a step that has become too short is taken nevertheless.
     """
     for step in range(steps):
-        course.resume(lighten(step, course))
-        images = course.searching
+        state.resume(schedule(step, state))
+        images = state.searching
         if not len(images):
             return
-        course.slope[images] = slope(course.masks[images], images, step)
-        bad = ~course.slope[images].flatten(1).sum(1).isfinite()
-        course.lose(images[bad])
+        state.slope[images] = slope(state.masks[images], images, step)
+        bad = ~state.slope[images].flatten(1).sum(1).isfinite()
+        state.lose(images[bad])
         images = images[~bad]
-        gradient, loss, start = course.gradient(images), course.loss(images), course.masks[images].clone()
+        gradient, loss, start = state.gradient(images), state.loss(images), state.masks[images].clone()
         promised = (gradient**2).flatten(1).sum(1)
         left, rate = torch.ones_like(loss, dtype=torch.bool), torch.full_like(loss, longest)
         while left.any():
             some = left.nonzero()[:, 0]
             trial, who = (start[some] - _wide(rate[some]) * gradient[some]).clamp(0, 1), images[some]
-            look = course.objective.look(trial, who, False)
-            reached = look.score + course.objective.penalty(trial, who)
+            evaluation = state.objective.evaluate(trial, who, False)
+            reached = evaluation.score + state.objective.penalty(trial, who)
             short = rate[some] < LEAST
-            met = look.finite & ((reached <= loss[some] - ARMIJO * rate[some] * promised[some]) | short)
-            course.move(who[met], trial[met], _only(look, met))
-            course.lose(who[short & ~met])
+            met = evaluation.finite & ((reached <= loss[some] - ARMIJO * rate[some] * promised[some]) | short)
+            state.move(who[met], trial[met], _only(evaluation, met))
+            state.lose(who[short & ~met])
             left[some[met | short]] = False
             rate[some[~met]] *= SHRINK
 
 
-def nesterov(course: Course, steps: int, lighten: Lighten) -> None:
+def nesterov(state: SearchState, steps: int, schedule: L1Schedule) -> None:
     """Nesterov's accelerated gradient: z' = M - a g, M' = z' + k/(k + 3) (z' - z), clamped to [0, 1].
 
-    For looks that give slopes. The step is as long as moves some value of the first mask by 1/5; nothing is
-    held to a condition, so a loss may rise, and it is the best mask that counts.
+    For objectives that give gradients. The step is as long as moves some value of the first mask by 1/5;
+    nothing is held to a condition, so a loss may rise, and it is the best mask that counts.
 
     Source:
         Khorram et al.'s code, with a step of each image's own in place of one number.
     """
-    images = course.searching
-    rate = PACE * _first(course.masks, course.gradient(images))
-    before = course.masks.clone()
+    images = state.searching
+    rate = PACE * _first(state.masks, state.gradient(images))
+    before = state.masks.clone()
     for step in range(steps):
-        course.resume(lighten(step, course))
-        images = course.searching
+        state.resume(schedule(step, state))
+        images = state.searching
         if not len(images):
             return
-        ahead = course.masks[images] - _wide(rate[images]) * course.gradient(images)
+        ahead = state.masks[images] - _wide(rate[images]) * state.gradient(images)
         masks = (ahead + step / (step + 3) * (ahead - before[images])).clamp(0, 1)
         before[images] = ahead
-        look = course.objective.look(masks, images, step < steps - 1)
-        course.lose(images[~look.finite])
-        course.move(images[look.finite], masks[look.finite], _only(look, look.finite))
+        evaluation = state.objective.evaluate(masks, images, step < steps - 1)
+        state.lose(images[~evaluation.finite])
+        state.move(images[evaluation.finite], masks[evaluation.finite], _only(evaluation, evaluation.finite))
 
 
 Slope = Callable[[Float[Tensor, "A K h w"], Int[Tensor, " A"], int], Float[Tensor, "A K h w"]]
-"""`slope(masks, images, step)` gives the direction that a search without slopes follows."""
+"""`slope(masks, images, step)` gives the direction that a search without gradients follows."""
 
 
 def _first(masks: Float[Tensor, "A K h w"], gradient: Float[Tensor, "A K h w"]) -> Float[Tensor, " A"]:
@@ -244,9 +250,11 @@ def _first(masks: Float[Tensor, "A K h w"], gradient: Float[Tensor, "A K h w"]) 
     return torch.where(steepest > 0, 1 / steepest, torch.ones_like(steepest))
 
 
-def _only(look: Look, some: Bool[Tensor, " A"]) -> Look:
-    told = {name: values[some] for name, values in look.told.items()}
-    return Look(look.score[some], told, None if look.slope is None else look.slope[some])
+def _only(evaluation: Evaluation, some: Bool[Tensor, " A"]) -> Evaluation:
+    told = {name: values[some] for name, values in evaluation.told.items()}
+    return Evaluation(
+        evaluation.score[some], told, None if evaluation.slope is None else evaluation.slope[some]
+    )
 
 
 def _wide(values: Float[Tensor, " A"]) -> Float[Tensor, "A 1 1 1"]:

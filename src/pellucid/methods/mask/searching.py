@@ -34,7 +34,7 @@ def alike(x: Float[Tensor, "N C H W"], baseline: Float[Tensor, "N C H W"]) -> Bo
     return off <= 100 * torch.finfo(x.dtype).eps * top
 
 
-def backdrop(probe: Probe, spec: Any) -> tuple[Float[Tensor, "N C H W"], Bool[Tensor, " N"]]:
+def baselines_of(probe: Probe, spec: Any) -> tuple[Float[Tensor, "N C H W"], Bool[Tensor, " N"]]:
     """The images' baselines, and which of them are the image itself: exactly so then, and noted."""
     x, hidden = probe.inputs, probe.baseline(spec)
     nothing = alike(x, hidden)
@@ -42,7 +42,9 @@ def backdrop(probe: Probe, spec: Any) -> tuple[Float[Tensor, "N C H W"], Bool[Te
     return x.where(nothing[:, None, None, None], hidden), nothing
 
 
-def judged(seen: Probe, slopes: bool = True) -> tuple[Float[Tensor, " B"], Float[Tensor, "B C H W"]]:
+def scores_and_gradients(
+    seen: Probe, with_gradients: bool = True
+) -> tuple[Float[Tensor, " B"], Float[Tensor, "B C H W"]]:
     """The scores of altered copies, and their gradients if asked for, else zeros: of one pass.
 
     A copy whose score is not finite has a score and a gradient of NaN; the others keep theirs.
@@ -51,7 +53,7 @@ def judged(seen: Probe, slopes: bool = True) -> tuple[Float[Tensor, " B"], Float
         ModelError: the model cannot be run on them, or has no gradients.
     """
     seen.lenient = True
-    slope = seen.input_gradient() if slopes else torch.zeros_like(seen.inputs)
+    slope = seen.input_gradient() if with_gradients else torch.zeros_like(seen.inputs)
     scores = seen.value
     lost = ~scores.isfinite()
     nan = scores.new_tensor(torch.nan)
