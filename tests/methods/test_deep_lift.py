@@ -13,7 +13,7 @@ from torch.nn import functional
 import pellucid
 import pellucid.methods.relevance.deep_lift
 from nets import BUILDERS, TinyCNN, net, pictures, watched
-from pellucid.engine.multipliers import quotient, softmax
+from pellucid.engine.rescale.multipliers import quotient, softmax
 from pellucid.errors import InvalidValue, ModelError
 from zoo import Homogeneous, ResidualNet, assert_close, images, raw, seeded
 

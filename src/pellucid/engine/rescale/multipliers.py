@@ -1,7 +1,7 @@
 """DeepLIFT's multipliers of single functions: m with sum(m (x - x')) = f(x) - f(x'), exactly.
 
-Each gives the function's way back: linear in x, in its graph, with the multipliers as its coefficients. Its
-value is not the function's.
+Each gives a surrogate of the function: linear in x, in its graph, with the multipliers as coefficients. Its
+value is not the function's. x0 and y0 are the reference's x' and y'.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,14 @@
 """A model run on images and, operation by operation, on their references.
 
-Every tensor that carries has with it the reference's own, on which each operation is run again outside the
-graph. So an operation knows what it was given and what it gave for both, wherever the samples lie.
+Every tensor that depends on the input has with it the reference's own, on which each operation is run once
+more outside the graph. So an operation knows what it was given and what it gave for both, wherever the
+samples lie.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,14 +17,15 @@ from torch.autograd.function import FunctionCtx
 from torch.utils._pytree import tree_leaves, tree_map
 
 from pellucid.engine.operations import Call, Operations, Tag
+from pellucid.engine.tables import Table
 from pellucid.model import Model
 
 
-class _Standing(Function):
-    """A value whose way back is that of another."""
+class _SurrogateGradient(Function):
+    """A value whose gradient goes to another tensor."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, value: Callable[[], Tensor], way: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, value: Callable[[], Tensor], surrogate: Tensor) -> Tensor:
         """The value."""
         return value()
 
@@ -33,20 +35,30 @@ class _Standing(Function):
         return None, gradients[0]
 
 
-def instead(value: Tensor, way: Tensor) -> Tensor:
-    """A value of its own, out of any graph, which is given the way back of another."""
-    return _Standing.apply(lambda: value, way)  # type: ignore[no-any-return]
+def with_surrogate_gradient(value: Tensor, surrogate: Tensor) -> Tensor:
+    """A value of its own, out of any graph, whose gradient is that of another tensor of its shape."""
+    return _SurrogateGradient.apply(lambda: value, surrogate)  # type: ignore[no-any-return]
 
 
-class Beside(Operations):
-    """Operations that know what they give for `references` too, one of each image.
+class PairedRun(Operations):
+    """A run in which each operation knows what it gives for `references` too, one of each image.
 
-    A handler must `pair` what it makes with what the references have in its place.
+    A subclass gives the `table` of handlers. A handler must `pair` what it makes with what the references
+    have in its place. `estimated` names the operations whose multipliers are an integral in nodes, with
+    their places.
     """
+
+    table: ClassVar[Table[Any]]
 
     def __init__(self, references: Tensor) -> None:
         super().__init__()
         self.references = references
+        self.estimated: dict[str, None] = {}
+        self.handlers = self.table.bound(self)
+
+    def other(self, call: Call) -> Any:
+        """An operation that the table does not have."""
+        return self.table.other(self, call)
 
     @contextmanager
     def over(self, model: Model, inputs: Tensor) -> Iterator[None]:
@@ -71,29 +83,30 @@ class Beside(Operations):
         """What the references have in the place of a value: their own tensor, or the same constant."""
         return self.tags[value].notes["reference"] if self.carries(value) else value
 
-    def beside(self, call: Call) -> Any:
+    def of_references(self, call: Call) -> Any:
         """What an operation gives for the references."""
         args, kwargs = tree_map(self.reference, (call.args, call.kwargs))
         return replace(call, args=args, kwargs=kwargs).value()
 
-    def at(self, call: Call, t: float) -> Call:
+    def between(self, call: Call, t: float) -> Call:
         """An operation at a point of the line from the references (t = 0) to the images."""
 
         def point(value: Any) -> Any:
             if not (self.carries(value) and value.is_floating_point()):
                 return value
-            return instead(torch.lerp(self.reference(value), value.detach(), t), value)
+            return with_surrogate_gradient(torch.lerp(self.reference(value), value.detach(), t), value)
 
         args, kwargs = tree_map(point, (call.args, call.kwargs))
         return replace(call, args=args, kwargs=kwargs)
 
     def carriers(self, call: Call) -> list[Tensor]:
-        """The operands that depend on the input, each as often as it is one."""
+        """The operands that depend on the input and have a gradient, each as often as it is one."""
         return [x for x in tree_leaves((call.args, call.kwargs)) if self.carries(x) and x.requires_grad]
 
-    def made(self, call: Call, way: Tensor) -> Tensor:
-        """An operation's own value, with another way back."""
-        return self.pair(instead(call.value(), way), self.beside(call))  # type: ignore[no-any-return]
+    def surrogate(self, call: Call, surrogate: Tensor) -> Tensor:
+        """An operation's own value, with the gradient of another tensor."""
+        made: Tensor = self.pair(with_surrogate_gradient(call.value(), surrogate), self.of_references(call))
+        return made
 
     def _write(self, written: Any, made: Any) -> Tensor:
         """What is written to a tensor is seen in its views, those of its reference included."""
