@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from pellucid.engine import rules
+from pellucid.engine import sharing
 from pellucid.engine.composites import read_composite
 from pellucid.engine.relevance import Relevance
-from pellucid.engine.rules import Operands, read_rule
+from pellucid.engine.rule_registry import read_rule
+from pellucid.engine.sharing import Operands
 from pellucid.errors import InvalidValue
 from pellucid.model import Model
 
@@ -90,7 +91,7 @@ def went(
         y = operations.current(run(leaf))
     operations.clear()
     (inputs,) = torch.autograd.grad(y, leaf, relevance)
-    return inputs, operations.biases, operations.absorbed
+    return inputs, operations.account.biases, operations.account.absorbed
 
 
 def written_out(run: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -175,7 +176,7 @@ def test_every_rule_is_its_formula(operation: str) -> None:
 def test_large_dense_layers_share_a_few_outputs_at_a_time(
     operation: str, weights: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules, "BLOCK", weights)
+    monkeypatch.setattr(sharing, "BLOCK", weights)
     run, shape = OPERATIONS[operation]
     for rule in [*RULES, "z-box"]:
         agrees(run, drawn(2, *shape, seed=5), rule)

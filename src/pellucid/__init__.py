@@ -5,6 +5,8 @@ from pellucid.allocator import keep_memory
 from pellucid.axioms.report import AxiomReport
 from pellucid.axioms.verify import axioms
 from pellucid.compare import Comparison, compare
+from pellucid.engine.rule_registry import rule
+from pellucid.engine.sharing import Rule
 from pellucid.explain import explain
 from pellucid.explanation import Explanation
 from pellucid.images import open_picture
@@ -34,6 +36,7 @@ __all__ = [
     "Method",
     "Model",
     "Preprocess",
+    "Rule",
     "axioms",
     "compare",
     "explain",
@@ -43,4 +46,5 @@ __all__ = [
     "method",
     "methods",
     "open_picture",
+    "rule",
 ]

@@ -7,9 +7,9 @@ from torch.nn.functional import gelu, linear
 
 import pellucid
 from nets import net, pictures, state_of
-from pellucid.engine import rules
-from pellucid.engine.relevance import moves, sums
-from pellucid.engine.rules import stabilised
+from pellucid.engine import sharing
+from pellucid.engine.relevance import backward, sums
+from pellucid.engine.sharing import stabilised
 from pellucid.errors import InvalidValue
 from zoo import assert_close, seeded
 
@@ -127,7 +127,7 @@ def test_it_is_the_gradient_of_the_authors_modified_network(
     assert_close(pellucid.explain(module, x, METHOD, **options).raw, expected, 1e-3)
     # The twin has no stabilisers. The authors' have no sign, so that z / (z + epsilon) has a pole; ours, 1e-6
     # with the sign of z, are all that differs: where they are a million times smaller, the difference is too.
-    for where in (rules, moves, sums):
+    for where in (sharing, backward, sums):
         monkeypatch.setattr(where, "stabilised", lambda z, epsilon: stabilised(z, 1e-6 * epsilon))
     found = pellucid.explain(module, x, METHOD, **options)
     assert_close(found.raw, expected, 1e-8)

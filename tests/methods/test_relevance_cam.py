@@ -14,8 +14,8 @@ from zennit.types import Activation, AvgPool, Linear
 
 import pellucid
 from nets import net, pictures, state_of
-from pellucid.engine.rules import Operands, Shared
 from pellucid.engine.run import Engine
+from pellucid.engine.sharing import Operands, Shared
 from pellucid.methods.relevance.propagation import Relevances, propagate
 from pellucid.model import Model
 from pellucid.probe import Probe

@@ -1,14 +1,15 @@
 """Composites: which rule for which linear operation of a model, written as one line of text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from pellucid.engine.rules import RULES, Shared, read_rule
+from pellucid.engine.rule_registry import RESERVED, RULES, Sharing, entry_of, read_rule
+from pellucid.engine.rules import ZBox
 from pellucid.errors import InvalidType, InvalidValue
 
-NAMED = {
+COMPOSITES = {
     "epsilon-plus": "conv=z-plus;dense=epsilon",
     "epsilon-plus-flat": "conv=z-plus;dense=epsilon;first=flat",
     "epsilon-alpha2-beta1": "conv=alpha-beta:2:1;dense=epsilon",
@@ -21,6 +22,8 @@ the operations that read the input and give the output."""
 
 GRADIENTS = ("guided-backprop", "deconvnet")
 """Composites of rules for rectifiers, with PyTorch's own gradient for all else: no relevance is shared."""
+
+RESERVED.update(COMPOSITES, GRADIENTS)
 
 FAMILIES = ("conv", "dense", "first", "last")
 CHOICES = {
@@ -51,7 +54,7 @@ class Composite:
         """What was chosen about "bias", "product", "attention" or "unknown"."""
         return self.choices.get(about, CHOICES[about][0])
 
-    def rule(self, layer: str, family: str, *, first: bool, last: bool) -> Callable[..., Shared]:
+    def rule(self, layer: str, family: str, *, first: bool, last: bool) -> Sharing:
         """The rule of one operation: by its layer's name, else its place, else its family.
 
         Raises:
@@ -77,7 +80,8 @@ class Composite:
     @property
     def boxed(self) -> bool:
         """Whether some rule needs to know between which values the inputs lie."""
-        return "z-box" in (*self.families.values(), *self.patterns.values())
+        sources = (entry_of(text).source for text in (*self.families.values(), *self.patterns.values()))
+        return any(isinstance(source, type) and issubclass(source, ZBox) for source in sources)
 
 
 @lru_cache(maxsize=64)
@@ -97,13 +101,13 @@ def read_composite(text: str) -> Composite:
         InvalidValue: no such composite or rule, or an entry that is not KEY=VALUE.
     """
     head, *entries = (part.strip() for part in text.split(";"))
-    if head in NAMED:
-        entries = [*NAMED[head].split(";"), *entries]
+    if head in COMPOSITES:
+        entries = [*COMPOSITES[head].split(";"), *entries]
     elif head.partition(":")[0] in RULES:
         read_rule(head)
         entries = [f"conv={head}", f"dense={head}", *entries]
     else:
-        known = ", ".join((*NAMED, *GRADIENTS))
+        known = ", ".join((*COMPOSITES, *GRADIENTS))
         raise InvalidValue(
             f"composite must begin with one of {known}, or with a rule ({', '.join(RULES)}); got {head!r}."
         )

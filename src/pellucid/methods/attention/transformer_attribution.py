@@ -20,7 +20,7 @@ from pellucid.methods.attention.rolling import (
     readers,
 )
 from pellucid.methods.registry import Passes, method
-from pellucid.methods.relevance.propagation import begun
+from pellucid.methods.relevance.propagation import output_relevance
 from pellucid.probe import Probe
 
 Weights = Literal["relevance", "attention"]
@@ -99,7 +99,7 @@ def _relevances(probe: Probe, seen: Attentions) -> list[Tensor]:
     under = probe.under("attention relevance", partial(AttentionRelevance, len(probe.inputs)))
     operations = cast(AttentionRelevance, under.operations)
     operations.clear()
-    under.back(under.outputs, begun(probe, under.outputs, "one"))
+    under.back(under.outputs, output_relevance(probe, under.outputs, "one"))
     missing = [one.where for one in seen.all if one.number not in operations.arrived]
     if missing:
         raise ModelError(

@@ -108,7 +108,7 @@ def propagate(
     operations = operations_of(under)
     operations.clear()
     at_layers, at_input = under.back(under.outputs, given)
-    biases, absorbed = operations.biases.clone(), operations.absorbed.clone()
+    biases, absorbed = operations.account.biases.clone(), operations.account.absorbed.clone()
     whole = given.sum(1, dtype=torch.float64).cpu()
     arrived = at_input.flatten(1).sum(1, dtype=torch.float64).cpu()
     size = at_input.flatten(1).abs().sum(1).cpu()
@@ -175,7 +175,7 @@ def prepared(
             f"Operations without a rule were taken by their first-order expansion: {operations.listed()}. "
             "What they do not hand on is counted among the biases."
         )
-    begin = partial(begun, start=start) if isinstance(start, str) else start
+    begin = partial(output_relevance, start=start) if isinstance(start, str) else start
     return under, begin(probe, under.outputs)
 
 
@@ -186,7 +186,7 @@ def operations_of(under: Under) -> Relevance:
     return under.operations
 
 
-def begun(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) -> Float[Tensor, "N K"]:
+def output_relevance(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) -> Float[Tensor, "N K"]:
     """The relevance of each output that is shared out.
 
     Raises:
