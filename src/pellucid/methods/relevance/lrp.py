@@ -39,10 +39,11 @@ def lrp(
         probe: the evidence.
         composite: a name (epsilon-plus, epsilon-plus-flat, epsilon-alpha2-beta1, epsilon-gamma-box, ...) or
             a rule for all operations (lrp-0, epsilon, gamma, alpha-beta, z-plus, w-square, flat, with numbers
-            as in "gamma:0.5"), then what differs, as KEY=RULE behind semicolons:
-            "epsilon-plus;first=flat;layer4.*=gamma:0.5". Keys are conv, dense, first, last, names or patterns
-            of layers, and the choices bias=counted|ignored, product=signal|half, attention=value|all,
-            unknown=refuse|gradient. guided-backprop and deconvnet are those methods' maps, by another name.
+            as in "gamma:0.5", or one that `pellucid.rule` registered), then what differs, as KEY=RULE behind
+            semicolons: "epsilon-plus;first=flat;layer4.*=gamma:0.5". Keys are conv, dense, first, last, names
+            or patterns of layers, and the choices bias=counted|ignored, product=signal|half,
+            attention=value|all, unknown=refuse|gradient. guided-backprop and deconvnet are those methods'
+            maps, by another name.
         biases: "share" lets biases answer for their part of what an operation gives; "ignore" leaves it to
             the inputs, as zennit's zero_params="bias" does. A composite's own bias= comes first.
         start: what is shared out: the score, one, or the score less as much evenly over all other classes.
