@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 import pellucid
 from nets import unchecked
+from pellucid.engine.operations import Operations
 from pellucid.engine.rule_registry import RULES, read_rule
 from pellucid.engine.rules import Epsilon, ZBox
 from pellucid.engine.sharing import Operands, Shared
+from pellucid.engine.tables import Table
 from pellucid.errors import InvalidType, InvalidValue
 from zoo import seeded
 
@@ -202,6 +204,15 @@ def test_numbers_without_a_default_are_refused() -> None:
 
     with pytest.raises(InvalidType, match="a default for each of its numbers; 'exponent' has none"):
         pellucid.rule("mine")(without)
+
+
+def test_no_operation_has_two_handlers() -> None:
+    tables = Table[Operations](), Table[Operations]()
+    for table in tables:
+        table.on("relu")(lambda run, call: call.run())
+    with pytest.raises(AssertionError, match="two handlers of 'relu'"):
+        Table(*tables)
+    assert list(tables[0].overridden_by(tables[1])) == ["relu"]
 
 
 def test_a_rule_that_gives_something_else_is_told() -> None:

@@ -47,7 +47,8 @@ def rule(name: str) -> Callable[[T], T]:
     """Registers a rule of relevance propagation, which composites may then name: "epsilon-plus;first=NAME".
 
     What is decorated is a subclass of `pellucid.Rule`, or a function `(on, relevance) -> Shared` that uses
-    `on.share`. Numbers may follow the name, as in "NAME:0.5": those parameters that have a number as default.
+    `on.share`. Numbers may follow the name, as in "NAME:0.5": those parameters that have a number as default,
+    which of a class may be the fields of a dataclass, with `@rule` above `@dataclass`.
 
     Args:
         name: in kebab-case.
@@ -63,7 +64,7 @@ def rule(name: str) -> Callable[[T], T]:
         ... def square(on, relevance, power=2.0):
         ...     return on.share([(on.a.abs() ** power, on.weight.abs() ** power)], None, relevance)
         >>> on = Operands(torch.nn.functional.linear, torch.tensor([[1.0, -3.0]]), torch.ones(1, 2))
-        >>> read_rule("square:1")(on, torch.tensor([[4.0]])).inputs
+        >>> read_rule("square:1")(on, torch.tensor([[4.0]])).inputs.round()
         tensor([[1., 3.]])
         >>> del RULES["square"]
     """

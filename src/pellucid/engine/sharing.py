@@ -123,7 +123,7 @@ class Rule:
         ...     def bias(self, on):
         ...         return None
         >>> on = Operands(torch.nn.functional.linear, torch.tensor([[1.0, -3.0]]), torch.ones(1, 2))
-        >>> Absolute()(on, torch.tensor([[4.0]])).inputs
+        >>> Absolute()(on, torch.tensor([[4.0]])).inputs.round()
         tensor([[1., 3.]])
     """
 

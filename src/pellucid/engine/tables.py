@@ -35,7 +35,11 @@ class Table(Generic[R]):
                 self._add(name, handle)
 
     def on(self, *names: str) -> Callable[[Handle[R]], Handle[R]]:
-        """Registers a function for operations of these names."""
+        """Registers a function for operations of these names.
+
+        Raises:
+            AssertionError: one of them has a handler already.
+        """
 
         def register(handle: Handle[R]) -> Handle[R]:
             for name in names:
