@@ -634,14 +634,13 @@ def test_a_rule_is_chosen_by_name_then_place_then_family() -> None:
     assert (plus, dense) == ("z-plus", "epsilon")
 
     def name(layer: str, first: bool = False, last: bool = False, family: str = "conv") -> str:
-        rule = composite.rule(layer, family, first=first, last=last)
-        return getattr(rule, "func", rule).__name__
+        return type(composite.rule(layer, family, first=first, last=last)).__name__
 
-    assert name("layer1") == "z_plus"
-    assert name("fc", family="dense") == "epsilon"
-    assert name("conv1", first=True) == "flat"
-    assert name("layer4.0", first=True, last=True) == "gamma"
-    assert composite.rule("fc", "dense", first=False, last=True).keywords == {"epsilon": 0.0}
+    assert name("layer1") == "ZPlus"
+    assert name("fc", family="dense") == "Epsilon"
+    assert name("conv1", first=True) == "Flat"
+    assert name("layer4.0", first=True, last=True) == "Gamma"
+    assert composite.rule("fc", "dense", first=False, last=True).epsilon == 0
 
 
 @pytest.mark.parametrize(
