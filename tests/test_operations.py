@@ -445,7 +445,7 @@ def test_a_quantised_layer_is_refused_by_name_before_anything_runs():
         pytest.skip(f"torch has no dynamic quantisation here: {error}")
     probe = probing(module, torch.rand(1, 3, 9, 9))
     with pytest.raises(ModelError, match="layer 'fc' is quantised and has no gradient"):
-        probe.under("plain", Operations)
+        probe.run_with("plain", Operations)
     assert probe.engine.spent.forward == 0
 
 
@@ -737,31 +737,35 @@ def test_one_run_serves_all_who_give_its_key_and_all_targets_and_layers():
     x = pictures("residual", 2)
     probe = probing(module, x)
     with probe.engine.session(0):
-        first = probe.under("plain", Operations, "net.stage1")
-        again, other = probe.under("plain", Operations), probe.about(1, "logit").under("plain", Operations)
+        first = probe.run_with("plain", Operations, "net.stage1")
+        again = probe.run_with("plain", Operations)
+        other = probe.about(1, "logit").run_with("plain", Operations)
+            probe.run_with("plain", Operations),
+            probe.about(1, "logit").run_with("plain", Operations),
+        )
         assert first.operations is again.operations is other.operations
         assert torch.equal(first.score, first.outputs[:, 0])
         assert torch.equal(other.score, first.outputs[:, 1])
         assert probe.raw is first.taken.raw  # the prediction
         assert counter.forward == [2]
-        at_layers, at_input = first.back(first.score)
-        assert torch.equal(at_input, other.back(first.outputs, torch.eye(6)[[0, 0]].double())[1])
+        at_layers, at_input = first.backward(first.score)
+        assert torch.equal(at_input, other.backward(first.outputs, torch.eye(6)[[0, 0]].double())[1])
         assert at_layers["net.stage1"].shape == first.layer("net.stage1")[0].maps.shape
         assert counter.backward == [2, 2]
-        assert probe.under("another", Operations).operations is not first.operations
+        assert probe.run_with("another", Operations).operations is not first.operations
         assert counter.forward == [2, 2]
 
 
 def plainly(probe: Probe) -> Tensor:
     """The gradient, by operations that replace nothing."""
-    under = probe.under("plain", Operations)
-    return under.back(under.score)[1]
+    modified = probe.run_with("plain", Operations)
+    return modified.backward(modified.score)[1]
 
 
 def halving(probe: Probe) -> Tensor:
     """The same where memory suffices for two images."""
-    under = probe.under("halving", Halving)
-    return under.back(under.score)[1]
+    modified = probe.run_with("halving", Halving)
+    return modified.backward(modified.score)[1]
 
 
 class Halving(Operations):
@@ -811,8 +815,8 @@ def test_copies_with_channels_last_are_run_otherwise_where_a_model_cannot_take_t
     probe = probing(module, x)
     with probe.engine.session(0):
         copies = probe.perturbed(x.repeat_interleave(2, 0))
-        under = copies.under("plain", Operations)
-        gradient = under.back(under.score)[1]
+        modified = copies.run_with("plain", Operations)
+        gradient = modified.backward(modified.score)[1]
         assert not probe.engine.channels_last
         assert probe.engine.spent.forward == 2 + 4
     expected = run(module, x)

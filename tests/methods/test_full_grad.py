@@ -380,8 +380,8 @@ def test_nothing_is_replaced() -> None:
     engine = Engine(Model.wrap(module))
     with engine.session(0):
         probe = Probe(engine, x, 1)
-        under = probe.under("biases", lambda: Biases(x.shape))
-        _, gradient = under.back(under.score)
-        bare = probe.under("bare", Operations)
-    assert torch.equal(under.outputs, bare.outputs)
+        modified = probe.run_with("biases", lambda: Biases(x.shape))
+        _, gradient = modified.backward(modified.score)
+        bare = probe.run_with("bare", Operations)
+    assert torch.equal(modified.outputs, bare.outputs)
     assert_close(gradient, raw(module, x, "saliency", target=1, signed=True), 1e-12)

@@ -61,7 +61,7 @@ def interpolated(m: list[list[Tensor]], height: int, width: int, sigma: float) -
     return torch.stack(rows)
 
 
-def under(net: nn.Module, x: Tensor, hidden: Tensor, m: Tensor, target: int) -> Tensor:
+def run_with(net: nn.Module, x: Tensor, hidden: Tensor, m: Tensor, target: int) -> Tensor:
     """The probability of one image (C, H, W) seen through a mask (h, w)."""
     M = interpolated([list(row) for row in m], *x.shape[1:], sigma=0.625)
     return net((M * x + (1 - M) * hidden)[None]).softmax(1)[0, target]

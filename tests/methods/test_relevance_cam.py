@@ -161,7 +161,7 @@ def test_asking_for_layers_changes_nothing_and_none_is_bypassed(name: str) -> No
     module, x = (seeded(made[name]).double(), images(2)) if name in made else (net(name), pictures(name, 2))
     plain = went(module, x, composite)
     auto = went(module, x, composite, "auto")
-    found = auto.under.layer("auto")[0].name
+    found = auto.modified.layer("auto")[0].name
     asked = {
         "in-place": ["conv1", "bn1", "conv2", "bn2", "relu"],
         "dense": ["stem", "grow.0", "grow.2", "bn"],

@@ -1,4 +1,4 @@
-"""What all mask methods share: which models they refuse, how perturbed inputs are scored, what passes cost."""
+"""What all mask methods share: which models they refuse, how inputs are scored, and what passes cost."""
 
 import pytest
 import torch

@@ -5,6 +5,6 @@ model themselves: two methods that need the same evidence share it, and so do tw
 does not depend on the target.
 """
 
-from pellucid.probe.probe import At, Probe, Under
+from pellucid.probe.probe import At, ModifiedRun, Probe
 
-__all__ = ["At", "Probe", "Under"]
+__all__ = ["At", "ModifiedRun", "Probe"]

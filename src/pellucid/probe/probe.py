@@ -87,7 +87,7 @@ class At:
 
 
 @dataclass(frozen=True)
-class Under:
+class ModifiedRun:
     """One batch run with the model's operations replaced: what came out, and the way back through them."""
 
     probe: "Probe"
@@ -118,7 +118,7 @@ class Under:
         """The keys of the calls of one of the layers that were asked for, as `back` gives them."""
         return self.taken.calls[layer]
 
-    def back(
+    def backward(
         self, outputs: Tensor, start: Tensor | None = None
     ) -> tuple[dict[str, Tensor], Float[Tensor, "N C H W"]]:
         """What comes back at each layer that was asked for, as feature maps, and at the input.
@@ -132,7 +132,7 @@ class Under:
             raise ModelError(NO_GRADIENT)
         return at_layers, at_input
 
-    def back_to_layers(self, outputs: Tensor, start: Tensor | None = None) -> dict[str, Tensor]:
+    def backward_to_layers(self, outputs: Tensor, start: Tensor | None = None) -> dict[str, Tensor]:
         """What comes back at the layers alone; nothing is run back beyond them."""
         return self.probe.passes.backward(self.taken, outputs, start, of_input=False)[0]
 
@@ -429,7 +429,7 @@ class Probe(Ledger):
             )
         return self.use_evidence(self._gradients[taken])
 
-    def under(self, key: Hashable, make: Callable[[], Operations], *layers: str) -> Under:
+    def run_with(self, key: Hashable, make: Callable[[], Operations], *layers: str) -> ModifiedRun:
         """One pass with the model's operations replaced by what `make` gives, kept for all who give its key.
 
         Args:
@@ -442,7 +442,7 @@ class Probe(Ledger):
         """
         taken = self.passes.modified(self, key, make, layers)
         self._report([taken.found[layer] for layer in layers])
-        return Under(self, taken)
+        return ModifiedRun(self, taken)
 
     def generator(self, draw: int = 0) -> torch.Generator:
         """The source of the numbers of one draw: the same for every image, batch size and device."""

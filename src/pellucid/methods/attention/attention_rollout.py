@@ -11,7 +11,7 @@ from pellucid.engine.attending import Attention, Attentions
 from pellucid.errors import InvalidValue
 from pellucid.methods.attention.rolling import attended, carried, first_layer, gradients, placed, readers
 from pellucid.methods.registry import method
-from pellucid.probe import Probe, Under
+from pellucid.probe import ModifiedRun, Probe
 
 HeadFusion = Literal["mean", "max", "min"]
 FUSIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
@@ -70,7 +70,7 @@ def attention_rollout(
     """
     if not 0 <= discard_ratio < 1:
         raise InvalidValue(f"discard_ratio must be at least 0 and below 1; got {discard_ratio}.")
-    under, seen = attended(probe)
+    modified, seen = attended(probe)
     layers = seen.layers[first_layer(start_layer, len(seen.layers)) :]
 
     def fused(attention: Attention) -> Float[Tensor, "N Q T"]:
@@ -84,7 +84,7 @@ def attention_rollout(
         for matrix in map(fused, layers)
     ]
     carrying += [shares(fused(seen.pooling))] if seen.pooling else []
-    return placed(carried(_read(probe, under, seen), carrying), seen)
+    return placed(carried(_read(probe, modified, seen), carrying), seen)
 
 
 def shares(matrix: Float[Tensor, "N Q T"]) -> Float[Tensor, "N Q T"]:
@@ -92,11 +92,11 @@ def shares(matrix: Float[Tensor, "N Q T"]) -> Float[Tensor, "N Q T"]:
     return matrix / matrix.sum(2, keepdim=True)
 
 
-def _read(probe: Probe, under: Under, seen: Attentions) -> Float[Tensor, "N Q"]:
+def _read(probe: Probe, modified: ModifiedRun, seen: Attentions) -> Float[Tensor, "N Q"]:
     """The tokens that any of the outputs reads: a weighted sum, since probabilities always sum to 1."""
-    weighted = under.outputs @ torch.linspace(
-        1, 2, under.outputs.shape[1], dtype=torch.float32, device="cpu"
-    ).to(under.outputs)
+    weighted = modified.outputs @ torch.linspace(
+        1, 2, modified.outputs.shape[1], dtype=torch.float32, device="cpu"
+    ).to(modified.outputs)
     last = seen.all[-1]
     (gradient,) = gradients(probe, weighted, [last.weights])
     return readers(probe, last.heads(len(probe.inputs), gradient))

@@ -64,15 +64,15 @@ def legrad(probe: Probe, *, readout: Readout = "model", start_layer: int = 0) ->
     images, depth = len(probe.inputs), len(seen.layers)
     first = first_layer(start_layer, depth)
     alter = _mean if readout == "mean" else _same
-    under = probe.under(("legrad", readout), partial(ReadingOut, blocks(seen.layers), alter))
-    if len(under.outputs) != images * depth:
+    modified = probe.run_with(("legrad", readout), partial(ReadingOut, blocks(seen.layers), alter))
+    if len(modified.outputs) != images * depth:
         raise ModelError(
             "LeGrad runs what follows the last layer on the tokens of all layers together, which must give "
-            f"one row of outputs for each: {depth} layers of {images} images, {len(under.outputs)} rows."
+            f"one row of outputs for each: {depth} layers of {images} images, {len(modified.outputs)} rows."
         )
-    scores = probe.score.pick([*range(images)] * depth)(under.taken.raw)
+    scores = probe.score.pick([*range(images)] * depth)(modified.taken.raw)
     numbers = {one.number for one in seen.all}
-    found = [one for one in cast(ReadingOut, under.operations).found if one.number in numbers]
+    found = [one for one in cast(ReadingOut, modified.operations).found if one.number in numbers]
     if seen.pooling:  # one attention for all layers
         (gradient,) = gradients(probe, scores, [found[-1].weights])
         slopes = [*gradient.view(depth, images, *gradient.shape[1:])]

@@ -9,18 +9,18 @@ from torch import Tensor
 
 from pellucid.engine.attending import Attending, Attentions, attentions
 from pellucid.errors import InvalidValue
-from pellucid.probe import Probe, Under
+from pellucid.probe import ModifiedRun, Probe
 
 
-def attended(probe: Probe) -> tuple[Under, Attentions]:
+def attended(probe: Probe) -> tuple[ModifiedRun, Attentions]:
     """One forward pass that keeps its attentions, shared by all attention methods.
 
     Raises:
         ModelError: there is none, or they are not over all tokens, the same ones in every layer.
     """
-    under = probe.under("attention", Attending)
-    operations = cast(Attending, under.operations)
-    return under, attentions(operations, under.outputs, probe.inputs.shape)
+    modified = probe.run_with("attention", Attending)
+    operations = cast(Attending, modified.operations)
+    return modified, attentions(operations, modified.outputs, probe.inputs.shape)
 
 
 def gradients(probe: Probe, outputs: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:

@@ -78,9 +78,9 @@ def transformer_attribution(
         >>> e.raw.shape, bool((e.raw >= 0).all())
         (torch.Size([1, 4, 4]), True)
     """
-    under, seen = attended(probe)
+    modified, seen = attended(probe)
     images, first = len(probe.inputs), first_layer(start_layer, len(seen.layers))
-    found = gradients(probe, under.score, [one.weights for one in seen.all])
+    found = gradients(probe, modified.score, [one.weights for one in seen.all])
     slopes = [one.heads(images, G) for one, G in zip(seen.all, found, strict=True)]
     if weights == "attention":
         weighing = [one.heads(images) for one in seen.all]
@@ -96,10 +96,10 @@ def transformer_attribution(
 
 def _relevances(probe: Probe, seen: Attentions) -> list[Tensor]:
     """What arrives at each attention of 1 at the class, by LRP."""
-    under = probe.under("attention relevance", partial(AttentionRelevance, len(probe.inputs)))
-    operations = cast(AttentionRelevance, under.operations)
+    modified = probe.run_with("attention relevance", partial(AttentionRelevance, len(probe.inputs)))
+    operations = cast(AttentionRelevance, modified.operations)
     operations.clear()
-    under.back(under.outputs, output_relevance(probe, under.outputs, "one"))
+    modified.backward(modified.outputs, output_relevance(probe, modified.outputs, "one"))
     missing = [one.where for one in seen.all if one.number not in operations.arrived]
     if missing:
         raise ModelError(

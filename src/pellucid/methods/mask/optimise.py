@@ -85,7 +85,8 @@ class SearchState:
         if not evaluation.finite.all():
             raise InvalidValue(
                 "Scores and gradients must be finite; image "
-                f"{int((~evaluation.finite).nonzero()[0])} of its batch has others where it fades into its baseline: choose another baseline, or run it in float32."
+                f"{int((~evaluation.finite).nonzero()[0])} of its batch has others where it fades into its "
+                "baseline: choose another baseline, or run it in float32."
             )
         self.move(images, masks, evaluation)
 

@@ -85,15 +85,15 @@ def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
 
 def difference(probe: Probe, references: Float[Tensor, "N C H W"], key: Hashable = None) -> Difference:
     """What the rescale rule finds between each image and its reference; `key` tells references apart."""
-    under = probe.under(("rescale", key), partial(Rescale, references))
-    operations = cast(Rescale, under.operations)
+    modified = probe.run_with(("rescale", key), partial(Rescale, references))
+    operations = cast(Rescale, modified.operations)
     half = probe.inputs.dtype in HALF  # then the model's own scores are too coarse to tell their change
     beside = None if half else probe.perturbed(references)
     if beside is not None:
-        operations.pair(under.taken.raw, beside.raw)
+        operations.pair(modified.taken.raw, beside.raw)
     with operations:  # a probability or a loss is one more operation
-        score = under.score
-    _, multipliers = under.back(score)
+        score = modified.score
+    _, multipliers = modified.backward(score)
     change = score.detach() - operations.reference(score) if beside is None else probe.value - beside.value
     differences = probe.inputs.to(multipliers) - references.to(multipliers)
     return Difference(differences * multipliers, change, tuple(operations.estimated))

@@ -73,15 +73,15 @@ def excitation_backprop(
     found = propagate(probe, "excitation-backprop", "one", *names)
     if contrastive:
         found = _less(found, propagate(probe, "excitation-backprop;last=inhibition", "one", *names))
-    calls = [[found.at_layers[key].sum(1) for key in found.under.keys(name)] for name in names]
+    calls = [[found.at_layers[key].sum(1) for key in found.modified.keys(name)] for name in names]
     maps = [together(parts) for parts in calls] if names else [found.at_input.sum(1)]
     if contrastive and not signed:
         maps = [map.relu() for map in maps]
     map = maps[0] if len(maps) == 1 else fuse(maps, "mean", probe.inputs.shape[-2])
     for name in names:
-        if part := found.under.taken.found[name].partly():
+        if part := found.modified.taken.found[name].partly():
             probe.note(part)
-    layers = tuple(found.under.layer(name)[0].name for name in names)
+    layers = tuple(found.modified.layer(name)[0].name for name in names)
     details = {name: value for name, value in found.details.items() if name != "pixel_share" or not names}
     return Finding(map, details=details, layers=layers, delta=found.delta)
 

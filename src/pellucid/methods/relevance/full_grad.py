@@ -181,9 +181,9 @@ class Decomposed:
 def decompose(probe: Probe, see: See) -> Decomposed:
     """S = sum x * dS/dx + sum_l b_l * dS/dz_l; `see` is shown each bias with its gradient dS/dz_l."""
     inputs = probe.inputs
-    under = probe.under("biases", partial(Biases, inputs.shape))
-    operations = cast(Biases, under.operations)
-    value = under.score.detach()
+    modified = probe.run_with("biases", partial(Biases, inputs.shape))
+    operations = cast(Biases, modified.operations)
+    value = modified.score.detach()
     bias_part = value.new_zeros(len(inputs), dtype=torch.float64)
 
     def shown(bias: Bias, gradient: Tensor) -> None:
@@ -191,9 +191,9 @@ def decompose(probe: Probe, see: See) -> Decomposed:
         see(bias, gradient)
 
     with operations:  # a probability, or a target of the user's own, has biases too
-        score = under.score
+        score = modified.score
     with operations.shown(shown):
-        _, gradient = under.back(score)
+        _, gradient = modified.backward(score)
     at_input = inputs.to(gradient) * gradient
     input_part = at_input.double().sum((1, 2, 3))
     missed = input_part + bias_part - value

@@ -52,8 +52,8 @@ def guided_backprop(probe: Probe) -> Float[Tensor, "N C H W"]:
 
 def through(probe: Probe, rectifiers: type[Rectifiers]) -> Float[Tensor, "N C H W"]:
     """What comes back at the input through rectifiers of one kind."""
-    under = probe.under(rectifiers.__name__, rectifiers)
-    _, at_input = under.back(under.score)
-    if not cast(Rectifiers, under.operations).found:
+    modified = probe.run_with(rectifiers.__name__, rectifiers)
+    _, at_input = modified.backward(modified.score)
+    if not cast(Rectifiers, modified.operations).found:
         probe.note("The model has no rectifier: the map is the plain gradient.")
     return at_input

@@ -13,7 +13,7 @@ from pellucid.engine.composites import check_composite, read_composite
 from pellucid.engine.relevance import Relevance
 from pellucid.errors import InvalidType, InvalidValue, ModelError
 from pellucid.methods.registry import Kind
-from pellucid.probe import Probe, Under
+from pellucid.probe import ModifiedRun, Probe
 from pellucid.structures import tensor_of
 from pellucid.target import class_count
 
@@ -68,7 +68,7 @@ class Relevances:
         absorbed: (N,), what stabilisers took, or what had no one to go to.
         pixel_share: (N,), which share of what was shared out arrived at the input; NaN where that is nothing.
         delta: (N,), all that arrived, less what was shared out: rounding, unless something is lost.
-        under: the run it went back through.
+        modified: the run it went back through.
     """
 
     at_input: Float[Tensor, "N C H W"]
@@ -78,7 +78,7 @@ class Relevances:
     absorbed: Float[Tensor, " N"]
     pixel_share: Float[Tensor, " N"]
     delta: Float[Tensor, " N"]
-    under: Under
+    modified: ModifiedRun
 
     @property
     def details(self) -> dict[str, Tensor]:
@@ -104,10 +104,10 @@ def propagate(
             reads it; a target without other classes to contrast with.
         ModelError: operations that no rule knows; a target that does not depend on the outputs.
     """
-    under, given = prepared(probe, composite, start, *layers, low=low, high=high)
-    operations = operations_of(under)
+    modified, given = prepared(probe, composite, start, *layers, low=low, high=high)
+    operations = operations_of(modified)
     operations.clear()
-    at_layers, at_input = under.back(under.outputs, given)
+    at_layers, at_input = modified.backward(modified.outputs, given)
     biases, absorbed = operations.account.biases.clone(), operations.account.absorbed.clone()
     whole = given.sum(1, dtype=torch.float64).cpu()
     arrived = at_input.flatten(1).sum(1, dtype=torch.float64).cpu()
@@ -123,7 +123,7 @@ def propagate(
     delta = arrived + biases + absorbed - whole
     warn_if_lost(probe, delta, given)
     share = torch.where(whole.abs() > TOLERATED * given.abs().sum(1).cpu(), arrived / whole, torch.nan)
-    return Relevances(at_input, at_layers, whole, biases, absorbed, share, delta, under)
+    return Relevances(at_input, at_layers, whole, biases, absorbed, share, delta, modified)
 
 
 def warn_if_lost(probe: Probe, delta: Float[Tensor, " N"], given: Float[Tensor, "N K"]) -> None:
@@ -158,7 +158,7 @@ def warn_if_faint(probe: Probe, share: Float[Tensor, " N"], biases: str) -> None
 
 def prepared(
     probe: Probe, composite: str, start: Start | Begin, *layers: str, low: Any = None, high: Any = None
-) -> tuple[Under, Tensor]:
+) -> tuple[ModifiedRun, Tensor]:
     """The run that relevance goes back through, and the relevance (N, K) that its outputs begin with."""
     read = read_composite(composite)
     if not read.boxed and not (low is None and high is None):
@@ -168,22 +168,22 @@ def prepared(
         )
     box = bounds(probe, low, high) if read.boxed else None
     key = ("relevance", composite, None if box is None else tuple(torch.cat(box).flatten().tolist()))
-    under = probe.under(key, partial(Relevance, read, len(probe.inputs), box), *layers)
-    operations = operations_of(under)
+    modified = probe.run_with(key, partial(Relevance, read, len(probe.inputs), box), *layers)
+    operations = operations_of(modified)
     if operations.unknown:
         probe.note(
             f"Operations without a rule were taken by their first-order expansion: {operations.listed()}. "
             "What they do not hand on is counted among the biases."
         )
     begin = partial(output_relevance, start=start) if isinstance(start, str) else start
-    return under, begin(probe, under.outputs)
+    return modified, begin(probe, modified.outputs)
 
 
-def operations_of(under: Under) -> Relevance:
+def operations_of(modified: ModifiedRun) -> Relevance:
     """The relevance operations of a run."""
-    if not isinstance(under.operations, Relevance):
+    if not isinstance(modified.operations, Relevance):
         raise TypeError("a run under relevance operations has them")
-    return under.operations
+    return modified.operations
 
 
 def output_relevance(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) -> Float[Tensor, "N K"]:
@@ -222,7 +222,7 @@ def bounds(probe: Probe, low: Any, high: Any) -> tuple[Tensor, Tensor] | None:
     """
     if (low is None) != (high is None):
         raise InvalidValue("low and high must come together: the lowest and the highest input.")
-    preprocess, channels = probe.engine.model.preprocess, probe.inputs.shape[1]
+    preprocess, channels = probe.model.preprocess, probe.inputs.shape[1]
     if low is None:
         if preprocess is None:
             return None

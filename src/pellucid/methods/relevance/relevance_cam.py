@@ -23,12 +23,12 @@ class RelevantAt(At):
 def _evidence(probe: Probe, layers: Sequence[str], options: Mapping[str, Any]) -> list[RelevantAt]:
     """One run, and one way back no further than the layers."""
     start = _contrasted if options["start"] == "contrast" else options["start"]
-    under, given = prepared(probe, options["composite"], start, *layers)
-    arrived = under.back_to_layers(under.outputs, given)
+    modified, given = prepared(probe, options["composite"], start, *layers)
+    arrived = modified.backward_to_layers(modified.outputs, given)
     return [
-        RelevantAt(probe, tap, layer, key, under.taken.found[layer], arrived[key])
+        RelevantAt(probe, tap, layer, key, modified.taken.found[layer], arrived[key])
         for layer in layers
-        for key, tap in zip(under.keys(layer), under.layer(layer), strict=True)
+        for key, tap in zip(modified.keys(layer), modified.layer(layer), strict=True)
     ]
 
 
