@@ -740,9 +740,6 @@ def test_one_run_serves_all_who_give_its_key_and_all_targets_and_layers():
         first = probe.run_with("plain", Operations, "net.stage1")
         again = probe.run_with("plain", Operations)
         other = probe.about(1, "logit").run_with("plain", Operations)
-            probe.run_with("plain", Operations),
-            probe.about(1, "logit").run_with("plain", Operations),
-        )
         assert first.operations is again.operations is other.operations
         assert torch.equal(first.score, first.outputs[:, 0])
         assert torch.equal(other.score, first.outputs[:, 1])

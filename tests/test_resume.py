@@ -15,7 +15,7 @@ from pellucid.layers import first_tensor, with_first_tensor
 from pellucid.model import Model
 from pellucid.output_scale import LOGITS
 from pellucid.outputs import outputs_of
-from pellucid.probe import At, Probe
+from pellucid.probe import LayerEvidence, Probe
 from zoo import seeded, settled
 
 
@@ -33,7 +33,7 @@ def zeroing(channels: list[int]):
     return alter
 
 
-def without(module: nn.Module, x: Tensor, at: At, channels: list[int], target=1) -> Tensor:
+def without(module: nn.Module, x: Tensor, at: LayerEvidence, channels: list[int], target=1) -> Tensor:
     """The slow twin: the whole model once per channel, which a hook puts to 0 in a copy."""
     model = Model(module)
     layer, layout, scores = model.network.get_submodule(at.name), at.tap.layout, []

@@ -5,6 +5,6 @@ model themselves: two methods that need the same evidence share it, and so do tw
 does not depend on the target.
 """
 
-from pellucid.probe.probe import At, ModifiedRun, Probe
+from pellucid.probe.probe import LayerEvidence, ModifiedRun, Probe
 
-__all__ = ["At", "ModifiedRun", "Probe"]
+__all__ = ["LayerEvidence", "ModifiedRun", "Probe"]

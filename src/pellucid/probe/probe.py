@@ -35,7 +35,7 @@ _BASELINE = 1 << 40  # a draw of its own, apart from those of masks and noise
 
 
 @dataclass(frozen=True)
-class At:
+class LayerEvidence:
     """The evidence at one call of a layer: activations `A` and gradients `G`, feature maps (N, K, h, w).
 
     `asked` is the layer as it was asked for, `key` tells its calls apart, `found` says how it was found.
@@ -62,7 +62,7 @@ class At:
         """The layer's dotted name, with its call's number ("conv#2") if several are read or one was named."""
         return self.tap.title if self.key != self.asked or "#" in self.asked else self.tap.name
 
-    def of(self, probe: "Probe") -> "At":
+    def of(self, probe: "Probe") -> "LayerEvidence":
         """The same call of the layer for other inputs, or another target."""
         return next(at for at in probe.at(self.asked) if at.key == self.key)
 
@@ -396,7 +396,7 @@ class Probe(Ledger):
         """How many numbers of `size` inputs each are run together."""
         return max(1, self.limit // (len(self.inputs) if size is None else size))
 
-    def at(self, *layers: str) -> list[At]:
+    def at(self, *layers: str) -> list[LayerEvidence]:
         """Evidence at layers, as `layer_names` writes them: at each call that counts, one after another.
 
         Several cost one pass together.
@@ -404,7 +404,7 @@ class Probe(Ledger):
         taken = self.passes.plain(self, layers)
         self._report([taken.found[layer] for layer in layers])
         return [
-            At(self, taken.taps[key], layer, key, taken.found[layer])
+            LayerEvidence(self, taken.taps[key], layer, key, taken.found[layer])
             for layer in layers
             for key in taken.calls[layer]
         ]

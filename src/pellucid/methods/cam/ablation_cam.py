@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pellucid.methods.cam.form import cam
 from pellucid.methods.finding import of_each
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 
 @cam(
@@ -15,7 +15,7 @@ from pellucid.probe import At
     gradient=False,
     passes=(1, 0, 0, 1),
 )
-def ablation_cam(at: At) -> Float[Tensor, "N K"]:
+def ablation_cam(at: LayerEvidence) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = (S - S_k) / |S|, S_k the score with A_k set to 0: no gradient.
 
     S is the score and A_k channel k of the layer's activations.
@@ -47,7 +47,7 @@ def ablation_cam(at: At) -> Float[Tensor, "N K"]:
     return drops / torch.where(nil, torch.ones_like(S), S.abs())[:, None]
 
 
-def ablated(at: At) -> Float[Tensor, "N K"]:
+def ablated(at: LayerEvidence) -> Float[Tensor, "N K"]:
     """The score of each image with one channel of the layer set to 0, for every channel."""
 
     def zero(maps: Tensor, start: int, stop: int) -> None:

@@ -7,13 +7,13 @@ from torch import Tensor
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.head import head_of
 from pellucid.methods.finding import Finding
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 PLAIN = "outputs = W mean(A) + b"
 
 
 @cam("cam", paper="Zhou et al. 2016, arXiv:1512.04150", gradient=False, signed=True)
-def class_activation_map(at: At) -> Finding:
+def class_activation_map(at: LayerEvidence) -> Finding:
     """sum_k w_k g(A_k), w_k the weights of the class in the one Linear behind a global average pool; signed.
 
     A_k is channel k of the layer's activations.

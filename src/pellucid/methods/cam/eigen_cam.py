@@ -4,11 +4,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam, principal_component
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 
 @cam("eigen-cam", paper="Muhammad & Yeasin 2020, arXiv:2008.00299", gradient=False, signed=True, sums=False)
-def eigen_cam(at: At, *, center: bool = False) -> Float[Tensor, "N h w"]:
+def eigen_cam(at: LayerEvidence, *, center: bool = False) -> Float[Tensor, "N h w"]:
     """M = A v_1: the activations A projected on their first right singular vector v_1, for every class alike.
 
     A_k is channel k of the layer's activations.
@@ -42,7 +42,7 @@ def eigen_cam(at: At, *, center: bool = False) -> Float[Tensor, "N h w"]:
 
 
 @cam("eigen-grad-cam", paper="Gildenblat et al. 2021, github.com/jacobgil/pytorch-grad-cam", sums=False)
-def eigen_grad_cam(at: At, *, center: bool = True) -> Float[Tensor, "N h w"]:
+def eigen_grad_cam(at: LayerEvidence, *, center: bool = True) -> Float[Tensor, "N h w"]:
     """ReLU((dS/dA * A) v_1): Eigen-CAM of the products of gradient and activation.
 
     S is the score and A_k channel k of the layer's activations.

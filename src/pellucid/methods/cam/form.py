@@ -26,7 +26,7 @@ from pellucid.methods.registry import (
     keyword_options,
     method,
 )
-from pellucid.probe import At, Probe
+from pellucid.probe import LayerEvidence, Probe
 from pellucid.target import Output
 
 Fusion = Literal["mean", "max", "tanh-max"]
@@ -45,7 +45,7 @@ def cam(
     signed: bool = False,
     fusion: Fusion = "mean",
     sums: bool = True,
-    evidence: Callable[..., Sequence[At]] | None = None,
+    evidence: Callable[..., Sequence[LayerEvidence]] | None = None,
     family: str | None = None,
     random: bool | Drawing = False,
     quick: Mapping[str, Any] = MappingProxyType({}),
@@ -143,7 +143,7 @@ def by_layer(layers: Sequence[str], details: Sequence[Mapping[str, Any]]) -> Tol
     }
 
 
-def combined(found: Tensor, at: At, principal: bool) -> Float[Tensor, "N h w"]:
+def combined(found: Tensor, at: LayerEvidence, principal: bool) -> Float[Tensor, "N h w"]:
     """Channel weights or weighted maps, summed over channels or projected on their principal component."""
     if principal:
         weighted = found if found.ndim == 4 else found[..., None, None] * at.A
@@ -155,7 +155,7 @@ def combined(found: Tensor, at: At, principal: bool) -> Float[Tensor, "N h w"]:
 
 
 def principal_component(
-    maps: Float[Tensor, "N K h w"], *, toward: Float[Tensor, "N h w"], at: At, center: bool = True
+    maps: Float[Tensor, "N K h w"], *, toward: Float[Tensor, "N h w"], at: LayerEvidence, center: bool = True
 ) -> Float[Tensor, "N h w"]:
     """The projection of each position's K values on their first right singular vector.
 
@@ -214,12 +214,12 @@ def together(calls: Sequence[Float[Tensor, "N _ _"]]) -> Float[Tensor, "N h w"]:
     return torch.stack(placed).sum(0)
 
 
-def layer_title(at: At) -> str:
+def layer_title(at: LayerEvidence) -> str:
     """A layer as results name it: with its call, where one was asked for."""
     return at.name if at.key == at.asked else at.tap.name
 
 
-def warn(probe: Probe, at: At, map: Float[Tensor, "N h w"], gradient: bool) -> None:
+def warn(probe: Probe, at: LayerEvidence, map: Float[Tensor, "N h w"], gradient: bool) -> None:
     """Says why a map is empty, where it is, and which of a layer's calls it is of."""
     none = torch.zeros(len(map), dtype=torch.bool, device="cpu")
     blind = (at.G == 0).flatten(1).all(1) if gradient else none

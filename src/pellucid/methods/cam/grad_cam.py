@@ -4,11 +4,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 
 @cam("grad-cam", paper="Selvaraju et al. 2017, arXiv:1610.02391")
-def grad_cam(at: At) -> Float[Tensor, "N K"]:
+def grad_cam(at: LayerEvidence) -> Float[Tensor, "N K"]:
     """ReLU(sum_k alpha_k A_k), alpha_k = mean_ij dS/dA_k(i, j).
 
     S is the score and A_k channel k of the layer's activations.

@@ -4,11 +4,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 
 @cam("grad-cam-elementwise", paper="Gildenblat et al. 2021, github.com/jacobgil/pytorch-grad-cam")
-def grad_cam_elementwise(at: At) -> Float[Tensor, "N K h w"]:
+def grad_cam_elementwise(at: LayerEvidence) -> Float[Tensor, "N K h w"]:
     """sum_k ReLU(dS/dA_k * A_k): only products that speak for the class, position by position.
 
     S is the score and A_k channel k of the layer's activations.

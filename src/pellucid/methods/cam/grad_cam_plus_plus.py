@@ -5,11 +5,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 
 @cam("grad-cam++", paper="Chattopadhay et al. 2018, arXiv:1710.11063")
-def grad_cam_plus_plus(at: At, *, eps: float = 0.0, normalize_alphas: bool = False) -> Float[Tensor, "N K"]:
+def grad_cam_plus_plus(
+    at: LayerEvidence, *, eps: float = 0.0, normalize_alphas: bool = False
+) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = sum_ij a_ij ReLU(g_ij), a = g^2 / (2 g^2 + g^3 sum_ab A_k(a, b)).
 
     S is the score and A_k channel k of the layer's activations.

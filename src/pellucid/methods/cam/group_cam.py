@@ -13,7 +13,7 @@ from pellucid.methods.cam.score_cam import enlarged
 from pellucid.methods.finding import Finding, of_each
 from pellucid.methods.options import Baseline
 from pellucid.methods.registry import Passes
-from pellucid.probe import At, Probe
+from pellucid.probe import LayerEvidence, Probe
 
 
 @cam(
@@ -24,7 +24,9 @@ from pellucid.probe import At, Probe
     output="probability",
     quick={"groups": 3},
 )
-def group_cam(at: At, *, groups: int = 32, threshold: float = 70.0, baseline: Baseline = "blur") -> Finding:
+def group_cam(
+    at: LayerEvidence, *, groups: int = 32, threshold: float = 70.0, baseline: Baseline = "blur"
+) -> Finding:
     """ReLU(sum_g w_g L_g), w_g = ReLU(S(x * M_g + x' * (1 - M_g)) - S(x')): what groups add to a blur x'.
 
     S is the score and x the input.
@@ -82,7 +84,7 @@ def group_cam(at: At, *, groups: int = 32, threshold: float = 70.0, baseline: Ba
     return Finding(gains.to(maps)[..., None, None] * maps, details={"group_weights": gains})
 
 
-def logit_gradient(at: At) -> Float[Tensor, "N K h w"]:
+def logit_gradient(at: LayerEvidence) -> Float[Tensor, "N K h w"]:
     """dS/dA of the logit where S is a probability, whose gradient fades as it nears 1; else of S itself."""
     probe = at.probe
     if probe.score.output != "probability":

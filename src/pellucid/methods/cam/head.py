@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pellucid.errors import ModelError
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 Elementwise = Callable[[Tensor], Tensor]
 COARSE = 1e-4
@@ -41,7 +41,7 @@ class Head:
     class_maps: Float[Tensor, "N classes h w"] | None = None
 
 
-def head_of(at: At) -> Head:
+def head_of(at: LayerEvidence) -> Head:
     """The head of the model behind a layer.
 
     The plain form, outputs = W mean(A) + b, is tried first. Then A is replaced by g(A), g an activation, a
@@ -75,7 +75,7 @@ Form = tuple[Head, Tensor, Tensor | float]
 """A head, the outputs that it would give, and their bias."""
 
 
-def _off(found: Tensor, bias: Tensor | float, at: At) -> float | None:
+def _off(found: Tensor, bias: Tensor | float, at: LayerEvidence) -> float | None:
     """How far a form is from the model's outputs; None where it is not theirs.
 
     Measured against what the outputs hold besides the bias, which any form has.
@@ -100,7 +100,7 @@ def _behind_the_pool(
 
 
 def _of_classes(
-    at: At, modules: list[nn.Module], activations: list[tuple[str, Elementwise]]
+    at: LayerEvidence, modules: list[nn.Module], activations: list[tuple[str, Elementwise]]
 ) -> Iterator[Form]:
     """outputs = mean(g(A)): the layer holds the classes' own maps."""
     outputs = at.probe.outputs

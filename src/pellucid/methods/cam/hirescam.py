@@ -4,11 +4,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 
 @cam("hirescam", paper="Draelos & Carin 2020, arXiv:2011.08891", signed=True)
-def hirescam(at: At) -> Float[Tensor, "N K h w"]:
+def hirescam(at: LayerEvidence) -> Float[Tensor, "N K h w"]:
     """sum_k dS/dA_k * A_k, signed.
 
     S is the score and A_k channel k of the layer's activations.

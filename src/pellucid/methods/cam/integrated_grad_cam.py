@@ -9,7 +9,7 @@ from pellucid.methods.cam.form import cam
 from pellucid.methods.options import Baseline
 from pellucid.methods.path.integrated_gradients import NOWHERE
 from pellucid.methods.registry import Passes
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 
 @cam(
@@ -21,7 +21,7 @@ from pellucid.probe import At
     quick={"steps": 3},
 )
 def integrated_grad_cam(
-    at: At,
+    at: LayerEvidence,
     *,
     steps: int = 50,
     baseline: Baseline = "zero",

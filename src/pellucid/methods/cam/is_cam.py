@@ -9,7 +9,7 @@ from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import constant, enlarged
 from pellucid.methods.finding import of_each
 from pellucid.methods.registry import Passes
-from pellucid.probe import At, Probe
+from pellucid.probe import LayerEvidence, Probe
 from pellucid.probe.screening import Use, screened
 
 
@@ -21,7 +21,7 @@ from pellucid.probe.screening import Use, screened
     output="probability",
     quick={"steps": 2},
 )
-def is_cam(at: At, *, steps: int = 10) -> Float[Tensor, "N K"]:
+def is_cam(at: LayerEvidence, *, steps: int = 10) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * M_k * i/N): Score-CAM's masks, from faint to full.
 
     S is the score, x the input and A_k channel k of the layer's activations.
@@ -59,7 +59,7 @@ def is_cam(at: At, *, steps: int = 10) -> Float[Tensor, "N K"]:
     return torch.stack(weights).to(at.A)
 
 
-def _weights(at: At, probe: Probe, image: int, steps: int) -> Float[Tensor, " K"]:
+def _weights(at: LayerEvidence, probe: Probe, image: int, steps: int) -> Float[Tensor, " K"]:
     """The weights of one image's channels; copies number k * steps to (k + 1) * steps are channel k's."""
     A = at.A[image]
     maps = A.double().cpu()

@@ -4,11 +4,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 
 @cam("layer-cam", paper="Jiang et al. 2021, doi:10.1109/TIP.2021.3089943", fusion="tanh-max")
-def layer_cam(at: At) -> Float[Tensor, "N K h w"]:
+def layer_cam(at: LayerEvidence) -> Float[Tensor, "N K h w"]:
     """ReLU(sum_k ReLU(dS/dA_k) * A_k); several layers: the maximum, shallow ones through tanh.
 
     S is the score and A_k channel k of the layer's activations.

@@ -9,7 +9,7 @@ from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import enlarged
 from pellucid.methods.finding import Finding
 from pellucid.methods.registry import Passes
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 PATIENCE = 10
 """The search for an image ends when so many steps brought less than `WORTH` of all that was gained."""
@@ -23,7 +23,7 @@ WORTH = 1e-3
     passes=lambda options: Passes(options["steps"] + 2, options["steps"]),
     quick={"steps": 3},
 )
-def opti_cam(at: At, *, steps: int = 100, learning_rate: float = 0.1) -> Finding:
+def opti_cam(at: LayerEvidence, *, steps: int = 100, learning_rate: float = 0.1) -> Finding:
     """sum_k softmax(u)_k ReLU(A_k), whose mask M makes S(x * M) largest: u is found by gradient ascent.
 
     S is the score, x the input and A_k channel k of the layer's activations.

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 
 @cam(
@@ -14,7 +14,7 @@ from pellucid.probe import At
     gradient=False,
     random=True,
 )
-def random_cam(at: At) -> Float[Tensor, "N K"]:
+def random_cam(at: LayerEvidence) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k ~ U(-1, 1): a sanity baseline, the same weights for every image.
 
     A_k is channel k of the layer's activations.

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from pellucid.methods.cam.form import cam
 from pellucid.methods.finding import of_each
-from pellucid.probe import At, Probe
+from pellucid.probe import LayerEvidence, Probe
 from pellucid.probe.screening import Use, screened
 from pellucid.target import Output
 
@@ -28,7 +28,7 @@ def _explains(options: Mapping[str, Any]) -> Output:
     passes=(1, 0, 1),
     output=_explains,
 )
-def score_cam(at: At, *, variant: Variant = "official") -> Float[Tensor, "N K"]:
+def score_cam(at: LayerEvidence, *, variant: Variant = "official") -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = S(x * M_k), M_k the channel's map enlarged and scaled to [0, 1].
 
     S is the score, x the input and A_k channel k of the layer's activations.
@@ -63,7 +63,7 @@ def score_cam(at: At, *, variant: Variant = "official") -> Float[Tensor, "N K"]:
     return torch.stack(weights).to(at.A)
 
 
-def _weights(at: At, probe: Probe, image: int, variant: Variant) -> Float[Tensor, " K"]:
+def _weights(at: LayerEvidence, probe: Probe, image: int, variant: Variant) -> Float[Tensor, " K"]:
     """The weights of one image's channels."""
     A, corners = at.A[image], variant == "pytorch-grad-cam"
     maps = A.double().cpu()

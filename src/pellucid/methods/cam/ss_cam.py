@@ -12,7 +12,7 @@ from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import constant, enlarged
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.registry import Passes, Samples
-from pellucid.probe import At, Probe
+from pellucid.probe import LayerEvidence, Probe
 from pellucid.probe.convergence import Estimate
 from pellucid.probe.sampling import sample
 
@@ -33,7 +33,9 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     random=True,
     quick={"samples": 2},
 )
-def ss_cam(at: At, *, samples: Samples = 35, tolerance: float = 0.1, noise: float = 2.0) -> Finding:
+def ss_cam(
+    at: LayerEvidence, *, samples: Samples = 35, tolerance: float = 0.1, noise: float = 2.0
+) -> Finding:
     """ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * (M_k + e_i)), e_i ~ N(0, noise^2) at each pixel.
 
     S is the score, x the input and A_k channel k of the layer's activations.

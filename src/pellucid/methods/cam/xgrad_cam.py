@@ -5,11 +5,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
-from pellucid.probe import At
+from pellucid.probe import LayerEvidence
 
 
 @cam("xgrad-cam", paper="Fu et al. 2020, arXiv:2008.02312")
-def xgrad_cam(at: At, *, eps: float = 0.0) -> Float[Tensor, "N K"]:
+def xgrad_cam(at: LayerEvidence, *, eps: float = 0.0) -> Float[Tensor, "N K"]:
     """ReLU(sum_k w_k A_k), w_k = sum_ij dS/dA_k * A_k / sum_ij A_k.
 
     S is the score and A_k channel k of the layer's activations.

@@ -10,23 +10,23 @@ from torch import Tensor
 
 from pellucid.methods.cam.form import cam
 from pellucid.methods.relevance.propagation import CompositeOption, output_relevance, prepared
-from pellucid.probe import At, Probe
+from pellucid.probe import LayerEvidence, Probe
 
 
 @dataclass(frozen=True)
-class RelevantAt(At):
+class RelevanceAtLayer(LayerEvidence):
     """A layer's activations A and relevance R, (N, K, h, w) each, of one run."""
 
     R: Float[Tensor, "N K h w"]
 
 
-def _evidence(probe: Probe, layers: Sequence[str], options: Mapping[str, Any]) -> list[RelevantAt]:
+def _evidence(probe: Probe, layers: Sequence[str], options: Mapping[str, Any]) -> list[RelevanceAtLayer]:
     """One run, and one way back no further than the layers."""
     start = _contrasted if options["start"] == "contrast" else options["start"]
     modified, given = prepared(probe, options["composite"], start, *layers)
     arrived = modified.backward_to_layers(modified.outputs, given)
     return [
-        RelevantAt(probe, tap, layer, key, modified.taken.found[layer], arrived[key])
+        RelevanceAtLayer(probe, tap, layer, key, modified.taken.found[layer], arrived[key])
         for layer in layers
         for key, tap in zip(modified.keys(layer), modified.layer(layer), strict=True)
     ]
@@ -40,7 +40,7 @@ def _evidence(probe: Probe, layers: Sequence[str], options: Mapping[str, Any]) -
     evidence=_evidence,
 )
 def relevance_cam(
-    at: RelevantAt,
+    at: RelevanceAtLayer,
     *,
     composite: CompositeOption = "z-plus;bias=ignored",
     start: Literal["contrast", "one"] = "contrast",
