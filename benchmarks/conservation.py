@@ -58,7 +58,7 @@ def case(name: str, size: int) -> tuple[nn.Module, Tensor]:
             options = {"vit_b_16": {"image_size": size}, "googlenet": {"init_weights": False}}
             net = torchvision.models.get_model(name, **options.get(name, {}))
         lively(net)
-        settle(net.eval(), x)
+        trained_statistics(net.eval(), x)
     return net, x[:1]
 
 
@@ -74,7 +74,7 @@ def lively(net: nn.Module) -> None:
                 nn.init.constant_(p, 0.5)
 
 
-def settle(net: nn.Module, x: Tensor) -> None:
+def trained_statistics(net: nn.Module, x: Tensor) -> None:
     """Lets batch norms know the statistics of x: one pass in training mode with momentum 1."""
     for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.momentum = 1.0

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pellucid.methods import METHODS
-from pellucid.methods.registry import WRAPPERS, Method
+from pellucid.methods.registry import WRAPPERS, Method, Passes
 
 PAGE = Path(__file__).with_name("methods.md")
 README = PAGE.parents[1] / "README.md"
@@ -49,7 +49,7 @@ def render() -> str:
     overview = table(
         ("method", "family", "forward", "backward", "per channel", "head per channel", "reads", "paper"),
         (
-            (f"[{m.name}](#{anchors[m.name]})", m.family, *m.cost(m.settle({})), m.reads, linked(m.paper))
+            (f"[{m.name}](#{anchors[m.name]})", m.family, *costs(m), m.reads, linked(m.paper))
             for m in BUILT_IN.values()
         ),
     )
@@ -64,6 +64,11 @@ def overview(readme: str) -> str:
     return re.sub(
         r"^\| family \| methods \|\n(\|.*\n)+", lambda _: shown, readme, count=1, flags=re.MULTILINE
     )
+
+
+def costs(method: Method) -> Passes:
+    """The passes of a method with its defaults."""
+    return method.cost(method.resolve_options({}))
 
 
 def section(method: Method) -> str:

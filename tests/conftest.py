@@ -17,7 +17,7 @@ UNCHECKED = {
     "axis_rules",
     "finding",
     "following",
-    "lean",
+    "cheap_backward",
     "mixing",
     "names",
     "origins",

@@ -32,7 +32,7 @@ def _cheap(method: pellucid.Method) -> dict[str, Any]:
 BUILT_IN = [m for m in pellucid.methods() if m.built_in]
 CHEAP: dict[str, dict[str, Any]] = {m.name: _cheap(m) for m in BUILT_IN}
 """Options for all methods by which those that take many passes take few."""
-SAMPLED = {m.name: CHEAP[m.name] for m in BUILT_IN if m.is_random(m.settle(CHEAP[m.name]))}
+SAMPLED = {m.name: CHEAP[m.name] for m in BUILT_IN if m.is_random(m.resolve_options(CHEAP[m.name]))}
 """The methods that draw random numbers, with options by which they are cheap."""
 GRADIENT_SAMPLED = [name for name in SAMPLED if pellucid.METHODS[name].family == "gradient"]
 """The methods that take gradients at random copies."""

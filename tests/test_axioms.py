@@ -238,13 +238,13 @@ def test_options_decide_what_is_promised():
 @pytest.mark.parametrize("name", list(METHODS))
 def test_promises_are_axioms(name):
     entry = get_method(name)
-    assert entry.promised(entry.settle({})) <= set(AXIOMS)
+    assert entry.promised(entry.resolve_options({})) <= set(AXIOMS)
 
 
 def test_by_default_all_are_asked_that_promise_more_than_what_scores_and_gradients_have():
     asked = dict(promising())
     for name, entry in METHODS.items():
-        promised = entry.promised(entry.settle({}))
+        promised = entry.promised(entry.resolve_options({}))
         assert (name in asked) == bool(promised - {"implementation invariance"})
     assert asked["kernel-shap"] == {"samples": 64, "segments": "grid:3"}
     assert asked["saliency"] == asked["integrated-gradients"] == {}  # "auto" settles soon

@@ -14,7 +14,7 @@ import pellucid
 
 FLOORS = [
     # what knows nothing of models: errors, files, structures, statistics of maps
-    "errors allocator bundle caching certainty files indexing plugins prediction ranks structures",
+    "errors allocator bundle caching certainty files indexing plugins prediction ranks renamed structures",
     # pictures, how they become inputs, and their superpixels
     "grain grey images inputs preprocess segments transforms",
     # what is asked, of whom; what stands for a hidden part

@@ -12,7 +12,7 @@ import torch
 import pellucid
 from nets import HF_VIT, WINDOWED, hf_model, timm_model
 from test_layouts import chosen, landing
-from zoo import settled
+from zoo import trained_statistics
 
 SIDE, LARGER = 96, 224
 LIGHT = {"mobilenetv3_small_050", "lcnet_035", "mobilenetv4_conv_small_035", "tinynet_e", "semnasnet_075"}
@@ -127,7 +127,7 @@ def test_the_chosen_layer_lies_as_it_is_read(title):
         for norm in module.modules():
             if isinstance(norm, torch.nn.BatchNorm2d) and norm.affine:  # some begin at zero
                 norm.weight.uniform_(0.5, 1.5)
-    module, x = settled(module, x), x[:1]
+    module, x = trained_statistics(module, x), x[:1]
     e = pellucid.explain(module, x, "random-cam")
     found = chosen(e)
     for name, text in ((found["name"], found["layout"]), *list(found["others"].items())[:1]):

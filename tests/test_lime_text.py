@@ -84,7 +84,7 @@ def test_numpys_and_torchs_random_states_are_left_alone():
 
 
 def wavy(texts):
-    """Far from additive, so that it takes samples to settle."""
+    """Far from additive, so that it takes samples to converge."""
     p = np.array([0.5 + 0.4 * np.sin(len(t) * 1.7 + ("prize" in t)) for t in texts])
     return np.stack([1 - p, p], 1)
 
@@ -113,14 +113,14 @@ def test_auto_goes_on_while_halves_disagree_on_the_order(monkeypatch):
     found = lime.text(predict, text, labels=1, features=None, samples="auto", tolerance=0.2)
     size, order = found[1].coefficients.abs(), found[1].chosen[:3]
     assert found[1].stderr[order].mean() < 0.1 * size[order].mean()
-    assert "not settled" in found.warnings[0]
+    assert "not converged" in found.warnings[0]
 
 
 def test_auto_says_when_it_gives_up(monkeypatch):
     monkeypatch.setattr("pellucid.lime.sampling.MOST", 1500)
     found = lime.text(wavy, TEXT, labels=1, samples="auto", tolerance=0.01)
     assert found.samples == 1500
-    assert "not settled to a tolerance of 0.01 after 1500 samples" in found.warnings[0]
+    assert "not converged to a tolerance of 0.01 after 1500 samples" in found.warnings[0]
 
 
 def test_a_surrogate_that_explains_little_is_warned_of():

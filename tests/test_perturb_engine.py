@@ -1,4 +1,4 @@
-"""How altered copies are scored: in chunks, by any model, in low precision only where it does no harm."""
+"""How perturbed inputs are scored: in chunks, by any model, in low precision only where it does no harm."""
 
 import gc
 import re
@@ -561,7 +561,7 @@ def test_a_score_that_is_not_finite_names_the_copy(method, options):
         return torch.where((x == 0).flatten(1).any(1)[:, None], torch.nan, y)
 
     text = refusal(fragile, images(1, SIZE).float().abs() + 0.1, method, baseline="zero", **options)
-    assert "altered copy" in text
+    assert "perturbed input" in text
     assert "nan" in text
     assert "baseline" in text
 

@@ -1,4 +1,4 @@
-"""The probe: altered copies are asked the question of the image that they are copies of."""
+"""The probe: perturbed inputs are asked the question of the image that they are copies of."""
 
 import pytest
 import torch
@@ -40,3 +40,14 @@ def test_gradients_of_numbered_copies_are_those_of_their_own_question(probe: Pro
 def test_copies_of_numbered_images_stand_for_themselves_when_asked_about_one_by_one(probe: Probe) -> None:
     seen = probe.perturbed(probe.inputs[[0, 0, 0]], torch.tensor([0, 1, 2]))
     assert [float(seen.one(i).value) for i in range(3)] == seen.value.tolist() == [4, -1, 2]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("altered", "perturbed"), ("scores", "score_perturbed"), ("under", "run_with")]
+)
+def test_old_names_are_refused_with_the_new_one(probe: Probe, old: str, new: str) -> None:
+    assert hasattr(Probe, new)
+    with pytest.raises(AttributeError, match=f"'Probe.{old}' is called 'Probe.{new}' now"):
+        getattr(probe, old)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        probe.nothing  # noqa: B018

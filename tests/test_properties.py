@@ -479,8 +479,12 @@ def test_nine_cams_cost_one_forward_and_one_backward():
 
 def test_all_methods_that_read_the_picture_itself_cost_one_forward_and_one_backward():
     module, counter = watched(seeded(TinyCNN).double())
-    requests = [m.name for m in pellucid.methods() if m.cost(m.settle({})) in (Passes(1, 0), Passes(1, 1))
-                and m.reads not in ("replaced operations", "altered copies")]  # fmt: skip
+    requests = [
+        m.name
+        for m in pellucid.methods()
+        if m.cost(m.resolve_options({})) in (Passes(1, 0), Passes(1, 1))
+        and m.reads not in ("replaced operations", "perturbed inputs")
+    ]
     comparison = pellucid.compare(module, pictures("in-place"), requests)
     assert len(comparison) == len(requests)
     assert (counter.forward, counter.backward) == ([3], [3])
@@ -526,7 +530,7 @@ def test_the_cost_told_is_the_cost_announced_and_the_cost_counted(method, option
     x = pictures("in-place")
     e = pellucid.explain(module, x, method, target=target, batch_size=batch_size, **options)
     entry = next(m for m in pellucid.methods() if m.name == method)
-    forward, backward, *per_channel = entry.cost(entry.settle(options))
+    forward, backward, *per_channel = entry.cost(entry.resolve_options(options))
     if method == "occlusion":  # announced for 224 x 224: here the windows lie at 0 and 13, and 0, 20 and 27
         forward = 2 * 3 + 1
     channels = sum(per_channel) * e.details["weights"].shape[1] if any(per_channel) else 0

@@ -64,7 +64,7 @@ def test_public_names_are_those_announced():
 def test_a_method_says_what_it_is(entry):
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*(\+\+)?", entry.name)
     assert entry.paper
-    assert entry.reads in ("layers", "input gradient", "altered copies", "replaced operations")
+    assert entry.reads in ("layers", "input gradient", "perturbed inputs", "replaced operations")
     assert 20 < len(entry.summary) <= 110
     assert get_method(entry.name) is entry
 
@@ -104,8 +104,8 @@ def test_all_of_its_own_options_are_explained(entry):
 @every
 def test_what_makes_it_quick_are_options_that_it_has(entry):
     assert set(entry.quick) <= {option.name for option in entry.options}
-    assert entry.settle(entry.quick)
-    cost = entry.cost(entry.settle(entry.quick))
+    assert entry.resolve_options(entry.quick)
+    cost = entry.cost(entry.resolve_options(entry.quick))
     assert cost.forward + cost.backward <= 150
     assert cost.per_channel <= 2
 
@@ -130,17 +130,17 @@ def test_methods_that_draw_random_numbers_say_so(entry, changed, monkeypatch):
     with unchecked():
         pellucid.explain(net(name), pictures(name, 1), entry.name, **options)
     drawn = any(not torch.equal(numbers.get_state(), state) for numbers, state in made)
-    assert drawn == entry.is_random(entry.settle(options))
+    assert drawn == entry.is_random(entry.resolve_options(options))
 
 
 def test_copies_and_baselines_that_are_noise_are_random():
     entry = get_method("integrated-gradients")
-    assert not entry.is_random(entry.settle({}))
-    assert entry.is_random(entry.settle({"smooth": 2}))
-    assert entry.is_random(entry.settle({"baseline": "noise"}))
+    assert not entry.is_random(entry.resolve_options({}))
+    assert entry.is_random(entry.resolve_options({"smooth": 2}))
+    assert entry.is_random(entry.resolve_options({"baseline": "noise"}))
     deep = get_method("deep-shap")
-    assert not deep.is_random(deep.settle({"references": "zero,mean"}))
-    assert deep.is_random(deep.settle({"references": "zero,noise"}))
+    assert not deep.is_random(deep.resolve_options({"references": "zero,mean"}))
+    assert deep.is_random(deep.resolve_options({"references": "zero,noise"}))
 
 
 @every
@@ -159,13 +159,13 @@ def test_every_option_has_a_name_a_type_and_a_default_of_that_type(entry):
 
 @every
 def test_defaults_are_settled_and_options_given_as_text_too(entry):
-    settled = entry.settle({})
-    assert settled == {option.name: option.default for option in (*entry.options, *WRAPPERS)}
+    resolved = entry.resolve_options({})
+    assert resolved == {option.name: option.default for option in (*entry.options, *WRAPPERS)}
     written = {
         name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for name, value in settled.items()
+        for name, value in resolved.items()
     }
-    assert entry.settle(written) == settled
+    assert entry.resolve_options(written) == resolved
 
 
 # --- options ------------------------------------------------------------------------------------------------
@@ -305,10 +305,10 @@ def test_a_method_is_one_decorated_function(own_methods):
     assert e.paper == "nobody 2026"
     entry = get_method("brightness")
     assert (entry.family, entry.built_in, entry.quick) == ("gradient", False, {"power": 3.0})
-    assert entry.is_random(entry.settle({}))
+    assert entry.is_random(entry.resolve_options({}))
     assert entry.function is brightness
     assert entry.summary.startswith("sum_c x_c ^ power")
-    assert entry.cost(entry.settle({"smooth": 5})) == (6, 0, 0, 0)
+    assert entry.cost(entry.resolve_options({"smooth": 5})) == (6, 0, 0, 0)
     smoothed = pellucid.explain(module, x, "brightness:smooth=4,augment=true")  # every wrapper works on it
     assert smoothed.stderr is not None
     assert "brightness" in [m.name for m in pellucid.methods()]
@@ -420,9 +420,9 @@ def postponed(probe, *, power: "float" = 1.0, how: "Literal['a', 'b']" = "a"): .
 
 def test_types_may_be_text(own_methods):
     pellucid.method("postponed", family="gradient", paper="nobody", passes=(1, 0))(postponed)
-    assert get_method("postponed").settle({"power": "2", "how": "b"})["power"] == 2.0
+    assert get_method("postponed").resolve_options({"power": "2", "how": "b"})["power"] == 2.0
     with pytest.raises(InvalidValue, match=r"how must be one of a \| b"):
-        get_method("postponed").settle({"how": "c"})
+        get_method("postponed").resolve_options({"how": "c"})
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pellucid.model import Model
 from pellucid.output_scale import LOGITS
 from pellucid.outputs import outputs_of
 from pellucid.probe import LayerEvidence, Probe
-from zoo import seeded, settled
+from zoo import seeded, trained_statistics
 
 
 def probe_of(module: nn.Module, x: Tensor, target=1, **options) -> Probe:
@@ -97,7 +97,7 @@ TORCHVISION = {
 def test_torchvision_models_are_resumed_exactly(name):
     module = seeded(torchvision.models.get_model, name).double()
     x = torch.randn(2, 3, 64, 64 if name == "swin_t" else 48, dtype=torch.float64)
-    settled(module, x)
+    trained_statistics(module, x)
     for layer in TORCHVISION[name]:
         assert_equals_the_whole_model(module, x[:1], layer)
 

@@ -12,7 +12,7 @@ from nets import DenseCat, Reused, TinyCNN, state_of
 from pellucid.axioms.rewriting import REWRITINGS, add, fold, permute, rewrite, split, trace
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
-from zoo import ResidualNet, images, seeded, settled
+from zoo import ResidualNet, images, seeded, trained_statistics
 
 
 def resnet18() -> nn.Module:
@@ -80,7 +80,7 @@ class Shifting(Skipping):
 def made(build, size: int = 64) -> tuple[pellucid.Model, Tensor]:
     """A network in float64 whose batch norms do something, and a picture for it."""
     x = images(2, (size, size))
-    net = settled(seeded(build).double(), x)
+    net = trained_statistics(seeded(build).double(), x)
     with torch.no_grad():
         for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
             nn.init.uniform_(norm.weight, 0.5, 1.5)

@@ -329,7 +329,7 @@ def test_what_has_no_course_of_a_mask_is_refused(tmp_path, monkeypatch):
 def test_every_method_that_is_said_to_keep_a_mask_does():
     for name in CHEAP:
         method = METHODS[name]
-        options = method.settle(CHEAP[name])
+        options = method.resolve_options(CHEAP[name])
         if keeps_course(method, options):
             e = pellucid.explain(net("in-place"), pictures("in-place", 2), name, **CHEAP[name])
             for index in range(2):

@@ -15,7 +15,7 @@ def seeded(build: Callable[..., nn.Module], *args: object, seed: int = 0, **kwar
         return build(*args, **kwargs).eval()
 
 
-def settled(net: nn.Module, x: Tensor) -> nn.Module:
+def trained_statistics(net: nn.Module, x: Tensor) -> nn.Module:
     """A random network whose batch norms know the statistics of x: without them its activations die out."""
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:

@@ -169,7 +169,7 @@ def attribute(
         >>> from torch import nn
         >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
-        >>> asked = [Request.of("grad-cam"), Request.of("saliency")]
+        >>> requested = [Request.of("grad-cam"), Request.of("saliency")]
         >>> outcomes, cost = attribute(Model.wrap(net), torch.rand(2, 3, 9, 12), asked, [1])
         >>> [tuple(outcome.answer.finding.map.shape) for outcome in outcomes], cost.forward, cost.backward
         ([(2, 7, 10), (2, 3, 9, 12)], 2, 2)
@@ -182,16 +182,16 @@ def attribute(
             raise InvalidValue(
                 f"There must be one target per image: {len(inputs)} images, {len(target)} targets."
             )
-    asked = [
+    requested = [
         (t, request, request.method.explains(request.options) if output is None else output)
         for t in range(len(targets))
         for request in requests
     ]
-    announced = [request.method.cost(request.options).forward for _, request, _ in asked]
+    announced = [request.method.cost(request.options).forward for _, request, _ in requested]
     left = len(inputs) * sum(announced)
     engine, plan = Engine(model, precision, batch_size, watching=True), _plan(model, requests)
     engine.extras, engine.images = extras, len(inputs)
-    answers = [Answer() for _ in asked]
+    answers = [Answer() for _ in requested]
     with showing(model.name, left, progress) as engine.progress, engine.session(seed):
         inputs = inputs.clone() if inputs.is_inference() else inputs
 
@@ -203,11 +203,13 @@ def attribute(
             probes: dict[tuple[int, str], Probe] = {}
             again: list[int] = []
             which = [i for i in which if answers[i].refused is None]
-            for t, _, about in (asked[i] for i in which):  # evidence is made for all targets that ask for it
+            for t, _, about in (
+                requested[i] for i in which
+            ):  # evidence is made for all targets that ask for it
                 if (t, about) not in probes:
                     probes[t, about] = base.about(_some(targets[t], start, stop), about)
             for i in which:
-                t, request, about = asked[i]
+                t, request, about = requested[i]
                 found: Part | PellucidError
                 with engine.bill() as bill:
                     try:
@@ -226,19 +228,19 @@ def attribute(
 
         def step(start: int, stop: int) -> None:
             # Nothing is kept before all of it is done: where memory runs out the chunk begins again.
-            for i, images, found, cost in list(tried(range(start, stop), range(len(asked)))):
+            for i, images, found, cost in list(tried(range(start, stop), range(len(requested)))):
                 answers[i].take(images, found, cost)
 
         try:
             in_chunks(len(inputs), limit, step)
         except SamplesMix as mixed:
             engine.alone, engine.batch_size, most = mixed.suspect, 1, 1
-            answers[:] = [Answer() for _ in asked]
+            answers[:] = [Answer() for _ in requested]
         if engine.alone:
             in_chunks(len(inputs), 1, step)
     return [
         _outcome(request, answer, engine, seed)
-        for answer, (_, request, _) in zip(answers, asked, strict=True)
+        for answer, (_, request, _) in zip(answers, requested, strict=True)
     ], engine.spent
 
 

@@ -271,7 +271,7 @@ def _channels(layers: tuple[FeatureLayer, ...], auto: str | None) -> int:
 def _verdicts(
     model: Model, batch: Batch, forward: float, backward: float | None, channels: int
 ) -> tuple[Verdict, ...]:
-    costs = {name: method.cost(method.settle({})) for name, method in METHODS.items()}
+    costs = {name: method.cost(method.resolve_options({})) for name, method in METHODS.items()}
     side = max(batch.inputs.shape[-2:])
     tried = [method for name, method in METHODS.items() if not costs[name].per_channel]
     requests = [Request.of(method.name, _cheap(method, side)) for method in tried]

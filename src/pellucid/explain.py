@@ -72,9 +72,10 @@ def explain(
         seed: of everything drawn at random.
         batch_size: the most samples run together; never changes a result beyond rounding.
         precision: "float32" runs the model in its own precision, "bfloat16" under autocast. "auto" is its
-            own, except for altered copies whose scores do no harm in bfloat16, on devices that are faster in
-            it: the error this brings is measured on each image, kept below half of a sampled map's standard
-            error, which then holds both, or a thousandth of another's maximum. The result says what ran.
+            own, except for perturbed inputs whose scores do no harm in bfloat16, on devices that are faster
+            in it: the error this brings is measured on each image, kept below half of a sampled map's
+            standard error, which then holds both, or a thousandth of another's maximum. The result says what
+            ran.
         progress: True for a bar, False for none, None for one where standard error is a terminal.
         forward_kwargs: further arguments of the model, by name: tensors with one row per image follow the
             images into chunks and perturbed copies, everything else is passed as it is.

@@ -13,7 +13,7 @@ from pellucid.methods import Method, get_method, parse
 
 @dataclass(frozen=True)
 class Request:
-    """One method with the options it was given, and all its options settled."""
+    """One method with the options it was given, and all its options resolved."""
 
     method: Method
     given: Mapping[str, Any]
@@ -25,7 +25,7 @@ class Request:
         name, written = parse(spec)
         method = get_method(name)
         given = {**written, **(given or {})}
-        return cls(method, given, method.settle(given))
+        return cls(method, given, method.resolve_options(given))
 
     @property
     def title(self) -> str:

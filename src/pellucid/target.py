@@ -1,8 +1,8 @@
 """What is asked of a model: an output becomes one score per sample.
 
 A target is `None` (the class each image is predicted as), a class (index or name), one of these per
-image, a `Contrast(a, b)`, or a callable `raw output -> (N,)`. Once the outputs of the unaltered images
-are known it is resolved to a `Score`, which stays fixed however the images are altered afterwards.
+image, a `Contrast(a, b)`, or a callable `raw output -> (N,)`. Once the outputs of the unperturbed images
+are known it is resolved to a `Score`, which stays fixed however the images are perturbed afterwards.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ class Score:
     reading: Reading = NO_CHOICE
 
     def repeat(self, times: int) -> "Score":
-        """The same question about `times` altered copies of each sample, copies of one sample adjacent."""
+        """The same question about `times` perturbed inputs of each sample, copies of one sample adjacent."""
         return self.pick([sample for sample in range(len(self.names)) for _ in range(times)])
 
     def pick(self, samples: Sequence[int]) -> "Score":

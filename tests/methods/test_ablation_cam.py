@@ -79,7 +79,8 @@ def test_it_costs_one_forward_pass_and_the_head_once_per_channel():
     # the batch; two versions run alone, once; for each image the part before the layer
     assert counter.forward == [2, 1, 1, 1, 1]
     assert (e.cost.forward, e.cost.backward, e.cost.resumed) == (6, 0, 2 * (8 + 1))
-    assert pellucid.METHODS["ablation-cam"].cost(pellucid.METHODS["ablation-cam"].settle({})) == (1, 0, 0, 1)
+    method = pellucid.METHODS["ablation-cam"]
+    assert method.cost(method.resolve_options({})) == (1, 0, 0, 1)
 
 
 def test_two_requests_about_one_layer_ablate_it_once():

@@ -1,4 +1,4 @@
-"""Drawing until a map is settled: what that means, and that it changes nothing but how much is drawn."""
+"""Drawing until a map has converged: what that means, and that it changes nothing but how much is drawn."""
 
 import itertools
 

@@ -9,7 +9,7 @@ from zennit.composites import ExcitationBackprop
 
 import pellucid
 from nets import net, pictures, state_of
-from zoo import GapNet, assert_close, images, seeded, settled
+from zoo import GapNet, assert_close, images, seeded, trained_statistics
 
 METHOD = "excitation-backprop"
 
@@ -79,7 +79,7 @@ def test_one_parent_and_one_child_at_a_time_gives_the_same(layer: str) -> None:
     assert (plain.cost.forward, plain.cost.backward) == (2, 2)
     assert (contrast.cost.forward, contrast.cost.backward) == (4, 4)
     method = pellucid.METHODS[METHOD]
-    assert method.cost(method.settle({"contrastive": True}))[:2] == (2, 2)
+    assert method.cost(method.resolve_options({"contrastive": True}))[:2] == (2, 2)
 
 
 def test_one_layer_has_a_closed_form() -> None:
@@ -100,7 +100,7 @@ def test_one_layer_has_a_closed_form() -> None:
 @pytest.mark.parametrize("layer", ["input", "3", "6"])
 def test_probabilities_are_those_of_zennit(layer: str) -> None:
     x = images(2, (16, 21))
-    module = settled(seeded(Deep).double(), x)
+    module = trained_statistics(seeded(Deep).double(), x)
     ours = pellucid.explain(module, x, METHOD, target=[1, 3], layer=layer).raw
     composite = ExcitationBackprop(zero_params="bias", canonizers=[SequentialMergeBatchNorm()])
     kept: list[Tensor] = []
@@ -121,7 +121,7 @@ def test_probabilities_are_those_of_zennit(layer: str) -> None:
 @pytest.mark.parametrize("layer", ["auto", "input", "0", "3", "5"])
 def test_probabilities_sum_to_one_in_single_precision(layer: str) -> None:
     x = images(3, (16, 21)).float()
-    module = settled(seeded(Deep), x)
+    module = trained_statistics(seeded(Deep), x)
     with torch.no_grad():
         module[9].weight.mul_(30)  # as in trained networks sums are far from the stabiliser
     found = pellucid.explain(module, x, METHOD, layer=layer)

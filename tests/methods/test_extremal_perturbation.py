@@ -245,7 +245,7 @@ def test_the_passes_announced_are_the_passes_run():
     options = {"steps": 5, "areas": (0.1, 0.3)}
     e = explained(net, images(2), **options)
     entry = pellucid.METHODS["extremal-perturbation"]
-    forward, backward, *_ = entry.cost(entry.settle(options))
+    forward, backward, *_ = entry.cost(entry.resolve_options(options))
     assert (e.cost.forward, e.cost.backward) == (2 * forward, 2 * backward) == (2 * 13, 2 * 10)
     assert (sum(counter.forward), sum(counter.backward)) == (e.cost.forward, e.cost.backward)
 

@@ -363,7 +363,7 @@ def test_a_search_whose_steps_are_accepted_at_once_costs_what_is_announced(metho
     x = images(2, (9, 9)).double()
     net = nn.Sequential(nn.Flatten(), seeded(nn.Linear, x[0].numel(), 5)).double()
     entry = next(m for m in pellucid.methods() if m.name == method)
-    forward, backward, *_ = entry.cost(entry.settle({"points": 4, "steps": 2}))
+    forward, backward, *_ = entry.cost(entry.resolve_options({"points": 4, "steps": 2}))
     e = explained(net, x, method, steps=2, tv=0.0, l1=0.1, output="logit", baseline="zero")
     assert (e.cost.forward, e.cost.backward) == (2 * forward, 2 * backward)
 

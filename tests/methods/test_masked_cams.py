@@ -458,7 +458,7 @@ def test_the_passes_announced_are_the_passes_run(method, options):
     x = images(2)
     e = explained(module, x, method, layer="net.conv2", **options)
     entry = pellucid.METHODS[method]
-    forward, backward, per_channel, _ = entry.cost(entry.settle(options))
+    forward, backward, per_channel, _ = entry.cost(entry.resolve_options(options))
     assert (e.cost.forward, e.cost.backward) == (2 * (forward + 8 * per_channel), 2 * backward)
     assert (sum(counter.forward), sum(counter.backward)) == (e.cost.forward, e.cost.backward)
     expected = {"ss-cam": (1, 0, 3), "is-cam": (1, 0, 10), "group-cam": (5, 1, 0), "opti-cam": (6, 4, 0)}

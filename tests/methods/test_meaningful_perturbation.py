@@ -222,7 +222,7 @@ def test_the_passes_announced_are_the_passes_run():
     net, counter = watched(seeded(TinyCNN).double())
     e = explained(net, images(2), steps=5, **SMALL)
     entry = pellucid.METHODS["meaningful-perturbation"]
-    forward, backward, *_ = entry.cost(entry.settle({"steps": 5}))
+    forward, backward, *_ = entry.cost(entry.resolve_options({"steps": 5}))
     assert (e.cost.forward, e.cost.backward) == (2 * forward, 2 * backward) == (2 * 39, 2 * 5)
     assert (sum(counter.forward), sum(counter.backward)) == (e.cost.forward, e.cost.backward)
 

@@ -257,7 +257,7 @@ def test_one_sample_or_pair_knows_nothing_of_its_error():
         assert e.stderr.isinf().all()
 
 
-# --- as many samples as settle the map ----------------------------------------------------------------------
+# --- samples until the map has converged ----------------------------------------------------------------
 
 
 AUTO = ["rise:cells=3", "lime:segments=grid:4", "baylime:segments=grid:4", "kernel-shap:segments=grid:4"]

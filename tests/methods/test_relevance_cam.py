@@ -244,7 +244,7 @@ def test_layers_are_fused_and_counted() -> None:
     assert both.layer == ["stage1", "last"]
     assert (both.cost.forward, both.cost.backward) == (len(x), len(x))
     method = pellucid.METHODS["relevance-cam"]
-    assert method.cost(method.settle({"layer": ["stage1", "last"]}))[:2] == (1, 1)
+    assert method.cost(method.resolve_options({"layer": ["stage1", "last"]}))[:2] == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["in-place", "reused", "dense", "vit", "swin timm"])

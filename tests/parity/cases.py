@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.methods import parse
-from zoo import seeded, settled
+from zoo import seeded, trained_statistics
 
 METHODS = (
     "grad-cam:signed=true",
@@ -80,7 +80,7 @@ def build_case(name: str, lite0: nn.Module, x: Tensor) -> Case:
         net = seeded(timm.create_model, name)
     else:
         net, x = seeded(torchvision.models.get_model, name), x[..., :128, :160]
-        settled(net, x)
+        trained_statistics(net, x)
     target = int(net(x).argmax())
     asked = [_at(layer, method) for method in METHODS]
     comparison = pellucid.compare(net, x, asked, target=target, progress=False)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import pellucid
 from pellucid.engine.run import Engine
 from pellucid.probe import Probe
-from zoo import GapNet, LinearNet, ResidualNet, assert_close, images, raw, seeded, settled
+from zoo import GapNet, LinearNet, ResidualNet, assert_close, images, raw, seeded, trained_statistics
 
 SIZE = (24, 30)
 
@@ -40,7 +40,7 @@ class Bends(nn.Module):
 @pytest.mark.parametrize("fill", [0.0, 0.4])
 def test_occlusion_is_captums(window, stride, fill):
     """Where its windows end with the image: elsewhere it hides less at the border."""
-    net, x = settled(seeded(ResidualNet), images(8, SIZE).float()).double(), images(1, SIZE)
+    net, x = trained_statistics(seeded(ResidualNet), images(8, SIZE).float()).double(), images(1, SIZE)
     theirs = Occlusion(net).attribute(
         x,
         (3, window, window),
@@ -128,7 +128,7 @@ def test_kernel_shap_agrees_between_seeds_better_than_captums():
 
 @pytest.mark.parametrize(("net", "layer"), [(GapNet, "relu"), (ResidualNet, "stage2")])
 def test_score_cam_with_its_variant_is_pytorch_grad_cams(net, layer):
-    net, x = settled(seeded(net), images(8, SIZE).float()), images(1, SIZE).float()
+    net, x = trained_statistics(seeded(net), images(8, SIZE).float()), images(1, SIZE).float()
     if isinstance(net, GapNet):
         net.fc.weight.data *= 10
     e = pellucid.explain(

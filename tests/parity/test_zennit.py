@@ -26,7 +26,7 @@ from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 
 import nets
 import pellucid
-from zoo import assert_close, seeded, settled
+from zoo import assert_close, seeded, trained_statistics
 
 LOW, HIGH = -2.5, 2.5
 COMPOSITES: dict[str, Callable[..., Composite]] = {
@@ -59,7 +59,7 @@ def network(name: str) -> nn.Module:
         net.classifier = seeded(
             nn.Sequential, nn.Linear(2048, 32), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(32, 10)
         )
-    settled(net.double(), torch.cat([picture(), picture().flip(1, 2)]))
+    trained_statistics(net.double(), torch.cat([picture(), picture().flip(1, 2)]))
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 1e-14
@@ -137,7 +137,7 @@ def test_where_zennits_map_of_a_transformer_is_of_another_sum_ours_conserves() -
 def test_where_captum_explodes_ours_stays_finite_and_conserves() -> None:
     x = picture().float()
     net = seeded(torchvision.models.resnet50)
-    settled(net, x.repeat(2, 1, 1, 1))
+    trained_statistics(net, x.repeat(2, 1, 1, 1))
     theirs = LRP(copy.deepcopy(net)).attribute(x, target=3)  # a copy: it changes the network for good
     assert not theirs.abs().max() < 1e20
     logit = float(net(x)[0, 3].detach())

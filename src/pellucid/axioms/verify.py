@@ -111,12 +111,12 @@ def promising() -> list[tuple[str, dict[str, Any]]]:
 
     Implementation invariance alone does not count: whatever reads scores and input gradients only has it.
     """
-    promises = {name: method.promised(method.settle({})) for name, method in METHODS.items()}
+    promises = {name: method.promised(method.resolve_options({})) for name, method in METHODS.items()}
     return [(name, _few(METHODS[name])) for name in METHODS if promises[name] - {"implementation invariance"}]
 
 
 def _few(method: Method) -> dict[str, Any]:
-    many = method.cost(method.settle({})).forward > MOST
+    many = method.cost(method.resolve_options({})).forward > MOST
     taken = [o for o in method.options if o.name in FEW and (many or o.default is None)]
     return {o.name: FEW[o.name] for o in taken if not isinstance(o.default, int) or o.default > FEW[o.name]}
 

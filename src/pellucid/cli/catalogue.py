@@ -121,14 +121,14 @@ def _method_row(method: Method) -> dict[str, Any]:
             {"name": option.name, "type": option.kind, "default": option.default}
             for option in (*method.options, *WRAPPERS)
         ],
-        "passes": method.cost(method.settle({}))._asdict(),
+        "passes": method.cost(method.resolve_options({}))._asdict(),
         "output": method.output,
         "paper": method.paper,
     }
 
 
 def _passes(method: Method) -> str:
-    return str(method.cost(method.settle({})))
+    return str(method.cost(method.resolve_options({})))
 
 
 def _written(option: Option) -> str:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pellucid.engine.cheap_backward import CheapBackward
 from pellucid.engine.finding import (
     Event,
     Finder,
@@ -26,7 +27,6 @@ from pellucid.engine.finding import (
     keep_found,
     without_batch,
 )
-from pellucid.engine.lean import Lean
 from pellucid.engine.operations import HALF, Operations
 from pellucid.engine.origins import Origins
 from pellucid.engine.run import Charge, Engine
@@ -143,7 +143,7 @@ def _pass(
     origins = Origins() if engine.reading is None else None  # the first pass tells how its outputs came about
     with (
         engine.making(forward=len(inputs)) as charge,
-        Lean() if operations is None else operations.over(engine.running, own),
+        CheapBackward() if operations is None else operations.over(engine.running, own),
         nullcontext() if origins is None else origins,
         ExitStack() as stack,
         torch.set_grad_enabled(whole_graph or grad),

@@ -1,4 +1,4 @@
-"""Scores of altered copies of an image: made, run and let go chunk by chunk; only numbers are held."""
+"""Scores of perturbed inputs of an image: made, run and let go chunk by chunk; only numbers are held."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -70,7 +70,7 @@ def score_copies(
             continue
         if scores.shape[1] != end - start:
             raise InvalidValue(
-                f"There must be one score per copy: {end - start} altered copies, {scores.shape[1]} scores."
+                f"There must be one score per copy: {end - start} perturbed inputs, {scores.shape[1]} scores."
             )
         if end - start == way.chunk:
             pace.took(way, (time.perf_counter() - began) / way.chunk)

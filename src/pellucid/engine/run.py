@@ -342,7 +342,7 @@ def batch_limit(batch_size: int | str, device: torch.device) -> int:
 
 
 def copies_limit(batch_size: int | str, device: torch.device) -> int:
-    """The most altered copies whose gradients are taken together.
+    """The most perturbed inputs whose gradients are taken together.
 
     On a CPU 8 with channels last were best of 1, 2, 4, 8 and 16, for which images of their own are too many
     to share one probe.

@@ -20,7 +20,7 @@ from pellucid.ranks import rank_correlation
 ROUND = 500
 """Neighbours drawn at a time."""
 MORE = 1.25
-"""Whether the coefficients are settled is asked whenever there are so many times more neighbours."""
+"""Whether the coefficients have converged is asked whenever there are so many times more neighbours."""
 MOST = 20_000
 """Neighbours after which "auto" gives up, with a warning."""
 
@@ -71,7 +71,7 @@ def explain(
         asked = [labels] if isinstance(labels, str) or not isinstance(labels, Sequence) else labels
         chosen = [_class(label, names) for label in asked]
     rows, scores = [z], [first[:, chosen]]
-    done, asked_at, settled = 1, 0, samples != "auto"
+    done, asked_at, converged = 1, 0, samples != "auto"
     with showing("Asking the model", most, progress) as bar:
         bar.advance(1)
         while done < most:
@@ -84,14 +84,14 @@ def explain(
                 x, y = torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(scores))
                 seen = _Seen(x, y, space.weights(x), ridge)
                 fits = seen.fits(features, selection)
-                if samples == "auto" and (settled := _settled(seen, fits, tolerance)):
+                if samples == "auto" and (converged := _converged(seen, fits, tolerance)):
                     break
     found = [
         _explained(label, names[label], float(first[0, label]), float(fit.predict(seen.z[:1])[0]), fit)
         for label, fit in zip(chosen, fits, strict=True)
     ]
-    unsettled = f"The weights are not settled to a tolerance of {tolerance:g} after {done} samples."
-    return found, done, [] if settled else [unsettled]
+    doubt = f"The weights have not converged to a tolerance of {tolerance:g} after {done} samples."
+    return found, done, [] if converged else [doubt]
 
 
 def _explained(label: int, name: str, prediction: float, local: float, fit: Fit) -> LabelExplanation:
@@ -146,7 +146,7 @@ class _Seen:
         return surrogate.fit(*part, ridge=self.ridge).coefficients
 
 
-def _settled(seen: _Seen, fits: Sequence[Fit], tolerance: float) -> bool:
+def _converged(seen: _Seen, fits: Sequence[Fit], tolerance: float) -> bool:
     """Whether the largest coefficients are known to `tolerance`, and both halves order all of them alike.
 
     Among the chosen features; the largest are their top decile, at least three.

@@ -59,7 +59,8 @@ def text(
         class_names: what the classes are called.
         features: how many words get a weight; None means all.
         selection: how they are chosen; see `pellucid.methods.perturb.surrogate.select`.
-        samples: how many neighbours, the text itself among them; "auto" draws until the weights are settled.
+        samples: how many neighbours, the text itself among them; "auto" draws until the weights have
+            converged.
         tolerance: for "auto": the relative standard error of the largest weights (the top decile, at least
             three), and one minus the rank correlation between halves of the samples.
         split: a regular expression of what lies between words, or a function that gives the words in order.

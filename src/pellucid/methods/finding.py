@@ -12,7 +12,7 @@ from pellucid.probe import Probe
 
 T = TypeVar("T")
 OfImages = Tensor | list[Tensor]
-Told = Mapping[str, OfImages | Mapping[str, OfImages]]
+Details = Mapping[str, OfImages | Mapping[str, OfImages]]
 """Tensors by name, with the images first, or lists of one tensor per image; or several of these by layer."""
 
 RAGGED = ("coefficients", "coefficient_stderr")
@@ -35,18 +35,18 @@ class Finding:
 
     map: Tensor
     stderr: Tensor | None = None
-    details: Told = field(default_factory=dict)
+    details: Details = field(default_factory=dict)
     layers: tuple[str, ...] = ()
     delta: Tensor | None = None
-    trace: Told = field(default_factory=dict)
+    trace: Details = field(default_factory=dict)
 
     def map_tensors(self, change: Callable[[OfImages], OfImages]) -> "Finding":
         """The finding with each of its tensors, or lists of tensors, changed."""
 
-        def changed(told: Any) -> Any:
-            if isinstance(told, Mapping):
-                return {name: changed(value) for name, value in told.items()}
-            return None if told is None else change(told)
+        def changed(details: Any) -> Any:
+            if isinstance(details, Mapping):
+                return {name: changed(value) for name, value in details.items()}
+            return None if details is None else change(details)
 
         return replace(
             self,
@@ -61,7 +61,7 @@ class Finding:
         """What was found about some of the images."""
         picked = list(images)
         return self.map_tensors(
-            lambda told: [told[image] for image in picked] if isinstance(told, list) else told[picked]
+            lambda values: [values[image] for image in picked] if isinstance(values, list) else values[picked]
         )
 
     def detached(self) -> "Finding":
@@ -71,12 +71,14 @@ class Finding:
             half = tensor.dtype in (torch.float16, torch.bfloat16)
             return tensor.detach().float() if half else tensor.detach()
 
-        return self.map_tensors(lambda told: list(map(kept, told)) if isinstance(told, list) else kept(told))
+        return self.map_tensors(
+            lambda values: list(map(kept, values)) if isinstance(values, list) else kept(values)
+        )
 
     def on_cpu(self) -> "Finding":
         """The same in the memory of the CPU."""
         return self.map_tensors(
-            lambda told: [t.cpu() for t in told] if isinstance(told, list) else told.cpu()
+            lambda values: [value.cpu() for value in values] if isinstance(values, list) else values.cpu()
         )
 
 
@@ -94,11 +96,11 @@ def concatenated(findings: Sequence[Finding]) -> Finding:
     )
 
 
-def _concatenated(told: Sequence[Told]) -> dict[str, Any]:
-    """What was told of all images: tensors, or lists where shapes differ from image to image; or by layer."""
+def _concatenated(details: Sequence[Details]) -> dict[str, Any]:
+    """The details of all images: tensors, or lists where shapes differ from image to image; or by layer."""
     joined: dict[str, Any] = {}
-    for name in told[0]:
-        values: list[Any] = [one[name] for one in told]
+    for name in details[0]:
+        values: list[Any] = [one[name] for one in details]
         if isinstance(values[0], Mapping):
             joined[name] = _concatenated(values)
             continue
@@ -149,17 +151,17 @@ def of_each(probe: Probe, find: Callable[[Probe, int], T]) -> list[T]:
     return [found.get(image, instead) for image in range(len(probe.inputs))]
 
 
-def _stacked(told: Sequence[Told]) -> Told:
+def _stacked(details: Sequence[Details]) -> Details:
     stacked: dict[str, OfImages | Mapping[str, OfImages]] = {}
-    for name in told[0]:
-        values = [_of_one(one[name]) for one in told]
+    for name in details[0]:
+        values = [_of_one(one[name]) for one in details]
         alike = len({value.shape for value in values}) == 1 and name not in RAGGED
         stacked[name] = torch.stack(values) if alike else values
     return stacked
 
 
 def _of_one(value: OfImages | Mapping[str, OfImages]) -> Tensor:
-    """What is told of a single image, by a method that reads one layer."""
+    """A detail of a single image, by a method that reads one layer."""
     if isinstance(value, Mapping):
-        raise TypeError("what is told of each image must not be by layer")
+        raise TypeError("details of each image must not be by layer")
     return value[0]

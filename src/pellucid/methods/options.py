@@ -29,7 +29,7 @@ SegmentBaseline = Annotated[
 ]
 """The same for superpixels, which can also be hidden behind their own mean colour."""
 
-perturbation = partial(method, reads="altered copies", output="probability")
+perturbation = partial(method, reads="perturbed inputs", output="probability")
 """Registers a perturbation method: as their papers do, they explain probabilities."""
 
 

@@ -16,7 +16,7 @@ from numbers import Real
 from pathlib import Path
 from pkgutil import iter_modules
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from torch import Tensor, nn
 
@@ -26,6 +26,7 @@ from pellucid.methods.finding import Finding
 from pellucid.methods.wrappers import COPIES, Statistic, augment, smooth
 from pellucid.plugins import Registry
 from pellucid.probe import Probe
+from pellucid.renamed import Renamed
 from pellucid.target import Output
 
 
@@ -73,7 +74,7 @@ LayerOption = Annotated[
 LayoutOption = Annotated[str | None, Kind("layout", _layout)]
 """How a named layer holds its grid: "NCHW", "NHWC", "NTC", "NTC:1" (a prefix token), "NTC:1:7x7", "TNC"."""
 Samples = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
-"""How many random draws: a number, or "auto" for as many as settle the map."""
+"""How many random draws: a number, or "auto" to draw until the map has converged."""
 Size = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
 """A number of pixels, or "auto" for one that follows from the input's size."""
 Steps = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
@@ -142,7 +143,7 @@ WRAPPERS = (
 )
 """What every method takes besides its own options: see `methods.wrappers`."""
 
-Reads = Literal["layers", "input gradient", "altered copies", "replaced operations"]
+Reads = Literal["layers", "input gradient", "perturbed inputs", "replaced operations"]
 
 Axiom = Literal["completeness", "sensitivity", "dummy", "implementation invariance", "linearity", "symmetry"]
 AXIOMS: tuple[Axiom, ...] = get_args(Axiom)
@@ -180,7 +181,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*(\+\+)?")
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(Renamed):
     """A registered method: call it with a probe and its options, or read what it is.
 
     `passes` gives the samples run per image by its formula, for its options, and `explains` the output its
@@ -208,7 +209,7 @@ class Method:
         Raises:
             InvalidType, InvalidValue: what was declared are no options of this method.
         """
-        self.settle(self.quick_options)
+        self.resolve_options(self.quick_options)
         return dict(self.quick_options)
 
     @property
@@ -231,7 +232,9 @@ class Method:
         """Its whole docstring."""
         return inspect.cleandoc(self.function.__doc__ or "")
 
-    def settle(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    _renamed: ClassVar[dict[str, str]] = {"settle": "resolve_options"}
+
+    def resolve_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All its options: those given, checked, and the defaults of the others.
 
         Raises:
@@ -246,31 +249,31 @@ class Method:
                 raise InvalidType(
                     f"{self.name} has no option {name!r}.{hint} It takes: {', '.join(known) or 'none'}."
                 )
-        settled = {
+        resolved = {
             name: option.check(given[name]) if name in given else option.default
             for name, option in known.items()
         }
-        if settled["smooth"] < 0:
-            raise InvalidValue(f"smooth must be a number of copies, 0 for none; got {settled['smooth']}.")
-        return settled
+        if resolved["smooth"] < 0:
+            raise InvalidValue(f"smooth must be a number of copies, 0 for none; got {resolved['smooth']}.")
+        return resolved
 
-    def shares(self, settled: Mapping[str, Any]) -> bool:
+    def shares(self, resolved: Mapping[str, Any]) -> bool:
         """Whether it reads the evidence of the image itself, which others may need too."""
-        return not settled["smooth"] and self.reads != "altered copies"
+        return not resolved["smooth"] and self.reads != "perturbed inputs"
 
-    def cost(self, settled: Mapping[str, Any]) -> Passes:
+    def cost(self, resolved: Mapping[str, Any]) -> Passes:
         """Samples run per image, the pass that gives the prediction included."""
-        forward, *others = self.passes(settled)
-        times = max(1, settled["smooth"]) * (len(COPIES) if settled["augment"] else 1)
-        return Passes(times * forward + (not self.shares(settled)), *(times * other for other in others))
+        forward, *others = self.passes(resolved)
+        times = max(1, resolved["smooth"]) * (len(COPIES) if resolved["augment"] else 1)
+        return Passes(times * forward + (not self.shares(resolved)), *(times * other for other in others))
 
-    def is_random(self, settled: Mapping[str, Any]) -> bool:
+    def is_random(self, resolved: Mapping[str, Any]) -> bool:
         """Whether another seed may give another map: by its own draws, noisy copies or a noisy baseline."""
-        given = settled.get("baseline"), *_listed(settled.get("references"))
+        given = resolved.get("baseline"), *_listed(resolved.get("references"))
         noisy = any(isinstance(spec, str) and spec == "noise" for spec in given)
-        return bool(self.random(settled) or settled["smooth"] or noisy)
+        return bool(self.random(resolved) or resolved["smooth"] or noisy)
 
-    def promised(self, settled: Mapping[str, Any]) -> frozenset[Axiom]:
+    def promised(self, resolved: Mapping[str, Any]) -> frozenset[Axiom]:
         """The axioms that its theory proves, for all its options.
 
         A mean over noisy copies explains other inputs than the picture, so nothing sums to its score; other
@@ -278,34 +281,34 @@ class Method:
         follows from what they give differs from score to score.
         """
         broken: set[Axiom] = set()
-        if "auto" in (settled.get("samples"), settled.get("steps")):
+        if "auto" in (resolved.get("samples"), resolved.get("steps")):
             broken |= {"linearity"}
-        if settled["smooth"]:
+        if resolved["smooth"]:
             broken |= {"completeness", "sensitivity"}
-            if settled["smooth_statistic"] != "mean":
+            if resolved["smooth_statistic"] != "mean":
                 broken |= {"linearity"}
-        if settled["augment"]:
+        if resolved["augment"]:
             broken |= {"completeness", "sensitivity", "dummy"}
-        return frozenset(self.promises(settled)) - broken
+        return frozenset(self.promises(resolved)) - broken
 
     def __call__(self, probe: Probe, **options: Any) -> Finding:
         """Runs the method, inside whatever wrappers its options ask for."""
-        settled = self.settle(options)
-        own = {option.name: settled[option.name] for option in self.options}
+        resolved = self.resolve_options(options)
+        own = {option.name: resolved[option.name] for option in self.options}
 
         def formula(probe: Probe) -> Finding:
             found = self.function(probe, **own)
             return found if isinstance(found, Finding) else Finding(found)
 
-        if settled["smooth"]:
+        if resolved["smooth"]:
             formula = partial(
                 smooth,
                 formula=formula,
-                samples=settled["smooth"],
-                noise=settled["smooth_noise"],
-                statistic=settled["smooth_statistic"],
+                samples=resolved["smooth"],
+                noise=resolved["smooth_noise"],
+                statistic=resolved["smooth_statistic"],
             )
-        return augment(probe, formula) if settled["augment"] else formula(probe)
+        return augment(probe, formula) if resolved["augment"] else formula(probe)
 
 
 def _listed(value: Any) -> Sequence[Any]:
@@ -366,10 +369,10 @@ def method(
                 f"reads must be one of {', '.join(get_args(Reads))}; got {reads!r} for {where}."
             )
         options = tuple(Option(p.name, p.annotation, p.default) for p in keyword_options(function))
-        count = (lambda settled, fixed=passes: Passes(*fixed)) if isinstance(passes, tuple) else passes
-        explains = output if callable(output) else (lambda settled, fixed=output: fixed)
-        proven = promises if callable(promises) else (lambda settled, fixed=promises: fixed)
-        draws = random if callable(random) else (lambda settled, fixed=random: fixed)
+        count = (lambda resolved, fixed=passes: Passes(*fixed)) if isinstance(passes, tuple) else passes
+        explains = output if callable(output) else (lambda resolved, fixed=output: fixed)
+        proven = promises if callable(promises) else (lambda resolved, fixed=promises: fixed)
+        draws = random if callable(random) else (lambda resolved, fixed=random: fixed)
         METHODS.add(
             Method(
                 name, _family(function, family), paper, function, options, count, reads, explains, proven,

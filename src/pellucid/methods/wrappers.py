@@ -70,7 +70,7 @@ def smooth(
     moments = probe.once(
         (moments_of, formula, samples, noise), lambda: moments_of(probe, formula, 0, samples, noise)
     )
-    moments.tell(probe)
+    moments.record_notes(probe)
     value, stderr = (part.to(probe.inputs.dtype) for part in moments.estimate(statistic))
     counts = torch.full((len(probe.inputs),), samples, dtype=torch.long, device="cpu")
     return Finding(value, stderr if samples > 1 else None, {"samples": counts}, layers=moments.layers)
@@ -89,7 +89,7 @@ def _until_converged(
         return Estimate(*moments.estimate(statistic), lambda: moments.halves(statistic))
 
     found, count = sample_until_converged(probe, upto, first=FIRST, most=MOST, tolerance=tolerance)
-    moments.tell(probe)
+    moments.record_notes(probe)
     value, stderr = (part.to(probe.inputs.dtype) for part in (found.value, found.stderr))
     return Finding(
         value,
@@ -135,7 +135,7 @@ class Moments:
         )
         return first, second
 
-    def tell(self, probe: Probe) -> None:
+    def record_notes(self, probe: Probe) -> None:
         """Notes what was noted on every copy of an image."""
         for (text, image), times in self.said.items():
             if times == self.count:

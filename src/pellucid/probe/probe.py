@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
@@ -28,6 +28,7 @@ from pellucid.model import Model
 from pellucid.outputs import Reading
 from pellucid.probe.ledger import Evidence, Ledger
 from pellucid.probe.passes import NO_GRADIENT, Passes
+from pellucid.renamed import Renamed
 from pellucid.target import Output, Score, Target, resolve
 
 Sum = TypeVar("Sum")
@@ -79,7 +80,7 @@ class LayerEvidence:
         )
         if not probe.engine.resumable[self.tap.title, tuple(probe.inputs.shape[1:])]:
             probe.note(
-                f"What follows layer {self.name} could not be run alone: every altered copy of its output "
+                f"What follows layer {self.name} could not be run alone: every perturbed input of its output "
                 "took a pass of the whole model.",
                 torch.arange(len(probe.inputs), dtype=torch.long, device="cpu") == image,
             )
@@ -137,7 +138,7 @@ class ModifiedRun:
         return self.probe.passes.backward(self.taken, outputs, start, of_input=False)[0]
 
 
-class Probe(Ledger):
+class Probe(Ledger, Renamed):
     """One model, one batch, one target.
 
     Args:
@@ -177,6 +178,12 @@ class Probe(Ledger):
         self.lenient = False  # whether scores that are not finite are given as they are
 
     _parent: "tuple[Probe, int] | None"
+    _renamed: ClassVar[dict[str, str]] = {
+        "altered": "perturbed",
+        "lower": "mark_bf16",
+        "scores": "score_perturbed",
+        "under": "run_with",
+    }
 
     def about(self, target: Target | Score, output: Output) -> "Probe":
         """The same evidence for another target: forward passes are shared, backward passes are not."""

@@ -51,7 +51,7 @@ def sample(
 
     Args:
         probe: of a single image.
-        copies: the altered copies.
+        copies: the perturbed inputs.
         estimate: what scores say.
         samples: how many, or "auto".
         tolerance: of "auto", see `sample_until_converged`.

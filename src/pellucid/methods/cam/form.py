@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pellucid.methods.finding import Finding, Told
+from pellucid.methods.finding import Details, Finding
 from pellucid.methods.registry import (
     Counting,
     Drawing,
@@ -132,7 +132,7 @@ def cam(
     return register
 
 
-def by_layer(layers: Sequence[str], details: Sequence[Mapping[str, Any]]) -> Told:
+def by_layer(layers: Sequence[str], details: Sequence[Mapping[str, Any]]) -> Details:
     """The details of a layer as they are; of several, each detail as a dict by layer."""
     if len(details) == 1:
         return details[0]

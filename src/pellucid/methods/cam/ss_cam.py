@@ -45,7 +45,8 @@ def ss_cam(
 
     Args:
         at: the evidence.
-        samples: noisy masks N of each channel (paper: 35), or "auto" for as many as settle the map, up to 35.
+        samples: noisy masks N of each channel (paper: 35), or "auto" to draw until the map has converged, up
+            to 35.
         tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
             correlation of the samples' halves may be.
         noise: the standard deviation of the noise, in units of the mask's own range (paper: 2).

@@ -22,7 +22,7 @@ def _passes(options: Mapping[str, Any]) -> Passes:
 GRADIENTS: tuple[Axiom, ...] = ("dummy", "implementation invariance", "symmetry")
 """What the gradient at any copy has, and so every statistic of it; symmetry in expectation."""
 
-sampled = partial(method, passes=_passes, reads="altered copies", random=True, quick={"samples": 3})
+sampled = partial(method, passes=_passes, reads="perturbed inputs", random=True, quick={"samples": 3})
 
 
 @sampled("smooth-grad", paper="Smilkov et al. 2017, arXiv:1706.03825", promises=(*GRADIENTS, "linearity"))
@@ -35,7 +35,7 @@ def smooth_grad(
 
     Args:
         probe: the evidence.
-        samples: noisy copies, or "auto" for as many as settle the map, up to 1000.
+        samples: noisy copies, or "auto" to draw until the map has converged, up to 1000.
         tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
             correlation of the samples' halves may be.
         noise: standard deviation as a share of each image's range (the paper: 0.1 to 0.2).
@@ -72,7 +72,7 @@ def smooth_grad_squared(
 
     Args:
         probe: the evidence.
-        samples: noisy copies, or "auto" for as many as settle the map, up to 1000.
+        samples: noisy copies, or "auto" to draw until the map has converged, up to 1000.
         tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
             correlation of the samples' halves may be.
         noise: standard deviation as a share of each image's range.
@@ -107,7 +107,7 @@ def var_grad(probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noi
 
     Args:
         probe: the evidence.
-        samples: noisy copies, or "auto" for as many as settle the map, up to 1000.
+        samples: noisy copies, or "auto" to draw until the map has converged, up to 1000.
         tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
             correlation of the samples' halves may be.
         noise: standard deviation as a share of each image's range.

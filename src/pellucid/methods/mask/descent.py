@@ -162,7 +162,7 @@ class MaskProblem:
             low, high = share.where(~reached.cpu(), low), share.where(reached.cpu(), high)
         return high[0].to(masks), high[1].to(masks)
 
-    def tell(self, state: SearchState) -> None:
+    def note_failures(self, state: SearchState) -> None:
         """Notes searches that met what is not finite, and such as ended with a worse mask than they began."""
         self.probe.note(LOST, state.lost.cpu())
         losses = [frames["loss"] for frames in state.frames]
@@ -219,7 +219,7 @@ def found(problem: MaskProblem, state: SearchState) -> Finding:
     if "insertion" not in trace:
         trace["insertion"] = insertion(problem, frames)
     kept, deleted = problem.shares(best)
-    problem.tell(state)
+    problem.note_failures(state)
     return Finding(
         (1 - best[:, 0]).to(problem.x),
         details={"kept_share": kept, "deleted_share": deleted},

@@ -42,7 +42,7 @@ Areas = Annotated[tuple[float, ...], Kind("float, or several", _areas)]
     "extremal-perturbation",
     paper="Fong et al. 2019, arXiv:1910.08485",
     passes=lambda options: Passes(*(len(options["areas"]) * (options["steps"] + more) for more in (1, 0))),
-    reads="altered copies",
+    reads="perturbed inputs",
     promises=("implementation invariance",),
     quick={"steps": 3, "areas": (0.1, 0.3)},
 )

@@ -129,7 +129,7 @@ class SearchState:
         """Goes on with images, of which penalties were made lighter."""
         self.active |= images & ~self.lost
 
-    def settle(self, images: Int[Tensor, " A"]) -> None:
+    def finish(self, images: Int[Tensor, " A"]) -> None:
         """Ends the searches whose last steps brought little."""
         for image in images.tolist():
             losses = torch.stack(self.frames[image]["loss"])
@@ -179,7 +179,7 @@ def spectral(state: SearchState, steps: int, schedule: L1Schedule) -> None:
         moved, turned = state.masks[images] - start, state.gradient(images) - gradient
         along, bent = (moved**2).flatten(1).sum(1), (moved * turned).flatten(1).sum(1)
         rate[images] = torch.where(bent > 0, along / bent, rate[images] / SHRINK)
-        state.settle(images[~left])
+        state.finish(images[~left])
 
 
 def backtracking(

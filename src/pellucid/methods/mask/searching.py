@@ -1,4 +1,4 @@
-"""What all searches for a mask share: what they refuse, what they note, and how they judge altered copies."""
+"""What all searches for a mask share: what they refuse, what they note, how they score."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,7 +45,7 @@ def baselines_of(probe: Probe, spec: Any) -> tuple[Float[Tensor, "N C H W"], Boo
 def scores_and_gradients(
     seen: Probe, with_gradients: bool = True
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B C H W"]]:
-    """The scores of altered copies, and their gradients if asked for, else zeros: of one pass.
+    """The scores of perturbed inputs, and their gradients if asked for, else zeros: of one pass.
 
     A copy whose score is not finite has a score and a gradient of NaN; the others keep theirs.
 

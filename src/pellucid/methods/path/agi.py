@@ -19,7 +19,7 @@ from pellucid.probe import Probe
     passes=lambda options: Passes(
         options["classes"] * (options["steps"] + 1), 2 * options["classes"] * options["steps"]
     ),
-    reads="altered copies",
+    reads="perturbed inputs",
     output="probability",
     promises=("dummy", "implementation invariance"),
     quick={"classes": 2, "steps": 2, "epsilon": 0.001},  # no other class is reached so soon

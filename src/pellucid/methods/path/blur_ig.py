@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
-from pellucid.methods.path.integrated_gradients import tell
+from pellucid.methods.path.integrated_gradients import warn_if_incomplete
 from pellucid.methods.registry import Passes, method
 from pellucid.probe import Probe
 
@@ -25,7 +25,7 @@ TRUNCATE = 4.0
     "blur-ig",
     paper="Xu et al. 2020, arXiv:2004.03383",
     passes=lambda options: Passes(options["steps"] + 1, options["steps"]),
-    reads="altered copies",
+    reads="perturbed inputs",
     promises=("completeness", "sensitivity", "dummy", "implementation invariance", "linearity"),
     quick={"steps": 3, "sigma": 5},
 )
@@ -96,7 +96,7 @@ def blur_ig(
     total = probe.sum_over(steps, parts)
     change = probe.value - probe.perturbed(blurred(probe.inputs, ends[-1:])[:, 0]).value
     delta = total.sum((1, 2, 3)) - change
-    tell(probe, delta, change)
+    warn_if_incomplete(probe, delta, change)
     return Finding(total.to(probe.inputs), delta=delta.to(probe.inputs))
 
 

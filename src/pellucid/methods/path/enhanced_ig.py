@@ -15,7 +15,7 @@ from torch import Tensor
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.path.baseline_sets import CHOICES, nearest
-from pellucid.methods.path.integrated_gradients import NOWHERE, TOLERATED, tell
+from pellucid.methods.path.integrated_gradients import NOWHERE, TOLERATED, warn_if_incomplete
 from pellucid.methods.path.neighbours import Neighbourhood, along
 from pellucid.methods.path.references import References, references_of
 from pellucid.methods.registry import Axiom, Kind, Passes, method
@@ -58,7 +58,7 @@ def _promises(options: Mapping[str, Any]) -> tuple[Axiom, ...]:
     "enhanced-ig",
     paper="Jha et al. 2020, doi:10.1186/s13059-020-02055-7",
     passes=_passes,
-    reads="altered copies",
+    reads="perturbed inputs",
     promises=_promises,
     random=lambda options: options["baselines"] in ("k-means", "random"),
     quick={"steps": 3},
@@ -147,7 +147,7 @@ def enhanced_ig(
         maps = torch.stack([line.map for line in lines])  # (baselines, 1, C, H, W)
         map, change = maps.mean(0), torch.stack([line.end - line.start for line in lines]).mean(0)
         delta = map.sum((1, 2, 3)) - change
-        tell(alone, delta, change)
+        warn_if_incomplete(alone, delta, change)
         details: dict[str, Tensor] = {}
         if path == "neighbours":
             details["passed"] = torch.tensor(

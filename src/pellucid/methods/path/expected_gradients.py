@@ -36,7 +36,7 @@ def passes(options: Mapping[str, Any]) -> Passes:
     "expected-gradients",
     paper="Erion et al. 2021, arXiv:1906.10670",
     passes=passes,
-    reads="altered copies",
+    reads="perturbed inputs",
     promises=PROMISES,
     random=True,
     quick={"samples": 4, "references": "zero,mean,blur"},
@@ -52,8 +52,8 @@ def expected_gradients(
         probe: the evidence.
         references: where there is no evidence, on average: pictures of one's own, the paper's a hundred or
             more of the training data; a folder of them, a tensor (R, C, H, W), or names of baselines.
-        samples: gradients, each for one reference and one a; an odd number is made even; "auto" for as many
-            as settle the map, up to 1000.
+        samples: gradients, each for one reference and one a; an odd number is made even; "auto" to draw until
+            the map has converged, up to 1000.
         tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
             correlation of the samples' halves may be.
 

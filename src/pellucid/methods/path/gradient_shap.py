@@ -14,7 +14,7 @@ from pellucid.probe import Probe
     "gradient-shap",
     paper="Lundberg & Lee 2017, arXiv:1705.07874",
     passes=passes,
-    reads="altered copies",
+    reads="perturbed inputs",
     promises=PROMISES,
     random=True,
     quick={"samples": 6, "references": "zero,mean", "noise": 0.1},
@@ -35,7 +35,7 @@ def gradient_shap(
         probe: the evidence.
         references: where there is no evidence, on average: pictures, a folder of them, a tensor
             (R, C, H, W), or names of baselines.
-        samples: draws; an odd number is made even; "auto" for as many as settle the map, up to 1000.
+        samples: draws; an odd number is made even; "auto" to draw until the map has converged, up to 1000.
         noise: standard deviation of e, as a share of each image's range.
         tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
             correlation of the samples' halves may be.

@@ -7,7 +7,7 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.options import Baseline
-from pellucid.methods.path.integrated_gradients import NOWHERE, tell
+from pellucid.methods.path.integrated_gradients import NOWHERE, warn_if_incomplete
 from pellucid.methods.registry import Passes, method
 from pellucid.probe import Probe
 
@@ -16,7 +16,7 @@ from pellucid.probe import Probe
     "guided-ig",
     paper="Kapishnikov et al. 2021, arXiv:2106.09788",
     passes=lambda options: Passes(options["steps"], options["steps"]),
-    reads="altered copies",
+    reads="perturbed inputs",
     promises=("completeness", "sensitivity", "dummy", "implementation invariance", "symmetry"),
     quick={"steps": 3},
 )
@@ -91,7 +91,7 @@ def guided_ig(
         share = moved
     change = probe.value - before
     delta = total.sum(1) - change
-    tell(probe, delta, change)
+    warn_if_incomplete(probe, delta, change)
     return Finding(total.view_as(start).to(probe.inputs), delta=delta.to(probe.inputs))
 
 

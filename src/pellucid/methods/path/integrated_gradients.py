@@ -49,7 +49,7 @@ def passes(options: Mapping[str, Any]) -> Passes:
     "integrated-gradients",
     paper="Sundararajan et al. 2017, arXiv:1703.01365",
     passes=passes,
-    reads="altered copies",
+    reads="perturbed inputs",
     promises=("completeness", "sensitivity", "dummy", "implementation invariance", "linearity", "symmetry"),
     quick={"steps": 4},
 )
@@ -101,7 +101,7 @@ def integrated_gradients(
     """
     start = probe.baseline(baseline)
     line = straight(probe, start, steps=steps, quadrature=quadrature, tolerance=tolerance)
-    tell(probe, line.delta, line.change, "Take more steps, or steps='auto'.")
+    warn_if_incomplete(probe, line.delta, line.change, "Take more steps, or steps='auto'.")
     return Finding(line.map, delta=line.delta, details={"steps": line.steps})
 
 
@@ -160,7 +160,7 @@ def _converged(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) 
     return Line(total, delta, change, torch.tensor([found.steps], dtype=torch.long, device="cpu"))
 
 
-def tell(
+def warn_if_incomplete(
     probe: Probe,
     delta: Float[Tensor, " N"],
     change: Float[Tensor, " N"],

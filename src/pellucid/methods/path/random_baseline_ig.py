@@ -10,13 +10,13 @@ from torch import Tensor
 from pellucid.engine.paths import Quadrature
 from pellucid.errors import ModelError
 from pellucid.methods.finding import Finding
-from pellucid.methods.path.integrated_gradients import NOWHERE, USUAL, passes, straight, tell
+from pellucid.methods.path.integrated_gradients import NOWHERE, USUAL, passes, straight, warn_if_incomplete
 from pellucid.methods.path.pairs import Drawn, draw_pairs, even, mean_of_draws
 from pellucid.methods.registry import Passes, Samples, Steps, method
 from pellucid.probe import Probe
 
 FIRST, MOST = 10, 100
-"""Baselines after which "auto" asks for the first time whether a map is settled, and where it gives up."""
+"""Baselines after which "auto" asks for the first time whether a map has converged, and where it gives up."""
 
 
 def _passes(options: Mapping[str, Any]) -> Passes:
@@ -35,7 +35,7 @@ def _line(options: Mapping[str, Any]) -> Passes:
     "random-baseline-ig",
     paper="Sturmfels et al. 2020, doi:10.23915/distill.00022",
     passes=_passes,
-    reads="altered copies",
+    reads="perturbed inputs",
     promises=("completeness", "dummy", "implementation invariance", "linearity", "symmetry"),
     random=True,
     quick={"samples": 2, "steps": 3},
@@ -58,7 +58,7 @@ def random_baseline_ig(
 
     Args:
         probe: the evidence.
-        samples: baselines; an odd number is made even; "auto" for as many as settle the map, up to 100.
+        samples: baselines; an odd number is made even; "auto" to draw until the map has converged, up to 100.
         steps: gradients along the line from each baseline, as integrated-gradients takes them; "auto" for as
             many as bring the completeness error below a hundredth.
         quadrature: how the gradients are placed and weighted, unless steps="auto".
@@ -78,7 +78,7 @@ def random_baseline_ig(
     Source:
         the article's uniform baseline, averaged over several draws. 10 draws are those of the widespread
         PyTorch implementation by TianhongDai, which takes left sums of 50 gradients of probabilities. They
-        do not settle the map: on a photograph of a cat its standard error was about as large.
+        are too few: on a photograph of a cat its standard error was about as large.
 
     Example:
         >>> import torch
@@ -113,7 +113,7 @@ def random_baseline_ig(
 
     found = mean_of_draws(probe, draw, samples=samples, tolerance=tolerance, first=FIRST, most=MOST)
     if found.delta is not None:
-        tell(probe, found.delta, found.map.sum((1, 2, 3)) - found.delta)
+        warn_if_incomplete(probe, found.delta, found.map.sum((1, 2, 3)) - found.delta)
     return found
 
 

@@ -33,7 +33,7 @@ def _promises(options: Mapping[str, Any]) -> tuple[Axiom, ...]:
     "xrai",
     paper="Kapishnikov et al. 2019, arXiv:1906.02825",
     passes=_passes,
-    reads="altered copies",
+    reads="perturbed inputs",
     promises=_promises,
     quick={"steps": 3, "segments": "grid:4"},
 )

@@ -1,1 +1,1 @@
-"""Attributions from altered inputs: what the score does when parts of a picture are hidden."""
+"""Attributions from perturbed inputs: what the score does when parts of a picture are hidden."""

@@ -58,8 +58,8 @@ def kernel_shap(
 
     Args:
         probe: the evidence.
-        samples: pictures scored, the whole and the empty one among them, or "auto" for as many as settle the
-            map, up to 8000. With 2^d of them the values are exact.
+        samples: pictures scored, the whole and the empty one among them, or "auto" to draw until
+            the map has converged, up to 8000. With 2^d of them the values are exact.
         tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
             correlation of the samples' halves may be.
         segments: superpixels: an algorithm, labels (H, W), or a callable `rgb (H, W, 3) -> labels`.

@@ -91,8 +91,8 @@ def lime(
 
     Args:
         probe: the evidence.
-        samples: pictures scored, of which the first is whole; or "auto" for as many as settle the map, up to
-            8000.
+        samples: pictures scored, of which the first is whole; or "auto" to draw until the map has converged,
+            up to 8000.
         tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
             correlation of the samples' halves may be.
         segments: superpixels: an algorithm, labels (H, W), or a callable `rgb (H, W, 3) -> labels`.

@@ -49,7 +49,7 @@ def rise(
 
     Args:
         probe: the evidence.
-        samples: masks N, or "auto" for as many as settle the map, up to 8000.
+        samples: masks N, or "auto" to draw until the map has converged, up to 8000.
         tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
             correlation of the samples' halves may be.
         cells: s, cells along each side (paper: 7).

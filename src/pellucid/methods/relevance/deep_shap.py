@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.methods.finding import Finding
-from pellucid.methods.path.integrated_gradients import NOWHERE, tell
+from pellucid.methods.path.integrated_gradients import NOWHERE, warn_if_incomplete
 from pellucid.methods.path.references import References, references_of
 from pellucid.methods.registry import Passes, method
 from pellucid.methods.relevance.deep_lift import TOLERATED, Difference, advice, difference
@@ -22,7 +22,7 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     "deep-shap",
     paper="Lundberg & Lee 2017, arXiv:1705.07874",
     passes=_passes,
-    reads="altered copies",
+    reads="perturbed inputs",
     promises=("completeness", "linearity"),
     quick={"references": "zero,mean"},
 )
@@ -80,7 +80,7 @@ def deep_shap(probe: Probe, *, references: References = None) -> Finding:
     total, squares, change = probe.sum_over(count, sums)
     mean, change = total / count, change / count
     delta = mean.sum((1, 2, 3)) - change
-    tell(probe, delta, change, advice(tuple(estimated)), tolerated=TOLERATED)
+    warn_if_incomplete(probe, delta, change, advice(tuple(estimated)), tolerated=TOLERATED)
     stderr: Tensor | None = None
     if count > 1:
         stderr = ((squares / count - mean.square()).clamp(min=0) / (count - 1)).sqrt().to(x.dtype)

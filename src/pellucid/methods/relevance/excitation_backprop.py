@@ -13,8 +13,8 @@ from pellucid.methods.relevance.propagation import Relevances, propagate
 from pellucid.probe import Probe
 
 
-def _passes(settled: Mapping[str, Any]) -> Passes:
-    return Passes(2, 2) if settled["contrastive"] else Passes(1, 1)
+def _passes(options: Mapping[str, Any]) -> Passes:
+    return Passes(2, 2) if options["contrastive"] else Passes(1, 1)
 
 
 @method(

@@ -105,7 +105,7 @@ def _passes(options: Mapping[str, Any]) -> Passes:
 @full(
     "smooth-full-grad",
     passes=_passes,
-    reads="altered copies",
+    reads="perturbed inputs",
     random=True,
     quick={"samples": 3},
 )

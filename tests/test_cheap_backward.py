@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import pellucid
-from pellucid.engine.lean import Lean
+from pellucid.engine.cheap_backward import CheapBackward
 from zoo import seeded
 
 
@@ -34,7 +34,7 @@ def gradient(net: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 def test_outputs_are_the_same_bit_for_bit_and_gradients_to_rounding(affine):
     net, x = seeded(Norm, affine).double(), torch.rand(2, 3, 7, 9, dtype=torch.float64)
     y, g = gradient(net, x)
-    with Lean():
+    with CheapBackward():
         lean_y, lean_g = gradient(net, x)
     assert torch.equal(y, lean_y)
     torch.testing.assert_close(lean_g, g, rtol=1e-12, atol=1e-14)
@@ -44,14 +44,14 @@ def test_outputs_are_the_same_bit_for_bit_and_gradients_to_rounding(affine):
 def test_norms_by_the_batchs_own_statistics_stay_pytorchs(net):
     x = torch.rand(2, 3, 7, 9)
     _, g = gradient(net, x)
-    with Lean():
+    with CheapBackward():
         _, lean_g = gradient(net, x)
     assert torch.equal(g, lean_g)
 
 
 def test_half_precision_keeps_its_type():
     net, x = seeded(Norm), torch.rand(2, 3, 7, 9)
-    with torch.autocast("cpu", torch.bfloat16), Lean():
+    with torch.autocast("cpu", torch.bfloat16), CheapBackward():
         y, g = gradient(net, x)
     assert y.dtype == torch.bfloat16 or y.dtype == torch.float32
     assert g.dtype == torch.float32
@@ -69,7 +69,7 @@ def test_a_norms_input_is_not_kept():
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         gradient(net, x)
         plain, kept[:] = kept.count((1, 4, 5, 7)), []
-        with Lean():
+        with CheapBackward():
             gradient(net, x)
     assert kept.count((1, 4, 5, 7)) == plain - 1
 
@@ -110,7 +110,7 @@ def test_hardtanhs_are_the_same_bit_for_bit_and_keep_no_copy_of_their_input(kind
         kept.append(tensor.data_ptr())
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor), Lean():
+    with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor), CheapBackward():
         lean_y, lean_g = gradient(net, x)
     assert torch.equal(y, lean_y)
     assert torch.equal(g, lean_g)
@@ -127,10 +127,10 @@ def test_a_hardtanh_in_place_on_a_view_or_a_leaf_stays_pytorchs():
 
     x = torch.rand(2, 3, 4, 4) - 0.5
     y, g = gradient(Viewed(), x)
-    with Lean():
+    with CheapBackward():
         lean_y, lean_g = gradient(Viewed(), x)
     assert torch.equal(y, lean_y)
     assert torch.equal(g, lean_g)
-    with Lean():
+    with CheapBackward():
         _, g = gradient(nn.Sequential(nn.ReLU6(), nn.Flatten()), x)
     assert torch.equal(g.flatten(1)[:, 1], (x.flatten(1)[:, 1] > 0).float())

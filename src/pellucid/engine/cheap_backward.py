@@ -46,7 +46,7 @@ class Clamped(torch.autograd.Function):
         )
 
 
-class Lean(TorchFunctionMode):
+class CheapBackward(TorchFunctionMode):
     """Within it norms are `batch_norm` and `instance_norm`, hardtanhs `Clamped`; the rest stays.
 
     What is checkpointed is kept like all else: run again on the way back, it would be without this mode.
@@ -56,7 +56,7 @@ class Lean(TorchFunctionMode):
         super().__init__()
         self._stack = ExitStack()
 
-    def __enter__(self) -> "Lean":
+    def __enter__(self) -> "CheapBackward":
         self._stack.enter_context(as_written())
         super().__enter__()  # type: ignore[no-untyped-call]
         return self

@@ -1,0 +1,29 @@
+"""Names that were other ones before: for one release the old name is refused with the new one."""
+
+from typing import Any, ClassVar
+
+
+class Renamed:
+    """A class some of whose attributes have new names.
+
+    Example:
+        >>> class Method(Renamed):
+        ...     _renamed = {"settle": "resolve_options"}
+        >>> Method().settle({})
+        Traceback (most recent call last):
+            ...
+        AttributeError: 'Method.settle' is called 'Method.resolve_options' now.
+    """
+
+    _renamed: ClassVar[dict[str, str]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for a name that is not there.
+
+        Raises:
+            AttributeError: always; it says the new name of an old one.
+        """
+        kind = type(self).__name__
+        if name in type(self)._renamed:
+            raise AttributeError(f"'{kind}.{name}' is called '{kind}.{type(self)._renamed[name]}' now.")
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}")
