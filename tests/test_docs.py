@@ -89,3 +89,22 @@ def test_links_that_lead_nowhere_are_found(tmp_path: Path):
         "[e](#no-heading) [f](#twice-2) ![g](gone.png) [h](page.md#x)\n"
     )
     assert broken(page) == ["#no-heading", "#twice-2", "gone.png", "page.md#x"]
+
+
+def test_the_formulas_of_contributing_are_those_of_the_source():
+    """Every line of code that it shows side by side stands in one of the files that it names."""
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    part = page[page.index("Side by side") : page.index("A method of your own")]
+    named = [ROOT / "src/pellucid" / name for name in re.findall(r"\| `([\w/]+\.py)` \|", part)]
+    source = {line.strip() for path in named for line in path.read_text("utf-8").splitlines()}
+    (block,) = re.findall(r"```python\n(.*?)```", part, re.DOTALL)
+    lines = [line.strip() for line in block.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(named) == 4
+    assert [line for line in lines if line not in source] == []
+
+
+def test_the_house_is_drawn_as_its_imports_are():
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    assert page == runpy.run_path(str(ROOT / "docs/rooms.py"))["rendered"](page), (
+        "docs/architecture.md is out of date: run `python docs/rooms.py`"
+    )
