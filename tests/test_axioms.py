@@ -177,7 +177,9 @@ def test_what_rounding_alone_decides_is_told_from_what_the_way_of_writing_does(r
 def test_where_a_layers_channels_are_read_one_by_one_the_way_of_writing_counts(registered):
     """The first channel of a layer is no property of the function."""
     x = pictures("in-place")[:1]
-    name = registered(lambda probe: probe.at("conv1")[0].A[:, 0] + 0 * probe.value[:, None, None])
+    name = registered(
+        lambda probe: layer_evidence(probe, "conv1")[0].A[:, 0] + 0 * probe.value[:, None, None]
+    )
     row = found(net("in-place"), x, name)["implementation invariance"]
     assert row.held is False
 

@@ -21,7 +21,7 @@ from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
 from pellucid.model import Model
 from pellucid.outputs import outputs_of
-from pellucid.probe import Probe
+from pellucid.probe import Probe, run_with
 
 KNOWN = [name for name in BUILDERS if name != "no_grad inside"]
 PUBLISHED = ["alexnet", "resnet18", "densenet121", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny",
@@ -445,7 +445,7 @@ def test_a_quantised_layer_is_refused_by_name_before_anything_runs():
         pytest.skip(f"torch has no dynamic quantisation here: {error}")
     probe = probing(module, torch.rand(1, 3, 9, 9))
     with pytest.raises(ModelError, match="layer 'fc' is quantised and has no gradient"):
-        probe.run_with("plain", Operations)
+        run_with(probe, "plain", Operations)
     assert probe.engine.spent.forward == 0
 
 
@@ -737,9 +737,9 @@ def test_one_run_serves_all_who_give_its_key_and_all_targets_and_layers():
     x = pictures("residual", 2)
     probe = probing(module, x)
     with probe.engine.session(0):
-        first = probe.run_with("plain", Operations, "net.stage1")
-        again = probe.run_with("plain", Operations)
-        other = probe.about(1, "logit").run_with("plain", Operations)
+        first = run_with(probe, "plain", Operations, "net.stage1")
+        again = run_with(probe, "plain", Operations)
+        other = run_with(probe.about(1, "logit"), "plain", Operations)
         assert first.operations is again.operations is other.operations
         assert torch.equal(first.score, first.outputs[:, 0])
         assert torch.equal(other.score, first.outputs[:, 1])
@@ -749,19 +749,19 @@ def test_one_run_serves_all_who_give_its_key_and_all_targets_and_layers():
         assert torch.equal(at_input, other.backward(first.outputs, torch.eye(6)[[0, 0]].double())[1])
         assert at_layers["net.stage1"].shape == first.layer("net.stage1")[0].maps.shape
         assert counter.backward == [2, 2]
-        assert probe.run_with("another", Operations).operations is not first.operations
+        assert run_with(probe, "another", Operations).operations is not first.operations
         assert counter.forward == [2, 2]
 
 
 def plainly(probe: Probe) -> Tensor:
     """The gradient, by operations that replace nothing."""
-    modified = probe.run_with("plain", Operations)
+    modified = run_with(probe, "plain", Operations)
     return modified.backward(modified.score)[1]
 
 
 def halving(probe: Probe) -> Tensor:
     """The same where memory suffices for two images."""
-    modified = probe.run_with("halving", Halving)
+    modified = run_with(probe, "halving", Halving)
     return modified.backward(modified.score)[1]
 
 
@@ -812,7 +812,7 @@ def test_copies_with_channels_last_are_run_otherwise_where_a_model_cannot_take_t
     probe = probing(module, x)
     with probe.engine.session(0):
         copies = probe.perturbed(x.repeat_interleave(2, 0))
-        modified = copies.run_with("plain", Operations)
+        modified = run_with(copies, "plain", Operations)
         gradient = modified.backward(modified.score)[1]
         assert not probe.engine.channels_last
         assert probe.engine.spent.forward == 2 + 4

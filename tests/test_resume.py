@@ -15,7 +15,7 @@ from pellucid.layers import first_tensor, with_first_tensor
 from pellucid.model import Model
 from pellucid.output_scale import LOGITS
 from pellucid.outputs import outputs_of
-from pellucid.probe import LayerEvidence, Probe
+from pellucid.probe import LayerEvidence, Probe, layer_evidence
 from zoo import seeded, trained_statistics
 
 
@@ -67,7 +67,7 @@ def assert_equals_the_whole_model(module: nn.Module, x: Tensor, layer: str, alon
     """Some ablations of the first image, by resuming and by the twin."""
     probe = probe_of(module, x)
     with probe.engine.session(0):
-        (at,) = probe.at(layer)
+        (at,) = layer_evidence(probe, layer)
         K = at.A.shape[1]
         strong = at.A[0].flatten(1).norm(dim=1).argsort(descending=True)[: K // 2 + 1]
         channels = strong[torch.linspace(0, len(strong) - 1, min(6, len(strong))).long()].tolist()
@@ -129,7 +129,7 @@ def test_every_layer_with_maps_is_resumed_exactly_in_every_kind_of_model(name):
         probe = probe_of(module, x, target=0)
         with probe.engine.session(0):
             try:
-                (at,) = probe.at(layer)
+                (at,) = layer_evidence(probe, layer)
             except ModelError:
                 continue
             channels = list(range(0, at.A.shape[1], max(1, at.A.shape[1] // 3)))
@@ -291,7 +291,7 @@ def test_the_verdict_holds_for_the_layer_and_is_not_sought_again():
     for join, forward, resumed in ((JOINS["add"][0], 1 + 1 + 2 + 1, 7 + 7), (fails, 1 + 1 + 6 + 6, 7)):
         probe = probe_of(seeded(Around, join).double(), x)
         with probe.engine.session(0):
-            (at,) = probe.at("layer")
+            (at,) = layer_evidence(probe, "layer")
             for _ in range(2):
                 at.scores(0, zeroing(list(range(6))), 6)
         assert (probe.engine.spent.forward, probe.engine.spent.resumed) == (forward, resumed)
@@ -308,7 +308,7 @@ def test_every_chunk_is_checked_not_only_the_first(monkeypatch):
     x = torch.randn(1, 3, 12, 17, dtype=torch.float64)
     probe = probe_of(module, x)
     with probe.engine.session(0):
-        (at,) = probe.at("layer")
+        (at,) = layer_evidence(probe, "layer")
         channels = [0, 1, 2, 3, 4, 5, 0]  # chunks of 4 and 3, and the unaltered
         found = at.scores(0, zeroing(channels), 7)
         torch.testing.assert_close(found, without(module, x, at, channels))
@@ -328,7 +328,7 @@ def test_chunks_make_no_difference_and_are_counted(most, monkeypatch):
         probe.engine.session(0),
         probe.engine.network.register_forward_pre_hook(lambda _, a: passes.append(len(a[0]))),
     ):
-        (at,) = probe.at("stage2")
+        (at,) = layer_evidence(probe, "stage2")
         found = at.scores(0, zeroing(list(range(12))), 12)
     torch.testing.assert_close(found, without(module, x, at, list(range(12))), rtol=1e-12, atol=1e-12)
     chunks = -(-12 // most)
@@ -341,7 +341,7 @@ def test_no_more_samples_run_together_than_asked():
     probe = probe_of(module, x, batch_size=4)
     sizes = []
     with probe.engine.session(0):
-        (at,) = probe.at("stage2")
+        (at,) = layer_evidence(probe, "stage2")
         with probe.engine.network.head.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0]))):
             at.scores(0, zeroing(list(range(12))), 12)
     assert max(sizes) == 4
@@ -356,7 +356,7 @@ def test_a_chunk_too_large_for_memory_is_halved():
             raise torch.OutOfMemoryError("scarce")
 
     with probe.engine.session(0), probe.engine.network.head.register_forward_pre_hook(scarce):
-        (at,) = probe.at("stage2")
+        (at,) = layer_evidence(probe, "stage2")
         found = at.scores(0, zeroing(list(range(12))), 12)
         torch.testing.assert_close(found, without(module, x, at, list(range(12))))
     assert not probe.notes
@@ -368,7 +368,7 @@ def test_nothing_is_left_behind_when_the_model_fails(error):
     before = state_of(module, x)
     probe = probe_of(module, x)
     with probe.engine.session(0):
-        (at,) = probe.at("stage2")
+        (at,) = layer_evidence(probe, "stage2")
 
         def alter(maps: Tensor, start: int, stop: int) -> None:
             def breaks(*_: object) -> None:
@@ -393,7 +393,7 @@ def test_a_layer_reached_only_by_a_batch_is_refused():
 
     probe = probe_of(seeded(Picky, JOINS["add"][0]), torch.randn(2, 3, 12, 17))
     with probe.engine.session(0):
-        (at,) = probe.at("layer")
+        (at,) = layer_evidence(probe, "layer")
         with pytest.raises(ModelError, match="does not run its layer 'layer' again for one image"):
             at.scores(0, zeroing([0]), 1)
 
@@ -414,7 +414,7 @@ def test_scores_read_out_of_the_altered_output_itself_are_kept():
         maps[:, 0, 0, 0] = torch.arange(start, stop)
 
     with probe.engine.session(0):
-        (at,) = probe.at("1")
+        (at,) = layer_evidence(probe, "1")
         together = at.scores(0, alter, 5)
         probe.engine.resumable["1", (3, 12, 17)] = False
         one_by_one = at.scores(0, alter, 5)

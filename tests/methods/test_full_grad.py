@@ -18,7 +18,7 @@ from pellucid.engine.run import Engine
 from pellucid.errors import InvalidValue, ModelError
 from pellucid.methods.relevance.full_grad import decompose
 from pellucid.model import Model
-from pellucid.probe import Probe
+from pellucid.probe import Probe, run_with
 from zoo import Homogeneous, ResidualNet, assert_close, images, raw, seeded
 
 GRAPHS = [name for name in BUILDERS if name != "no_grad inside"]
@@ -380,8 +380,8 @@ def test_nothing_is_replaced() -> None:
     engine = Engine(Model.wrap(module))
     with engine.session(0):
         probe = Probe(engine, x, 1)
-        modified = probe.run_with("biases", lambda: Biases(x.shape))
+        modified = run_with(probe, "biases", lambda: Biases(x.shape))
         _, gradient = modified.backward(modified.score)
-        bare = probe.run_with("bare", Operations)
+        bare = run_with(probe, "bare", Operations)
     assert torch.equal(modified.outputs, bare.outputs)
     assert_close(gradient, raw(module, x, "saliency", target=1, signed=True), 1e-12)

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Annotated, Any
 
 from pellucid import baselines, segments
-from pellucid.methods.registry import Counting, Kind, Passes, method
+from pellucid.methods.option_types import Kind
+from pellucid.methods.registry import Counting, Passes, method
 
 Segments = Annotated[
     Any, Kind("quickshift | slic | felzenszwalb | grid:N", lambda _, how: segments.check(how))

@@ -5,6 +5,8 @@ model themselves: two methods that need the same evidence share it, and so do tw
 does not depend on the target.
 """
 
-from pellucid.probe.probe import LayerEvidence, ModifiedRun, Probe
+from pellucid.probe.layer import LayerEvidence, layer_evidence
+from pellucid.probe.modified import ModifiedRun, run_with
+from pellucid.probe.probe import Probe
 
-__all__ = ["LayerEvidence", "ModifiedRun", "Probe"]
+__all__ = ["LayerEvidence", "ModifiedRun", "Probe", "layer_evidence", "run_with"]

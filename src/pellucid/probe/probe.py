@@ -1,7 +1,6 @@
 """A model, a batch and a target: what methods ask for evidence."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -16,11 +15,8 @@ from pellucid.engine.capture import Capture
 from pellucid.engine.finding import Found
 from pellucid.engine.looking import first_nonfinite
 from pellucid.engine.mixing import SamplesMix
-from pellucid.engine.operations import Operations
 from pellucid.engine.perturb import Copies, Scorer, score_copies
-from pellucid.engine.resume import Alter, resume
 from pellucid.engine.run import Engine, first_line, in_chunks, out_of_memory
-from pellucid.engine.taps import Tap
 from pellucid.errors import InvalidValue, ModelError, PellucidError
 from pellucid.images import Picture
 from pellucid.layers import layer_names
@@ -33,109 +29,6 @@ from pellucid.target import Output, Score, Target, resolve
 
 Sum = TypeVar("Sum")
 _BASELINE = 1 << 40  # a draw of its own, apart from those of masks and noise
-
-
-@dataclass(frozen=True)
-class LayerEvidence:
-    """The evidence at one call of a layer: activations `A` and gradients `G`, feature maps (N, K, h, w).
-
-    `asked` is the layer as it was asked for, `key` tells its calls apart, `found` says how it was found.
-    """
-
-    probe: "Probe"
-    tap: Tap
-    asked: str
-    key: str
-    found: Found
-
-    @property
-    def A(self) -> Float[Tensor, "N K h w"]:
-        """The activations."""
-        return self.tap.maps
-
-    @property
-    def G(self) -> Float[Tensor, "N K h w"]:
-        """The gradients dS/dA of each sample's score."""
-        return self.probe.gradients(self.asked)[0][self.key]
-
-    @property
-    def name(self) -> str:
-        """The layer's dotted name, with its call's number ("conv#2") if several are read or one was named."""
-        return self.tap.title if self.key != self.asked or "#" in self.asked else self.tap.name
-
-    def of(self, probe: "Probe") -> "LayerEvidence":
-        """The same call of the layer for other inputs, or another target."""
-        return next(at for at in probe.at(self.asked) if at.key == self.key)
-
-    def scores(self, image: int, alter: Alter, total: int) -> Float[Tensor, " total"]:
-        """The scores of one image with these activations altered in `total` ways: see `engine.resume`.
-
-        `alter(maps, start, stop)` makes versions number start to stop: it is given as many copies of the
-        image's activations, (B, K, h, w), and changes them in place.
-        """
-        probe = self.probe
-        score, value = probe.score.pick([image]), probe.value[image]
-        scores = resume(
-            probe.engine, probe.inputs, self.tap, image, alter, total, score, value, probe.numbers
-        )
-        if not probe.engine.resumable[self.tap.title, tuple(probe.inputs.shape[1:])]:
-            probe.note(
-                f"What follows layer {self.name} could not be run alone: every perturbed input of its output "
-                "took a pass of the whole model.",
-                torch.arange(len(probe.inputs), dtype=torch.long, device="cpu") == image,
-            )
-        return scores
-
-
-@dataclass(frozen=True)
-class ModifiedRun:
-    """One batch run with the model's operations replaced: what came out, and the way back through them."""
-
-    probe: "Probe"
-    taken: Capture
-
-    @property
-    def operations(self) -> Operations:
-        """What stood for the model's own, with what it kept of this run."""
-        if self.taken.operations is None:
-            raise AssertionError("a run under operations has them")
-        return self.taken.operations
-
-    @property
-    def score(self) -> Float[Tensor, " N"]:
-        """The explained number of each sample, in the graph of this run."""
-        return self.probe.checked(self.probe.score(self.taken.raw))
-
-    @property
-    def outputs(self) -> Float[Tensor, "N K"]:
-        """The model's outputs, in the graph of this run."""
-        return self.probe.reading.outputs(self.taken.raw, len(self.probe.inputs))
-
-    def layer(self, layer: str) -> list[Tap]:
-        """What the calls gave of one of the layers that were asked for."""
-        return [self.taken.taps[key] for key in self.taken.calls[layer]]
-
-    def keys(self, layer: str) -> tuple[str, ...]:
-        """The keys of the calls of one of the layers that were asked for, as `back` gives them."""
-        return self.taken.calls[layer]
-
-    def backward(
-        self, outputs: Tensor, start: Tensor | None = None
-    ) -> tuple[dict[str, Tensor], Float[Tensor, "N C H W"]]:
-        """What comes back at each layer that was asked for, as feature maps, and at the input.
-
-        Args:
-            outputs: where the way back begins: the score, outputs, ...
-            start: what goes into it there, of the same shape; ones by default.
-        """
-        at_layers, at_input = self.probe.passes.backward(self.taken, outputs, start)
-        if at_input is None:
-            raise ModelError(NO_GRADIENT)
-        return at_layers, at_input
-
-    def backward_to_layers(self, outputs: Tensor, start: Tensor | None = None) -> dict[str, Tensor]:
-        """What comes back at the layers alone; nothing is run back beyond them."""
-        return self.probe.passes.backward(self.taken, outputs, start, of_input=False)[0]
 
 
 class Probe(Ledger, Renamed):
@@ -182,7 +75,6 @@ class Probe(Ledger, Renamed):
         "altered": "perturbed",
         "lower": "mark_bf16",
         "scores": "score_perturbed",
-        "under": "run_with",
     }
 
     def about(self, target: Target | Score, output: Output) -> "Probe":
@@ -403,19 +295,6 @@ class Probe(Ledger, Renamed):
         """How many numbers of `size` inputs each are run together."""
         return max(1, self.limit // (len(self.inputs) if size is None else size))
 
-    def at(self, *layers: str) -> list[LayerEvidence]:
-        """Evidence at layers, as `layer_names` writes them: at each call that counts, one after another.
-
-        Several cost one pass together.
-        """
-        taken = self.passes.plain(self, layers)
-        self._report([taken.found[layer] for layer in layers])
-        return [
-            LayerEvidence(self, taken.taps[key], layer, key, taken.found[layer])
-            for layer in layers
-            for key in taken.calls[layer]
-        ]
-
     def input_gradient(self) -> Float[Tensor, "N C H W"]:
         """dS/dx, of the same shape as the input."""
         gradient = self.gradients(None)[1]
@@ -436,26 +315,11 @@ class Probe(Ledger, Renamed):
             )
         return self.use_evidence(self._gradients[taken])
 
-    def run_with(self, key: Hashable, make: Callable[[], Operations], *layers: str) -> ModifiedRun:
-        """One pass with the model's operations replaced by what `make` gives, kept for all who give its key.
-
-        Args:
-            key: what tells these operations apart from others.
-            make: makes them, new each time.
-            layers: layers that are kept, by name or "auto".
-
-        Raises:
-            ModelError: an operation that cannot be replaced, a layer that is not run or holds no grid.
-        """
-        taken = self.passes.modified(self, key, make, layers)
-        self._report([taken.found[layer] for layer in layers])
-        return ModifiedRun(self, taken)
-
     def generator(self, draw: int = 0) -> torch.Generator:
         """The source of the numbers of one draw: the same for every image, batch size and device."""
         return torch.Generator(device="cpu").manual_seed((self.seed * 1_000_003 + draw) % 2**63)
 
-    def _report(self, layers: Sequence[Found]) -> None:
+    def report_layers(self, layers: Sequence[Found]) -> None:
         """Says which layers were found, and how."""
         reports = [found.report() for found in layers]
         if reports:

@@ -11,7 +11,7 @@ from pellucid.engine.attending import ReadingOut, blocks
 from pellucid.errors import ModelError
 from pellucid.methods.attention.rolling import attended, first_layer, gradients, placed
 from pellucid.methods.registry import method
-from pellucid.probe import Probe
+from pellucid.probe import Probe, run_with
 
 Readout = Literal["model", "mean"]
 
@@ -64,7 +64,7 @@ def legrad(probe: Probe, *, readout: Readout = "model", start_layer: int = 0) ->
     images, depth = len(probe.inputs), len(seen.layers)
     first = first_layer(start_layer, depth)
     alter = _mean if readout == "mean" else _same
-    modified = probe.run_with(("legrad", readout), partial(ReadingOut, blocks(seen.layers), alter))
+    modified = run_with(probe, ("legrad", readout), partial(ReadingOut, blocks(seen.layers), alter))
     if len(modified.outputs) != images * depth:
         raise ModelError(
             "LeGrad runs what follows the last layer on the tokens of all layers together, which must give "

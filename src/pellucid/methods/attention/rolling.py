@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.engine.attending import Attending, Attentions, attentions
 from pellucid.errors import InvalidValue
-from pellucid.probe import ModifiedRun, Probe
+from pellucid.probe import ModifiedRun, Probe, run_with
 
 
 def attended(probe: Probe) -> tuple[ModifiedRun, Attentions]:
@@ -18,7 +18,7 @@ def attended(probe: Probe) -> tuple[ModifiedRun, Attentions]:
     Raises:
         ModelError: there is none, or they are not over all tokens, the same ones in every layer.
     """
-    modified = probe.run_with("attention", Attending)
+    modified = run_with(probe, "attention", Attending)
     operations = cast(Attending, modified.operations)
     return modified, attentions(operations, modified.outputs, probe.inputs.shape)
 

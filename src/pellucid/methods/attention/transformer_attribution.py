@@ -21,7 +21,7 @@ from pellucid.methods.attention.rolling import (
 )
 from pellucid.methods.registry import Passes, method
 from pellucid.methods.relevance.propagation import output_relevance
-from pellucid.probe import Probe
+from pellucid.probe import Probe, run_with
 
 Weights = Literal["relevance", "attention"]
 
@@ -96,7 +96,7 @@ def transformer_attribution(
 
 def _relevances(probe: Probe, seen: Attentions) -> list[Tensor]:
     """What arrives at each attention of 1 at the class, by LRP."""
-    modified = probe.run_with("attention relevance", partial(AttentionRelevance, len(probe.inputs)))
+    modified = run_with(probe, "attention relevance", partial(AttentionRelevance, len(probe.inputs)))
     operations = cast(AttentionRelevance, modified.operations)
     operations.clear()
     modified.backward(modified.outputs, output_relevance(probe, modified.outputs, "one"))

@@ -18,15 +18,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.methods.finding import Details, Finding
-from pellucid.methods.registry import (
-    Counting,
-    Drawing,
-    LayerOption,
-    LayoutOption,
-    keyword_options,
-    method,
-)
-from pellucid.probe import LayerEvidence, Probe
+from pellucid.methods.option_types import LayerOption, LayoutOption
+from pellucid.methods.registry import Counting, Drawing, keyword_options, method
+from pellucid.probe import LayerEvidence, Probe, layer_evidence
 from pellucid.target import Output
 
 Fusion = Literal["mean", "max", "tanh-max"]
@@ -82,7 +76,7 @@ def cam(
             **own: Any,
         ) -> Finding:
             names = probe.layer_names(layer, layout)
-            ats = evidence(probe, names, own) if evidence else probe.at(*names)
+            ats = evidence(probe, names, own) if evidence else layer_evidence(probe, *names)
             maps: dict[str, list[Tensor]] = {}
             details: list[Mapping[str, Any]] = []
             stderr = None

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any
 
 from pellucid.methods.finding import Finding
-from pellucid.methods.registry import Axiom, Passes, Samples, method
+from pellucid.methods.option_types import Samples
+from pellucid.methods.registry import Axiom, Passes, method
 from pellucid.methods.wrappers import MOST, smooth
 from pellucid.probe import Probe
 

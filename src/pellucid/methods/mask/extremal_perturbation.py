@@ -14,7 +14,8 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import smoothed
 from pellucid.methods.mask.searching import LOST, alike, check, scores_and_gradients
-from pellucid.methods.registry import Kind, Option, Passes, method
+from pellucid.methods.option_types import Kind, Option
+from pellucid.methods.registry import Passes, method
 from pellucid.probe import Probe
 
 MOMENTUM = 0.9

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods.finding import Finding, each
+from pellucid.methods.option_types import Kind, Samples
 from pellucid.methods.options import (
     SEGMENT_MEAN,
     SegmentBaseline,
@@ -26,7 +27,7 @@ from pellucid.methods.perturb.surrogate import (
     fit,
     kernel,
 )
-from pellucid.methods.registry import Axiom, Kind, Samples
+from pellucid.methods.registry import Axiom
 from pellucid.probe import Probe
 from pellucid.probe.convergence import Estimate
 from pellucid.probe.sampling import sample

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
+from pellucid.methods.option_types import Size
 from pellucid.methods.options import Baseline, perturbation, same
-from pellucid.methods.registry import Passes, Size
+from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 from pellucid.probe.screening import Use, screened
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
+from pellucid.methods.option_types import Samples
 from pellucid.methods.options import Baseline, at_most, perturbation, same
-from pellucid.methods.registry import Samples
 from pellucid.probe import Probe
 from pellucid.probe.convergence import Estimate
 from pellucid.probe.sampling import sample

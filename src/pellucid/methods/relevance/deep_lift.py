@@ -13,7 +13,7 @@ from pellucid.methods.finding import Finding
 from pellucid.methods.options import Baseline, same
 from pellucid.methods.path.integrated_gradients import NOWHERE, warn_if_incomplete
 from pellucid.methods.registry import method
-from pellucid.probe import Probe
+from pellucid.probe import Probe, run_with
 
 TOLERATED = 1e-3
 """A larger completeness error, as a share of the score's change, is told."""
@@ -85,7 +85,7 @@ def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
 
 def difference(probe: Probe, references: Float[Tensor, "N C H W"], key: Hashable = None) -> Difference:
     """What the rescale rule finds between each image and its reference; `key` tells references apart."""
-    modified = probe.run_with(("rescale", key), partial(Rescale, references))
+    modified = run_with(probe, ("rescale", key), partial(Rescale, references))
     operations = cast(Rescale, modified.operations)
     half = probe.inputs.dtype in HALF  # then the model's own scores are too coarse to tell their change
     beside = None if half else probe.perturbed(references)

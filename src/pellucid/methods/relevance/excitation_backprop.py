@@ -8,7 +8,8 @@ import torch
 
 from pellucid.methods.cam.form import fuse, together
 from pellucid.methods.finding import Finding
-from pellucid.methods.registry import LayerOption, LayoutOption, Passes, method
+from pellucid.methods.option_types import LayerOption, LayoutOption
+from pellucid.methods.registry import Passes, method
 from pellucid.methods.relevance.propagation import Relevances, propagate
 from pellucid.probe import Probe
 

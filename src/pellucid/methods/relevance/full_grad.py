@@ -15,7 +15,7 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.noise import noisy, sigma_of
 from pellucid.methods.registry import Passes, method
-from pellucid.probe import Probe
+from pellucid.probe import Probe, run_with
 
 TOLERATED = 1e-3
 """A score that its parts miss by a larger share is told."""
@@ -181,7 +181,7 @@ class Decomposed:
 def decompose(probe: Probe, see: See) -> Decomposed:
     """S = sum x * dS/dx + sum_l b_l * dS/dz_l; `see` is shown each bias with its gradient dS/dz_l."""
     inputs = probe.inputs
-    modified = probe.run_with("biases", partial(Biases, inputs.shape))
+    modified = run_with(probe, "biases", partial(Biases, inputs.shape))
     operations = cast(Biases, modified.operations)
     value = modified.score.detach()
     bias_part = value.new_zeros(len(inputs), dtype=torch.float64)

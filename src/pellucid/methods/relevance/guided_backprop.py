@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.engine.guided import Guided, Rectifiers
 from pellucid.methods.registry import method
-from pellucid.probe import Probe
+from pellucid.probe import Probe, run_with
 
 
 @method(
@@ -52,7 +52,7 @@ def guided_backprop(probe: Probe) -> Float[Tensor, "N C H W"]:
 
 def through(probe: Probe, rectifiers: type[Rectifiers]) -> Float[Tensor, "N C H W"]:
     """What comes back at the input through rectifiers of one kind."""
-    modified = probe.run_with(rectifiers.__name__, rectifiers)
+    modified = run_with(probe, rectifiers.__name__, rectifiers)
     _, at_input = modified.backward(modified.score)
     if not cast(Rectifiers, modified.operations).found:
         probe.note("The model has no rectifier: the map is the plain gradient.")

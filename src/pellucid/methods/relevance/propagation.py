@@ -12,8 +12,8 @@ from torch import Tensor
 from pellucid.engine.composites import check_composite, read_composite
 from pellucid.engine.relevance import Relevance
 from pellucid.errors import InvalidType, InvalidValue, ModelError
-from pellucid.methods.registry import Kind
-from pellucid.probe import ModifiedRun, Probe
+from pellucid.methods.option_types import Kind
+from pellucid.probe import ModifiedRun, Probe, run_with
 from pellucid.structures import tensor_of
 from pellucid.target import class_count
 
@@ -168,7 +168,7 @@ def prepared(
         )
     box = bounds(probe, low, high) if read.boxed else None
     key = ("relevance", composite, None if box is None else tuple(torch.cat(box).flatten().tolist()))
-    modified = probe.run_with(key, partial(Relevance, read, len(probe.inputs), box), *layers)
+    modified = run_with(probe, key, partial(Relevance, read, len(probe.inputs), box), *layers)
     operations = operations_of(modified)
     if operations.unknown:
         probe.note(
