@@ -169,6 +169,18 @@ def test_a_rewriting_that_changes_the_function_is_refused():
         rewrite(model, x, spoil)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_hides_no_change_of_the_function(dtype: torch.dtype) -> None:
+    def spoil(module: nn.Module, seen: object) -> int:
+        module.fc.weight = nn.Parameter(module.fc.weight * 0.8)
+        return 1
+
+    model, x = made(TinyCNN)
+    model.module.to(dtype)
+    with pytest.raises(ModelError, match="other outputs"):
+        rewrite(pellucid.Model(model.module), x.to(dtype), spoil)
+
+
 def test_models_that_cannot_be_copied_or_looked_into_say_so():
     model, x = made(TinyCNN)
     stuck = copy.deepcopy(model.module)

@@ -138,7 +138,11 @@ def _colour(name: str, inputs: Float[Tensor, "N C H W"], model: Model) -> Float[
 
 
 def _blurred(inputs: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
-    """Gaussian along rows, then columns; mirrored at the edges, which ends at one picture's width."""
+    """Gaussian along rows, then columns; mirrored at the edges, which ends at one picture's width.
+
+    In float32 at least: weights in half precision do not sum to 1, by which colours would shift.
+    """
+    given, inputs = inputs, inputs.to(torch.promote_types(inputs.dtype, torch.float32))
     for axis in (-1, -2):
         radius = min(_RADIUS, inputs.shape[axis] - 1)
         at = torch.arange(-radius, radius + 1, dtype=torch.float64, device="cpu")
@@ -148,7 +152,7 @@ def _blurred(inputs: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
         edges = (radius, radius, 0, 0) if axis == -1 else (0, 0, radius, radius)
         rows = pad(inputs, edges, mode="reflect").flatten(0, 1)[:, None]
         inputs = conv2d(rows, kernel.view(1, 1, *along)).view_as(inputs)
-    return inputs
+    return inputs.to(given.dtype)
 
 
 def _median(inputs: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:

@@ -6,9 +6,11 @@ from torch import Tensor, nn
 
 import pellucid
 from nets import CHEAP, NoGradStem, TinyCNN, watched
+from pellucid.baselines import baseline
 from pellucid.engine.progress import Bar
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
+from pellucid.methods.mask.extremal_perturbation import blurs
 from pellucid.methods.mask.searching import alike, scores_and_gradients
 from pellucid.model import Model
 from pellucid.probe import Probe
@@ -43,6 +45,31 @@ def test_copies_whose_score_is_not_finite_have_nan_and_the_others_what_they_have
 def test_an_image_is_alike_to_its_baseline_but_for_rounding() -> None:
     x = images(3)
     assert alike(x, x * torch.tensor([1, 1 + 1e-15, 1 + 1e-6])[:, None, None, None]).tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("spec", ["blur", "mean", "mixed"])
+def test_in_half_precision_too_only_what_is_its_own_baseline_is_alike_to_it(
+    dtype: torch.dtype, spec: str
+) -> None:
+    x = images(4).float().to(dtype)
+    x[0], x[1] = 0.3, x[1] * 2**-6 + 0.3  # constant, and faint on a constant
+    hidden = baseline(spec, x, Model(Brittle()), torch.Generator())
+    assert alike(x, hidden).tolist() == [1, 0, 0, 0]
+    levels = blurs(x, levels=3, max_blur=20.0)[:, 0]
+    assert alike(x, levels).tolist() == [1, 0, 0, 0]
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_models_in_half_precision_have_masks(method: str, dtype: torch.dtype) -> None:
+    net, x = seeded(TinyCNN), images(1)
+    found, exact = (
+        pellucid.explain(net.to(kind), x.to(kind), method, target=0, progress=False, **CHEAP[method])
+        for kind in (dtype, torch.float32)
+    )
+    assert bool(found.raw.any()) == bool(exact.raw.any())
+    assert not any("is the image itself" in w or "leaves the image" in w for w in found.warnings)
 
 
 @every

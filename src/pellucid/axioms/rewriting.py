@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from pellucid.engine.rounding import tolerance
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
 from pellucid.model import Model
@@ -60,8 +61,7 @@ def rewrite(model: Model, inputs: Float[Tensor, "N C H W"], rewriting: Rewriting
             raise ModelError("Nothing to re-write.")
     after = _outputs(other, inputs)
     for a, b in zip(before, after, strict=True):
-        tolerance = 50 * torch.finfo(a.dtype).eps ** 0.75 * a.abs().max()
-        if not (a - b).abs().max() <= tolerance:
+        if not (a - b).abs().max() <= tolerance(a.dtype) * a.abs().max():
             raise ModelError("The re-written network gives other outputs, so it is not the same.")
     return other
 

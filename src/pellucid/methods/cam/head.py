@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pellucid.engine.rounding import COARSE, tolerance
 from pellucid.errors import ModelError
 from pellucid.probe import LayerEvidence
 
 Elementwise = Callable[[Tensor], Tensor]
-COARSE = 1e-4
-"""Machine epsilons from here on, half precision's, tell forms apart only by which one comes closest."""
 _NORMS = 4  # batch norms of the layer's width that are tried, the last ones of the model
 
 
@@ -53,6 +52,7 @@ def head_of(at: LayerEvidence) -> Head:
     modules = list(at.probe.network.modules())
     activations = list(_activations(modules))
     linears = list(_linears(modules, at.A.shape[1], at.probe.outputs))
+    # In half precision forms are told apart only by which one comes closest.
     exact = torch.finfo(at.probe.outputs.dtype).eps < COARSE
     # The plain form first, then form by form; within a form the one that comes closest.
     for forms in (
@@ -84,9 +84,8 @@ def _off(found: Tensor, bias: Tensor | float, at: LayerEvidence) -> float | None
     if found.shape != outputs.shape:
         return None
     eps = torch.finfo(outputs.dtype).eps
-    share = 50 * eps**0.75 if eps < COARSE else 8 * eps
     off, held = (found - outputs).abs().max(), (outputs - bias).abs().max()
-    return float(off) if off <= share * held + 2 * eps * outputs.abs().max() else None
+    return float(off) if off <= tolerance(outputs.dtype) * held + 2 * eps * outputs.abs().max() else None
 
 
 def _behind_the_pool(

@@ -58,12 +58,13 @@ def smoothed(maps: Float[Tensor, "N C h w"], size: tuple[int, int], sigma: float
     """sum_u g(v / s - u) maps(u), g a Gaussian of `sigma` cells, its weights at each pixel v summing to 1.
 
     At the same size it is a blur; for a sigma near 0 every pixel takes the nearest cell's value. Nothing lies
-    beyond the edges, so a constant map stays what it is.
+    beyond the edges, so a constant map stays what it is. Maps in half precision are computed in float32.
     """
+    given, maps = maps, maps.to(torch.promote_types(maps.dtype, torch.float32))
     for axis, pixels in zip((-2, -1), size, strict=True):
         cells = maps.shape[axis]
         at = (torch.arange(pixels, dtype=torch.float64, device="cpu") + 0.5) * cells / pixels - 0.5
         off = at[:, None] - torch.arange(cells, dtype=torch.long, device="cpu")  # (pixels, cells)
         weights = (off / sigma).square().div(-2).softmax(1).to(maps)
         maps = weights @ maps if axis == -2 else maps @ weights.T
-    return maps
+    return maps.to(given.dtype)

@@ -29,9 +29,14 @@ def check(least: Mapping[str, tuple[int | float, int]], positive: Mapping[str, f
 
 
 def alike(x: Float[Tensor, "N C H W"], baseline: Float[Tensor, "N C H W"]) -> Bool[Tensor, " N"]:
-    """Which images equal their baselines, but for rounding."""
-    off, top = ((t.flatten(1).abs().amax(1)) for t in (x - baseline, x))
-    return off <= 100 * torch.finfo(x.dtype).eps * top
+    """Which images equal their baselines, but for rounding.
+
+    Baselines are computed in float32 at least: of an image in half precision that is its own baseline they
+    give the very values, and a difference of one unit in the last place is one.
+    """
+    precise = torch.promote_types(x.dtype, torch.float32)
+    off, top = ((t.to(precise).flatten(1).abs().amax(1)) for t in (x - baseline, x))
+    return off <= 100 * torch.finfo(precise).eps * top
 
 
 def baselines_of(probe: Probe, spec: Any) -> tuple[Float[Tensor, "N C H W"], Bool[Tensor, " N"]]:
