@@ -47,7 +47,7 @@ def tiff(path, pixels, bits, kind, *, bands=1, planar=1, photometric=1, extra=()
     return path
 
 
-def write_png(path, values, sbit=b""):
+def write_png(path, values, sbit=b"", trns=b""):
     """A PNG of 16 bits, (H, W) or (H, W, 3), written by hand."""
 
     def chunk(kind, data):
@@ -57,6 +57,7 @@ def write_png(path, values, sbit=b""):
     colour = 2 if values.ndim == 3 else 0
     head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, colour, 0, 0, 0)
     body = chunk(b"IHDR", head) + (chunk(b"sBIT", sbit) if sbit else b"")
+    body += chunk(b"tRNS", trns) if trns else b""
     body += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
@@ -202,3 +203,38 @@ def test_colours_and_cmyk_still_work(tmp_path, planar):
     np.testing.assert_array_equal(np.asarray(open_picture(path).rgb), expected)
     Image.fromarray(expected).convert("CMYK").save(tmp_path / "cmyk.tif")
     assert open_picture(tmp_path / "cmyk.tif").rgb.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "bits", "kind"),
+    [(RAMP, 8, 1), (RAMP.astype("<u2") * 257, 16, 1), ((RAMP / 255).astype("<f4"), 32, 3)],
+    ids=["8 bits", "16 bits", "float"],
+)
+def test_where_a_tiff_says_that_its_lowest_value_is_white_it_is(tmp_path, pixels, bits, kind):
+    for photometric, expected in ((1, RAMP), (0, 255 - RAMP)):
+        path = tiff(tmp_path / "a.tif", pixels, bits, kind, photometric=photometric)
+        np.testing.assert_array_equal(shown(open_picture(path)), expected)
+        if bits > 8:
+            ends = (0, 65535) if bits == 16 else (0, 1)
+            np.testing.assert_array_equal(shown(open_picture(path, range=ends)), expected)
+
+
+def test_signed_values_of_8_bits_are_refused_until_their_range_is_said(tmp_path):
+    path = tiff(tmp_path / "a.tif", (RAMP.astype(int) - 128).astype(np.int8), 8, 2)
+    with pytest.raises(PictureError, match=r"int8 values from -128 to 127.*range"):
+        open_picture(path)
+    np.testing.assert_array_equal(shown(open_picture(path, range=(-128, 127))), RAMP)
+
+
+@pytest.mark.parametrize("scale", [257, 16], ids=["16 bits", "12 bits"])
+@pytest.mark.parametrize("colours", [False, True], ids=["grey", "colours"])
+def test_the_transparent_value_of_16_bits_is_as_that_of_8(tmp_path, scale, colours):
+    values = RAMP.astype(np.uint16) * scale
+    clear = int(values[0, 31])
+    values = np.stack([values] * 3, 2) if colours else values
+    path = tmp_path / "a.png"
+    write_png(path, values, trns=struct.pack(">H", clear) * (3 if colours else 1))
+    picture = open_picture(path)
+    assert picture.rgba is not None
+    np.testing.assert_array_equal(np.asarray(picture.rgba)[0, [30, 31, 32], 3], [255, 0, 255])
+    assert np.asarray(picture.rgb)[0, 31].tolist() == [255] * 3

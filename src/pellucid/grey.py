@@ -19,8 +19,8 @@ Ends = tuple[float, float]
 WHITES = (255, 1023, 4095, 16383, 65535)
 """What full white usually is: of 8, 10, 12, 14 and 16 bits."""
 
-_SUBFILE, _BITS, _SAMPLES, _MIN, _MAX, _EXTRA, _SMIN, _SMAX = 254, 258, 277, 280, 281, 338, 340, 341
-_ORIENTATION = 274
+_SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _EXTRA, _SMIN, _SMAX = 254, 258, 262, 277, 280, 281, 338, 340, 341
+_ORIENTATION, _FORMAT = 274, 339
 _PASS = (
     "pass the one to explain as a uint8 array (H, W) or (H, W, 3), or all of them as a float tensor "
     "(N, C, H, W), the model's own input"
@@ -74,6 +74,26 @@ def _significant_bits(image: Image.Image) -> int | None:
                 return None
             file.seek(length + 4, 1)
     return None
+
+
+def deep_grey(source: Image.Image, upright: Image.Image) -> np.ndarray | None:
+    """The values of one channel with more than 8 bits or a sign, which Pillow would clip or wrap; else None.
+
+    Args:
+        source: the picture as it was opened.
+        upright: the same with its orientation applied, in the same mode.
+    """
+    if upright.mode == "F" or upright.mode.startswith("I"):
+        return np.asarray(upright)
+    if upright.mode == "L" and isinstance(source, TiffImageFile) and source.tag_v2.get(_FORMAT) == (2,):
+        values = np.asarray(upright).view(np.int8)
+        return np.invert(values) if white_is_zero(source) else values  # Pillow has turned these around
+    return None
+
+
+def white_is_zero(image: Image.Image) -> bool:
+    """Whether a TIFF says that its lowest value is white; Pillow turns 8 bits around, but no more."""
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
 
 
 def deep_colours(image: Image.Image, declared: Ends | None, *, always: bool) -> np.ndarray | None:

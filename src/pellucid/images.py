@@ -22,7 +22,9 @@ from torch import Tensor
 
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, PellucidError, PictureError
 from pellucid.files import results_in
-from pellucid.grey import check_range, declared_range, deep_colours, eight_bits, refuse_bands, refuse_several
+from pellucid.grey import (
+    check_range, declared_range, deep_colours, deep_grey, eight_bits, refuse_bands, refuse_several, white_is_zero,
+)  # fmt: skip
 
 # The photographs that come inside scikit-image's wheel, as `sample:NAME`.
 SAMPLES: Mapping[str, str] = {
@@ -115,7 +117,7 @@ def open_picture(source: object, *, range: Any = None) -> Picture:
     Args:
         source: the picture; a `Picture` is given back as it is.
         range: the values that are black and white, for more than 8 bits, as in (0, 4095) for 12;
-            values outside are clipped.
+            values outside are clipped; where a TIFF says that its lowest value is white, the other way round.
 
     Raises:
         FileMissing: there is no such file or sample.
@@ -266,17 +268,33 @@ def _picture(image: Image.Image, what: str, ends: tuple[float, float] | None) ->
     source = image
     with suppress(Exception):  # unreadable metadata says nothing about the orientation, and spoils no pixel
         image = ImageOps.exif_transpose(image)
-    if image.mode == "F" or image.mode.startswith("I"):
-        grey, note = eight_bits(np.asarray(image), what, ends or declared, given=ends is not None)
-        return Picture(grey.convert("RGB"), note=note)
-    if (colours := deep_colours(source, declared, always=ends is not None)) is not None:
+    if (values := deep_grey(source, image)) is not None:
+        grey, note = eight_bits(values, what, ends or declared, given=ends is not None)
+        grey = ImageOps.invert(grey) if white_is_zero(source) else grey
+        return replace(_without(source, grey.convert("RGB"), values[:, :, None]), note=note)
+    always = ends is not None or "transparency" in image.info
+    if (colours := deep_colours(source, declared, always=always)) is not None:
         rgb, note = eight_bits(colours, what, ends or declared, given=ends is not None)
-        return Picture(rgb, note=note)
+        return replace(_without(source, rgb, colours), note=note)
     if ends is not None:
         raise InvalidValue(f"range is for more than 8 bits; {what} has 8-bit pixels ({image.mode}).")
     if not image.has_transparency_data:
         return Picture(image.convert("RGB"))
-    rgba = image.convert("RGBA")
+    return _on_white(image.convert("RGBA"))
+
+
+def _without(image: Image.Image, rgb: Image.Image, values: np.ndarray) -> Picture:
+    """A picture without the pixels that have the one value (H, W, C) that a PNG says is transparent."""
+    clear = image.info.get("transparency")
+    if image.format != "PNG" or not isinstance(clear, (int, tuple)):
+        return Picture(rgb)
+    rgba = rgb.copy()
+    rgba.putalpha(Image.fromarray(np.where((values == clear).all(2), 0, 255).astype(np.uint8)))
+    return _on_white(rgba)
+
+
+def _on_white(rgba: Image.Image) -> Picture:
+    """A transparent picture."""
     white = Image.new("RGBA", rgba.size, "white")
     return Picture(Image.alpha_composite(white, rgba).convert("RGB"), rgba=rgba)
 
