@@ -29,10 +29,6 @@ from pellucid.request import Request
 from pellucid.target import OneTarget, Output, Score, Target, class_name
 
 TOP = 5
-ALONE = (
-    "The samples of a batch influence one another in this model ({}): each was run alone, so that its scores "
-    "do not depend on which samples run together."
-)
 
 
 @dataclass(frozen=True)
@@ -234,7 +230,7 @@ def attribute(
         try:
             in_chunks(len(inputs), limit, step)
         except SamplesMix as mixed:
-            engine.alone, engine.batch_size, most = mixed.suspect, 1, 1
+            engine.alone, engine.batch_size, most = mixed.note, 1, 1
             answers[:] = [Answer() for _ in requested]
         if engine.alone:
             in_chunks(len(inputs), 1, step)
@@ -318,7 +314,7 @@ def _examine(probe: Probe, request: Request, total: int) -> Part:
         if text := flat(map[image], probe.inputs[image]):
             probe.note(text, torch.arange(n, dtype=torch.long, device="cpu") == image)
     if engine.alone and (total > 1 or request.method.cost(request.options).forward > 1):
-        probe.note(ALONE.format(engine.alone))
+        probe.note(engine.alone)
     notes = [[text for text, images in probe.notes.items() if i in images] for i in range(n)]
     left = [image for image in left if image not in probe.failures]
     found = Attribution(

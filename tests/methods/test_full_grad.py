@@ -13,6 +13,7 @@ from torch.nn import functional
 import pellucid
 from nets import BUILDERS, Around, net, pictures
 from pellucid.engine.biases import Bias, Biases, by_sample
+from pellucid.engine.mixing import RowsUnknown
 from pellucid.engine.operations import Operations
 from pellucid.engine.run import Engine
 from pellucid.errors import InvalidValue, ModelError
@@ -366,13 +367,55 @@ def test_full_grad_and_simple_full_grad_share_their_forward_pass() -> None:
 
 
 def test_samples_are_told_apart_wherever_they_stand() -> None:
+    def rows(x: Tensor, samples: int, **known: Any) -> Tensor:
+        return by_sample(Bias(1, torch.ones(()), True, "layer", **known), x, samples)
+
     x = torch.arange(24.0)
-    assert by_sample(x.view(2, 3, 4), 2).tolist() == x.view(2, 12).tolist()
-    assert by_sample(x.view(4, 2, 3), 2)[1, :3].tolist() == [3, 4, 5]  # tokens first
-    assert by_sample(x.view(6, 2, 2, 1), 3).tolist() == x.view(3, 8).tolist()  # windows of each
-    assert by_sample(x, 24).shape == (24, 1)
-    with pytest.raises(ModelError, match="batch_size=1"):
-        by_sample(x.view(3, 8), 2)
+    assert rows(x.view(2, 3, 4), 2).tolist() == x.view(2, 12).tolist()
+    assert rows(x.view(4, 2, 3), 2)[1, :3].tolist() == [3, 4, 5]  # tokens first
+    assert rows(x.view(6, 2, 2, 1), 3, grouped=True).tolist() == x.view(3, 8).tolist()  # windows of each
+    assert rows(x, 24).shape == (24, 1)
+    assert rows(x.view(6, 4), 1).shape == (1, 24)
+    for unknown in (x.view(6, 2, 2, 1), x.view(3, 8)):
+        with pytest.raises(RowsUnknown, match="layer"):
+            rows(unknown, 2)
+
+
+class InOneBatch(nn.Module):
+    """A network of copies of its input, joined along the batch, or of one sample after another."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.net, self.how = trained(plain), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        match self.how:
+            case "mirrored":
+                return self.net(torch.cat([x, x.flip(-1)])).unflatten(0, (2, -1)).mean(0)
+            case "interleaved":
+                return self.net(torch.stack([x, x.flip(-1)], 1).flatten(0, 1)).unflatten(0, (-1, 2)).mean(1)
+        return torch.cat([self.net(part) for part in x.chunk(2)])
+
+
+@pytest.mark.parametrize("how", ["mirrored", "interleaved", "chunks"])
+def test_each_sample_has_its_own_biases_whatever_batches_the_model_makes(how: str) -> None:
+    module, x = InOneBatch(how), images(3)
+    e = pellucid.explain(module, x, "full-grad", target=1, progress=False)
+    for i in range(3):
+        one = pellucid.explain(module, x[i : i + 1], "full-grad", target=1, progress=False)
+        assert_close(e.details["bias_part"][i], one.details["bias_part"][0], 1e-9)
+        assert_close(e.raw[i], one.raw[0], 1e-9)
+    assert (e.details["missed"].abs() <= 1e-9 * e.score.abs()).all()
+    assert any("run alone" in note for note in e.warnings)
+
+
+@pytest.mark.parametrize("method", ["full-grad", "simple-full-grad", "smooth-full-grad"])
+def test_layers_whose_positions_cannot_be_followed_are_told(method: str) -> None:
+    options: dict[str, Any] = {"samples": 1} if method.startswith("smooth") else {}
+    e = pellucid.explain(InOneBatch("mirrored"), images(1), method, target=1, progress=False, **options)
+    (note,) = [note for note in e.warnings if "leaves out" in note]
+    assert "of net.0, net." in note
+    assert "net.11" not in note  # which holds no positions
 
 
 def test_nothing_is_replaced() -> None:

@@ -23,13 +23,16 @@ from typing import Any
 
 import torch
 import torch.autograd.forward_ad as forward
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import batch_norm
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from pellucid.engine.axes import layout_of
+from pellucid.engine.axis_rules import Axes, Tokens
 from pellucid.engine.following import Following
+from pellucid.engine.mixing import RowsUnknown
 from pellucid.engine.operations import Call, Handler
 from pellucid.errors import ModelError
 from pellucid.layers import Layout
@@ -47,7 +50,8 @@ SUMS = {"add", "sub", "cat"}
 """Sums, which have none where all parts carry."""
 AFFINE = {"linear": 0} | {f"conv{kind}{n}d": n for kind in ("", "_transpose") for n in (1, 2, 3)}
 """Operations with a weight and a bias, and how many dimensions follow that of the bias."""
-ADDING = {"add", "sub", "rsub", "layer_norm", "group_norm", "instance_norm", "batch_norm"}
+NORMS = {"layer_norm", "group_norm", "instance_norm", "batch_norm"}
+ADDING = {"add", "sub", "rsub"} | NORMS
 """Besides convolutions and linear layers, operations that add what does not depend on the input."""
 ROUNDING = 16
 """An implicit bias that is found as a difference counts from so many units in the last place on."""
@@ -60,13 +64,23 @@ class Bias:
     """What one operation adds to its output: `value`, which may have to be expanded to the output's shape.
 
     `number` counts the operations of a run; `added` tells whether the operation is known to add a constant,
-    or its bias is what a nonlinear one leaves; `layout` is how its output holds a grid, if it does.
+    or its bias is what a nonlinear one leaves; `where` is the layer that ran it. `layout` is how its output
+    holds the picture's grid, if it does; `grouped` tells that
+    its first axis is known to be the batch, with other axes behind it; `lost` tells of a convolution, a linear layer or a norm that it holds
+    one, but not how.
     """
 
     number: int
     value: Tensor
     added: bool
-    layout: Layout | None
+    where: str
+    layout: Layout | None = None
+    grouped: bool = False
+    lost: bool = False
+
+    def times(self, gradient: Tensor) -> Tensor:
+        """What it adds to the score: nothing where the gradient is 0, of what is hidden by minus infinity too."""
+        return torch.where(gradient == 0, 0, self.value * gradient)
 
 
 See = Callable[[Bias, Tensor], None]
@@ -84,7 +98,7 @@ class Biases(Following):
         _load_forward_derivatives()
         self.inputs = inputs
         self.count = 0
-        self._made: list[tuple[Bias, Tensor]] = []  # of the operation that runs
+        self._made: list[tuple[Bias, Tensor, bool]] = []  # of the operation that runs; whether it is a layer's
         self.see: See | None = None
         self.handlers: Mapping[str, Handler] = {
             **dict.fromkeys(HOMOGENEOUS, Call.run),
@@ -170,8 +184,8 @@ class Biases(Following):
         self.count += 1
         if not (y.requires_grad and value.any()):
             return
-        bias = Bias(self.count, value, added, None)
-        self._made.append((bias, y))
+        bias = Bias(self.count, value, added, call.where or call.name)
+        self._made.append((bias, y, call.name in AFFINE or call.name in NORMS))
 
         def show(gradient: Tensor) -> None:
             if self.see is not None:
@@ -188,32 +202,46 @@ class Biases(Following):
     ) -> Any:
         """Called by PyTorch with every function that a model calls; then it is known how its output lies."""
         made = super().__torch_function__(func, types, args, kwargs)
-        for bias, y in self._made:
+        for bias, y, of_layer in self._made:
             trace = self.follower.of(y) if self.follower is not None else None
             if trace is not None:
                 bias.layout = layout_of(trace, y.shape, self.inputs[0])
+                bias.grouped = trace.axes is not None and trace.axes[:1] == ("N",)
+                bias.lost = of_layer and bias.layout is None and _holds_positions(trace.axes, y.shape)
         self._made.clear()
         return made
 
 
-def by_sample(value: Tensor, samples: int) -> Tensor:
-    """A tensor of a run with what belongs to each sample in a row, (N, numbers).
+def _holds_positions(axes: Axes | None, shape: Sequence[int]) -> bool:
+    """Whether a layer's output has values for several positions of the picture, as feature maps have.
 
-    Samples come first; or second, as in torch's (T, N, E); or first together with their parts, as in windows
-    (N * windows, T, E).
+    Of unknown axes all but the batch may hold positions,
+    if more than one, that of the channels, holds anything.
+    """
+    if axes is None:
+        return sum(size > 1 for size in shape[1:]) > 1
+    held = zip(axes, shape, strict=True)
+    return any(size > 1 for axis, size in held if axis in ("h", "w") or isinstance(axis, Tokens))
+
+
+def by_sample(bias: Bias, gradient: Tensor, samples: int) -> Float[Tensor, "N numbers"]:
+    """A bias times its output's gradient, with what belongs to each sample in a row.
+
+    Samples come first; or second, as in torch's (T, N, E); or first together with their parts, where those
+    are known to be in order.
 
     Raises:
-        ModelError: they are nowhere to be found.
+        RowsUnknown: it is not known which rows belong to which sample: each must be run alone.
     """
-    shape = value.shape
-    if value.ndim == 3 and shape[0] != samples and shape[1] == samples:
-        return value.transpose(0, 1).flatten(1)
-    if value.ndim and shape[0] % samples == 0:
+    value = bias.times(gradient)
+    rows = len(value) if value.ndim else 0
+    if samples == 1 or rows == samples:
         return value.reshape(samples, -1)
-    raise ModelError(
-        f"An operation of the model gives {tuple(shape)} for {samples} samples, which does not tell what "
-        "belongs to which: explain one image at a time, with batch_size=1."
-    )
+    if value.ndim == 3 and value.shape[1] == samples:
+        return value.transpose(0, 1).flatten(1)
+    if bias.grouped and rows % samples == 0:
+        return value.reshape(samples, -1)
+    raise RowsUnknown(bias.where)
 
 
 @cache

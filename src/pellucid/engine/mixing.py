@@ -62,6 +62,26 @@ class SamplesMix(Exception):
         super().__init__(suspect)
         self.suspect = suspect
 
+    @property
+    def note(self) -> str:
+        """What is told of results whose samples were run alone for this."""
+        return (
+            f"The samples of a batch influence one another in this model ({self.suspect}): each was run alone, "
+            "so that its scores do not depend on which samples run together."
+        )
+
+
+class RowsUnknown(SamplesMix):
+    """An operation, the `suspect`, has rows of which it is not known which sample they belong to."""
+
+    @property
+    def note(self) -> str:
+        """What is told of results whose samples were run alone for this."""
+        return (
+            f"The model runs {self.suspect} on other rows than one for each sample: each was run alone, so that "
+            "what belongs to which is known."
+        )
+
 
 class Watch(TorchFunctionMode):
     """Looks for the first operation that may mix the samples of a batch."""

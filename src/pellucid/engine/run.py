@@ -67,7 +67,7 @@ class Engine:
     progress: Progress = field(default_factory=Silent)
     spent: Cost = field(default_factory=Cost)
     watching: bool = False
-    alone: str = ""  # what mixes the samples of a batch in this model, so that each is run alone
+    alone: str = ""  # why each sample of a batch is run alone, where it must be
     channels_last: bool = True  # whether the model takes inputs whose channels lie last in memory
     resumable: dict[tuple[str, tuple[int, ...]], bool] = field(default_factory=dict)  # by layer, input size
     extras: Extras | None = None  # what the model is given besides the picture

@@ -1,6 +1,6 @@
 """FullGrad and its kin: the input's gradient and those of all biases in one map."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -19,6 +19,8 @@ from pellucid.probe import Probe, run_with
 
 TOLERATED = 1e-3
 """A score that its parts miss by a larger share is told."""
+NAMED = 4
+"""So many of the layers that are left out are named."""
 
 full = partial(method, paper="Srinivas & Fleuret 2019, arXiv:1905.00780")
 
@@ -37,7 +39,8 @@ def full_grad(probe: Probe) -> Finding:
 
     Returns:
         (N, H, W), at least 0, without a unit: each term is scaled to [0, 1] by itself. Biases whose
-        operation's output holds no grid are in no map; that all are found is told by `details`: `input_part`
+        operation's output holds no grid are in no map; those of layers whose output holds one that cannot be
+        followed are left out, and noted. That all are found is told by `details`: `input_part`
         and `bias_part`, the two sums above, and `missed`, (N,), by how much these together miss the score.
 
     Raises:
@@ -63,7 +66,7 @@ def full_grad(probe: Probe) -> Finding:
         >>> bool(e.details["missed"].abs() < 1e-5)
         True
     """
-    map, decomposed = _aggregated(probe, lambda bias, gradient: bias.value * gradient)
+    map, decomposed = _aggregated(probe, Bias.times)
     return Finding(map, details=decomposed.told)
 
 
@@ -152,20 +155,25 @@ def smooth_full_grad(probe: Probe, *, samples: int = 25, noise: float = 0.15) ->
         each: Tensor = of_copies.unflatten(0, (len(x), -1))
         return each.sum(1) / samples
 
+    lost: dict[str, None] = {}
+
     def means(start: int, stop: int) -> tuple[dict[int, Tensor], dict[str, Tensor]]:
         """The terms by number, of which 0 is the input's, and what they sum to."""
         terms: dict[int, Tensor] = {}
 
         def see(bias: Bias, gradient: Tensor) -> None:
             if bias.layout is not None:
-                term = mean(bias.layout.maps(bias.value * gradient))
+                term = mean(bias.layout.maps(bias.times(gradient)))
                 terms[bias.number] = terms[bias.number] + term if bias.number in terms else term
+            elif bias.lost:
+                lost[bias.where] = None
 
         decomposed = decompose(probe.perturbed(noisy(probe, sigma, range(start, stop))), see)
         terms[0] = mean(decomposed.at_input)
         return terms, {name: mean(value) for name, value in decomposed.told.items()}
 
     terms, told = probe.sum_over(samples, means)
+    _tell_lost(probe, lost)
     map = torch.stack([psi(terms[number], x.shape[-2:]) for number in sorted(terms)]).sum(0)
     return Finding(map, details=told)
 
@@ -187,7 +195,7 @@ def decompose(probe: Probe, see: See) -> Decomposed:
     bias_part = value.new_zeros(len(inputs), dtype=torch.float64)
 
     def shown(bias: Bias, gradient: Tensor) -> None:
-        bias_part.add_(by_sample(bias.value * gradient, len(inputs)).double().sum(1))
+        bias_part.add_(by_sample(bias, gradient, len(inputs)).double().sum(1))
         see(bias, gradient)
 
     with operations:  # a probability, or a target of the user's own, has biases too
@@ -199,6 +207,17 @@ def decompose(probe: Probe, see: See) -> Decomposed:
     missed = input_part + bias_part - value
     _warn_if_missed(probe, missed, value)
     return Decomposed(at_input, {"input_part": input_part, "bias_part": bias_part, "missed": missed})
+
+
+def _tell_lost(probe: Probe, layers: Iterable[str]) -> None:
+    """Notes the layers whose biases are left out of the map, as no one knows where its pixels lie in them."""
+    names = sorted(layers)
+    if names:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        probe.note(
+            f"The map leaves out the biases of {', '.join(names[:NAMED])}{more}: how their outputs hold the "
+            "picture's positions is not known, as of windows, or of copies of the picture joined in one batch."
+        )
 
 
 def _warn_if_missed(probe: Probe, missed: Tensor, value: Tensor) -> None:
@@ -231,10 +250,17 @@ def _aggregated(
     precise = torch.promote_types(probe.inputs.dtype, torch.float32)
     map = probe.inputs.new_zeros(len(probe.inputs), *size, dtype=precise)
 
+    lost: dict[str, None] = {}
+
     def see(bias: Bias, gradient: Tensor) -> None:
-        found = term(bias, gradient) if bias.layout is not None else None
-        if found is not None and bias.layout is not None:
+        found = term(bias, gradient) if bias.layout is not None or bias.lost else None
+        if found is None:
+            return
+        if bias.layout is None:
+            lost[bias.where] = None
+        else:
             map.add_(psi(bias.layout.maps(found), size))
 
     decomposed = decompose(probe, see)
+    _tell_lost(probe, lost)
     return map + psi(decomposed.at_input, size), decomposed

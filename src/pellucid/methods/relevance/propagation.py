@@ -205,7 +205,7 @@ def output_relevance(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) 
         )
     if start == "one":
         return slope.detach()
-    given = slope * leaf.detach()
+    given = torch.where(slope == 0, 0, slope * leaf.detach())  # classes masked by minus infinity share nothing
     if start == "logit":
         return given
     others = class_count(outputs) - 1
