@@ -238,3 +238,48 @@ def test_torchscript_is_explained_as_far_as_it_can_be_and_named_where_it_cannot(
     assert pellucid.explain(frozen, PICTURE, "saliency", target=1).raw.any()
     with pytest.raises(ModelError, match="TorchScript"):
         pellucid.explain(frozen, PICTURE, "grad-cam", target=1)
+
+
+class Hiding(nn.Module):
+    """A network that hides two of its six classes at minus infinity, in one of several ways."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.net, self.how = Net(), how
+        self.net.fc = nn.Linear(8, 6)
+        self.register_buffer("hidden", torch.tensor([0, 0, 1, 0, 0, 1], dtype=torch.bool))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x)
+        match self.how:
+            case "filled":
+                return y.masked_fill(self.hidden, -torch.inf)
+            case "chosen":
+                return torch.where(self.hidden, -torch.inf, y)
+            case "added":
+                return y + torch.zeros(6).masked_fill(self.hidden, -torch.inf)
+            case "written":
+                y = y.clone()
+                y[:, self.hidden] = -torch.inf
+        return y
+
+
+@pytest.mark.parametrize("how", ["filled", "chosen", "added", "written"])
+@pytest.mark.parametrize("method", [*METHODS, "simple-full-grad", "input-x-gradient"])
+def test_classes_that_a_model_hides_change_no_map_of_the_others(how: str, method: str) -> None:
+    hiding, plain = (
+        pellucid.explain(seeded(lambda how=how: Hiding(how)), PICTURE, method, target=1) for how in (how, "no")
+    )
+    torch.testing.assert_close(hiding.raw, plain.raw, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["filled", "chosen", "added", "written"])
+@pytest.mark.parametrize("method", ["lrp:start=contrast", "relevance-cam:layer=net.two"])
+def test_a_contrast_is_one_with_the_classes_that_a_model_does_not_hide(how: str, method: str) -> None:
+    hiding = pellucid.explain(seeded(lambda: Hiding(how)), PICTURE, method, target=1)
+    few = seeded(lambda: Hiding("no"))
+    few.net.fc.weight.data = few.net.fc.weight[~few.hidden]
+    few.net.fc.bias.data = few.net.fc.bias[~few.hidden]
+    torch.testing.assert_close(
+        hiding.raw, pellucid.explain(few, PICTURE, method, target=1).raw, rtol=1e-4, atol=1e-6
+    )

@@ -55,6 +55,7 @@ def add_constant(run: Run, call: Call, x: Tensor, factor: float, constant: Tenso
     raw, gate = run.note(x, "raw"), run.note(x, "gate")
     linear: LinearMap | None = run.note(x, "linear")
     size = torch.broadcast_shapes(x.shape, constant.shape)
+    constant = torch.where(constant.isinf(), 0, constant)  # what hides a class, which has no relevance
     # What only shifts the picture, before the first layer, is no layer; sum() begins with zero.
     if raw or (constant.ndim == 0 and constant == 0):
         return run.noted(pass_relevance(call, x), raw=raw, gate=gate)

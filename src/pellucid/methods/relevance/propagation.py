@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pellucid.engine.composites import check_composite, read_composite
@@ -15,7 +15,6 @@ from pellucid.errors import InvalidType, InvalidValue, ModelError
 from pellucid.methods.option_types import Kind
 from pellucid.probe import ModifiedRun, Probe, run_with
 from pellucid.structures import tensor_of
-from pellucid.target import class_count
 
 Start = Literal["logit", "one", "contrast"]
 """What is shared out: the score itself; one; or the score, less as much evenly over all other classes."""
@@ -208,10 +207,17 @@ def output_relevance(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) 
     given = torch.where(slope == 0, 0, slope * leaf.detach())  # classes masked by minus infinity share nothing
     if start == "logit":
         return given
-    others = class_count(outputs) - 1
     if score.function is not None or (slope != 0).sum(1).max() > 1 or outputs.shape[1] < 2:
         raise InvalidValue("start='contrast' needs a target that is one class, of a model with several.")
-    return given - torch.where(slope == 0, given.sum(1, keepdim=True) / others, 0)
+    return less_others(given, slope == 0, outputs)
+
+
+def less_others(
+    given: Float[Tensor, "N K"], others: Bool[Tensor, "N K"], outputs: Float[Tensor, "N K"]
+) -> Float[Tensor, "N K"]:
+    """A start, less as much evenly over the other classes; those that the model hides, at infinity, are none."""
+    others = others & outputs.isfinite()
+    return given - torch.where(others, given.sum(1, keepdim=True) / others.sum(1, keepdim=True), 0)
 
 
 def bounds(probe: Probe, low: Any, high: Any) -> tuple[Tensor, Tensor] | None:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
-from pellucid.methods.relevance.propagation import CompositeOption, output_relevance, prepared
+from pellucid.methods.relevance.propagation import CompositeOption, less_others, output_relevance, prepared
 from pellucid.probe import LayerEvidence, Probe
 
 
@@ -90,4 +90,4 @@ def _contrasted(probe: Probe, outputs: Float[Tensor, "N K"]) -> Float[Tensor, "N
     """One for the class, less as much evenly over all others, if there are any and one class is meant."""
     one = output_relevance(probe, outputs, "one")
     others = (one == 0) & ((one != 0).sum(1, keepdim=True) == 1)
-    return one - torch.where(others, one.sum(1, keepdim=True) / max(outputs.shape[1] - 1, 1), 0)
+    return less_others(one, others, outputs)
