@@ -283,3 +283,46 @@ def test_a_contrast_is_one_with_the_classes_that_a_model_does_not_hide(how: str,
     torch.testing.assert_close(
         hiding.raw, pellucid.explain(few, PICTURE, method, target=1).raw, rtol=1e-4, atol=1e-6
     )
+
+
+HOOKED = ["one", "two", "one.0", "one.2", "fc", ""]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_backward_hooks_that_look_on_change_nothing_and_see_what_comes_back(method: str) -> None:
+    net = seeded(Net)
+    expected = pellucid.explain(net, PICTURE, method, target=1)
+    seen: list[str] = []
+    for name in HOOKED:
+        part = net.get_submodule(name)
+        part.register_full_backward_hook(lambda m, gi, go, n=name: seen.append(f"{n} {go[0].shape}"))
+        part.register_full_backward_pre_hook(lambda m, go, n=name: seen.append(f"pre {n} {go[0].shape}"))
+    found = pellucid.explain(net, PICTURE, method, target=1)
+    assert torch.equal(found.raw, expected.raw)
+    assert found.warnings == expected.warnings
+    assert set(seen) >= {"fc torch.Size([1, 4])", "pre one torch.Size([1, 6, 8, 8])"}
+    assert all(len(net.get_submodule(n)._backward_hooks) == 1 for n in HOOKED)
+    net(PICTURE.requires_grad_()).sum().backward()  # they are in place
+    PICTURE.requires_grad_(False)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_backward_hooks_that_change_gradients_are_refused_by_their_modules_name(method: str) -> None:
+    for name, register in (
+        ("two.0", lambda part: part.register_full_backward_hook(lambda m, gi, go: (2 * gi[0],))),
+        ("two.2", lambda part: part.register_full_backward_hook(lambda m, gi, go: (2 * gi[0],))),
+        ("two", lambda part: part.register_full_backward_pre_hook(lambda m, go: (2 * go[0],))),
+    ):
+        net = seeded(Net)
+        register(net.get_submodule(name))
+        with pytest.raises(ModelError, match=f"Layer '{name}' has a backward hook that changes"):
+            pellucid.explain(net, PICTURE, method, target=1)
+
+
+def test_a_backward_hook_on_all_modules_is_named() -> None:
+    handle = torch.nn.modules.module.register_module_full_backward_hook(lambda m, gi, go: None)
+    try:
+        with pytest.raises(ModelError, match="backward hook on all modules"):
+            pellucid.explain(seeded(Net), PICTURE, "lrp", target=1)
+    finally:
+        handle.remove()

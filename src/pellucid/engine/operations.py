@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from pellucid.engine.attention import attend, attend_with_heads
+from pellucid.engine.backward_hooks import FUNCTION, looking_on
 from pellucid.engine.checkpoints import as_written, run_unpacked, saved_elsewhere
 from pellucid.engine.memory import ByTensor, Memory
 from pellucid.engine.names import Known, recognised
@@ -141,7 +142,8 @@ class Operations(TorchFunctionMode):
             return self.current(output)
 
         with ExitStack() as hooks:
-            for module in names:
+            for module, name in names.items():
+                hooks.enter_context(looking_on(module, name))
                 hooks.callback(module.register_forward_pre_hook(enter, prepend=True).remove)
                 hooks.callback(module.register_forward_hook(leave, prepend=True, always_call=True).remove)
             yield
@@ -342,6 +344,12 @@ class Operations(TorchFunctionMode):
         """A tensor without its graph, the same one each time."""
         if tensor not in self._constants:
             if tensor.grad_fn is not None and self._follows(tensor.grad_fn):
+                if tensor.grad_fn.name() == FUNCTION:
+                    raise ModelError(
+                        "There is a backward hook on all modules (torch.nn.modules.module."
+                        "register_module_full_backward_hook or ..._pre_hook), through which no operation can "
+                        "be followed: remove it, or use a gradient method."
+                    )
                 raise ModelError(
                     f"The model{self._place} computes something by {tensor.grad_fn.name()}, which is no "
                     "operation of PyTorch's own (a custom autograd function, compiled code): no rule can "
