@@ -260,3 +260,26 @@ def test_the_model_itself_is_not_a_layer():
 def test_layers_by_name_do_not_depend_on_the_batch(n, name):
     e = pellucid.explain(net(name), pictures(name, n), "hirescam")
     assert e.raw.shape == (n, 4, 4)
+
+
+class _Complex(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.wave = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 6, 3, dtype=torch.complex64)
+        self.bins, self.fc = nn.Identity(), nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.wave(self.first(x).to(torch.complex64)).abs()
+        self.bins((10 * y).long())
+        return self.fc(y.mean((2, 3)))
+
+
+@pytest.mark.parametrize(("layer", "dtype"), [("wave", "complex64"), ("bins", "int64")])
+@pytest.mark.parametrize("method", ["grad-cam", "eigen-cam", "ablation-cam"])
+def test_a_layer_without_real_values_is_refused_by_name_and_type(layer, dtype, method):
+    x = torch.rand(1, 3, 12, 12)
+    with pytest.raises(ModelError, match=f"'{layer}' gives .* {dtype}, not real.* such as first"):
+        pellucid.explain(_Complex(), x, method, target=0, layer=layer)
+    assert pellucid.explain(_Complex(), x, method, target=0).layer == ["first"]
+    with pytest.raises(ModelError, match=r"in layer 'wave' computes with complex numbers \(conv2d\)"):
+        pellucid.explain(_Complex(), x, "lrp", target=0)

@@ -320,3 +320,16 @@ def test_a_single_logit_head_becomes_one_column() -> None:
 def test_outputs_that_are_no_scores_are_described(raw: Any, text: str) -> None:
     with pytest.raises(ModelError, match=text):
         outputs_of(raw)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (torch.Tensor.to_sparse, r"sparse: pass images.to_dense\(\)"),
+        (lambda x: x.to("meta"), "on the meta device"),
+        (lambda x: torch.nested.nested_tensor([x[0], x[0]]), "nested"),
+    ],
+)
+def test_tensors_without_a_value_for_every_pixel_are_refused(change, kind):
+    with pytest.raises(InvalidType, match=f"densely; got one that is {kind}"):
+        Model(nn.Flatten()).prepare(change(torch.rand(1, 3, 4, 4)))

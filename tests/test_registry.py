@@ -443,5 +443,9 @@ def test_a_method_that_gives_nan_is_refused(own_methods):
         return probe.inputs.sum(1) * float("nan")
 
     pellucid.method("broken", family="gradient", paper="nobody", passes=(1, 0))(broken)
-    with pytest.raises(InvalidValue, match="broken gave a value that is not finite for image 0"):
-        pellucid.explain(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4), "broken")
+    net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)
+    said = "broken gave a value that is not finite (nan) for image 0."
+    with pytest.raises(InvalidValue, match=f"^{re.escape(said)}$"):
+        pellucid.explain(net, x, "broken")
+    with pytest.raises(InvalidValue, match=f"^{re.escape(said)} Half precision.*float32"):
+        pellucid.explain(net.bfloat16(), x.bfloat16(), "broken")

@@ -15,6 +15,7 @@ from torch import Tensor
 from pellucid.certainty import flat
 from pellucid.engine.cost import Cost
 from pellucid.engine.mixing import SamplesMix
+from pellucid.engine.operations import HALF
 from pellucid.engine.progress import showing
 from pellucid.engine.run import Engine, Precision, batch_limit, copies_limit, in_chunks
 from pellucid.errors import InvalidType, InvalidValue, ModelError, ModelFailed, PellucidError
@@ -304,10 +305,10 @@ def _examine(probe: Probe, request: Request, total: int) -> Part:
     for image in left:
         if not map[image].isfinite().all():
             number = probe.numbers[image]
-            text = (
-                f"{request.title} gave a value that is not finite for image {number}: the model's "
-                "activations or gradients overflow. Try the model in float32."
-            )
+            bad = map[image][~map[image].isfinite()][0].item()
+            text = f"{request.title} gave a value that is not finite ({bad}) for image {number}."
+            if engine.model.dtype in HALF or engine.precision == "bfloat16":
+                text += " Half precision overflows where float32 does not: try the model in float32."
             probe.fail(image, InvalidValue(text))
     probe.note("The map is zero everywhere.", (map == 0).flatten(1).all(1).cpu() & ~_noted(probe, n))
     for image in left:

@@ -233,6 +233,12 @@ class Model:
 
     def _read_tensor(self, images: Tensor) -> Batch:
         images = plain(images.detach())
+        if images.layout is not torch.strided or images.is_meta or images.is_nested:
+            kind = "on the meta device" if images.is_meta else "nested" if images.is_nested else "sparse"
+            raise InvalidType(
+                f"A tensor must hold the value of every pixel, densely; got one that is {kind}"
+                f"{': pass images.to_dense()' if kind == 'sparse' else ''}."
+            )
         if not images.is_floating_point():
             raise InvalidType(
                 f"A tensor must be floating, the model's own input; got {images.dtype}: "

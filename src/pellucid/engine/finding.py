@@ -29,6 +29,7 @@ FOLLOWED = "followed through the model's operations"
 TRACED = "traced by changed pixels"
 GIVEN = "given by layout="
 UNTOUCHED = "it does not depend on the picture"
+UNREAL = "not real floating-point numbers"
 HIDING = (nn.RNNBase, nn.RNNCellBase, torch.jit.ScriptModule)
 """Modules whose operations no mode sees."""
 OTHERS = 4
@@ -281,12 +282,14 @@ class Finder:
         return with_first_tensor(output, event.tap.passed)
 
     def _event(self, name: str, tensor: Tensor, trace: Trace, inside: bool) -> Event:
-        layout = layout_of(trace, tensor.shape, self.images)
-        misplaced = TURNED if layout is None and turned(trace.axes) else ""
-        unknown = trace.axes is None and tensor.ndim in (3, 4) and self.images in tensor.shape[:2]
+        real = tensor.is_floating_point()
+        layout = layout_of(trace, tensor.shape, self.images) if real else None
+        misplaced = TURNED if real and layout is None and turned(trace.axes) else ""
+        unknown = real and trace.axes is None and tensor.ndim in (3, 4) and self.images in tensor.shape[:2]
+        why = trace.why if real else f"its values are {str(tensor.dtype).removeprefix('torch.')}, {UNREAL}"
         event = Event(
             name=name, call=self.calls[name], shape=tensor.shape, bit=self.follower.bit(),
-            behind=trace.behind, layout=layout, unknown=unknown, misplaced=misplaced, why=trace.why,
+            behind=trace.behind, layout=layout, unknown=unknown, misplaced=misplaced, why=why,
             pooled=trace.pooled, inside=inside,
         )  # fmt: skip
         self.events.append(event)
@@ -384,7 +387,8 @@ class Finder:
         if doubtful := {e.name for e in later if e.unknown and not e.inside and not e.pooled}:
             raise Unclear(doubtful)
         if chosen is None or chosen.layout is None:
-            raise NoGrid(None)
+            unreal = [f"Of {e.name!r}, {e.why}" for e in self.events if e.why.endswith(UNREAL)]
+            raise NoGrid(None, None, unreal[-1] if unreal else "")
         before = self.before_attention
         if other_tokens(chosen.shape, chosen.layout) and before is not None and before.layout is not None:
             return before

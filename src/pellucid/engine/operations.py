@@ -101,6 +101,10 @@ class Operations(TorchFunctionMode):
         """An operation without a handler: as it is."""
         return call.run()
 
+    def refuses_complex(self) -> bool:
+        """Whether no operation may be given complex numbers that carry."""
+        return False
+
     # How a model is run
 
     @contextmanager
@@ -212,6 +216,11 @@ class Operations(TorchFunctionMode):
             given, options = self._widened(found, (given, options))
             if known.name in ("half", "bfloat16"):
                 known, func = recognised(torch.clone), torch.clone
+        if self.refuses_complex() and any(tensor.is_complex() for tensor in found):
+            raise ModelError(
+                f"The model{self._place} computes with complex numbers ({known.name}), which carry no relevance: "
+                "use a gradient method."
+            )
         if known.respell is None:
             call = Call(known.name, func, given, options, known.in_place, self.places[-1])
             made = self._replaced(call, known, args, kwargs)

@@ -38,6 +38,10 @@ class Run(Operations):
         self.unknown: dict[str, str] = {}  # operations without a rule -> where
         self.handlers = self.table.bound(self)
 
+    def refuses_complex(self) -> bool:
+        """They carry no relevance; a run that is refused anyway ends with all operations that have no rule."""
+        return not (self.unknown and self.composite.choice("unknown") == "refuse")
+
     @contextmanager
     def over(self, model: Model, inputs: Tensor) -> Iterator[None]:
         """Within this block, in which the model is run on `inputs`, its way back is relevance.
