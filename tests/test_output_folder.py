@@ -1,14 +1,18 @@
 """What the command line wrote is not explained again: results are known by a hidden list beside them."""
 
+import errno
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
+import pellucid
 from pellucid.cli import app
-from pellucid.errors import FileMissing
+from pellucid.errors import FileMissing, NotWritten
 from pellucid.images import find_pictures
 
 NET = """
@@ -79,3 +83,37 @@ def test_the_list_moves_with_the_folder_and_a_foreign_file_of_its_name_harms_not
     assert find_pictures(["."]) == ["./cat.png", "./more/dog.png"]
     Path(".pellucid-results").write_bytes(b"\xff\xfe\x00")
     assert find_pictures(["."]) == ["./cat.png", "./more/dog.png"]
+
+
+@pytest.mark.parametrize(
+    "verb", [["explain", "cat.png"], ["compare", "cat.png", "-m", "saliency", "-m", "grad-cam"]]
+)
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [("/proc/nope", "No such file or directory"), ("nets.py/more", "a file is where the folder should be")],
+)
+def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(verb, folder, reason):
+    result = run(*verb, "--out", folder)
+    assert result.exit_code != 0
+    said = " ".join(result.stderr.split())
+    assert f"The folder '{folder}' cannot be made ({reason}): choose another place for it." in said
+    assert "Error" not in said
+
+
+def test_files_that_cannot_be_written_are_told_and_leave_nothing_behind(monkeypatch):
+    explanation = pellucid.explain(*_little(), "saliency", target=0)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    explanation.view()
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(NotWritten, match=r"file 'x.png' cannot be written \(No space .*make room\."):
+        explanation.save("x.png")
+    with pytest.raises(NotWritten, match="'nets.py' is a file"):
+        explanation.save("nets.py/x.png")
+    assert not list(Path().glob(".x*"))
+
+
+def _little():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4)

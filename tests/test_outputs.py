@@ -290,6 +290,7 @@ def test_any_callable_makes_inputs_of_pictures():
     assert torch.equal(e.attribution, explain(network(), steps(picture).flip(-1)).attribution)
     assert e.pictures[0].rgb.size == (12, 12)
     assert e.details["chosen"]["picture"]["choice"] == "the input itself"
+    assert sum("does not tell which part of the picture" in warning for warning in e.warnings) == 1
     with pytest.raises(ModelError, match="it gave int"):
         explain(Model(network(), preprocess=lambda image: 1), picture)
 

@@ -268,7 +268,8 @@ class Hiding(nn.Module):
 @pytest.mark.parametrize("method", [*METHODS, "simple-full-grad", "input-x-gradient"])
 def test_classes_that_a_model_hides_change_no_map_of_the_others(how: str, method: str) -> None:
     hiding, plain = (
-        pellucid.explain(seeded(lambda how=how: Hiding(how)), PICTURE, method, target=1) for how in (how, "no")
+        pellucid.explain(seeded(lambda how=how: Hiding(how)), PICTURE, method, target=1)
+        for how in (how, "no")
     )
     torch.testing.assert_close(hiding.raw, plain.raw, rtol=1e-4, atol=1e-6)
 

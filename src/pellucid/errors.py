@@ -28,6 +28,10 @@ class FileMissing(PellucidError, FileNotFoundError):
     """A file or folder that does not exist."""
 
 
+class NotWritten(PellucidError, OSError):
+    """A file or folder that cannot be written: no permission, no space, a file in a folder's place."""
+
+
 class ExtraMissing(PellucidError, ImportError):
     """A library of an optional extra that is not installed."""
 

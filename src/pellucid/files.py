@@ -1,5 +1,6 @@
 """Files that are whole or absent: atomic writing, which writer a suffix asks for, and lists of results."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pellucid.errors import FileMissing, InvalidValue
+from pellucid.errors import FileMissing, InvalidValue, NotWritten, PellucidError
 
 T = TypeVar("T")
 Writer = Callable[[Path], object]
@@ -60,8 +61,11 @@ def check_folder(path: Path) -> None:
 
     Raises:
         FileMissing: names the folder.
+        NotWritten: a file is where the folder should be.
     """
     if not path.parent.is_dir():
+        if path.parent.exists():
+            raise NotWritten(f"The folder of {str(path)!r} must be one, but {str(path.parent)!r} is a file.")
         raise FileMissing(
             f"The folder of {str(path)!r} must exist; there is no {str(path.parent)!r}: create it first."
         )
@@ -76,6 +80,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         FileMissing: the folder does not exist.
+        NotWritten: the file cannot be written there.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -86,15 +91,44 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     final = Path(path)
     check_folder(final)
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem[:40]}-", suffix=final.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    with _writing(final):
+        handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem[:40]}-", suffix=final.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(final.stat().st_mode & 0o777 if final.exists() else 0o666 & ~_umask())
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, and those above it, made where they are not there yet.
+
+    Raises:
+        NotWritten: it cannot be made.
+    """
+    folder = Path(path)
+    with _writing(folder, what="folder", done="made"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _writing(path: Path, what: str = "file", done: str = "written") -> Iterator[None]:
+    """Within this block the system's own errors become sentences about the path."""
     try:
-        yield temporary
-        temporary.chmod(final.stat().st_mode & 0o777 if final.exists() else 0o666 & ~_umask())
-        temporary.replace(final)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if isinstance(error, PellucidError) or error.errno is None:
+            raise
+        taken = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "a file is where the folder should be" if taken else (error.strerror or str(error))
+        raise NotWritten(
+            f"The {what} {str(path)!r} cannot be {done} ({reason}): choose another place for it"
+            f"{', or make room' if error.errno in (errno.ENOSPC, errno.EDQUOT) else ''}."
+        ) from error
 
 
 def _umask() -> int:
@@ -113,7 +147,8 @@ def mark_results(paths: Iterable[Path]) -> None:
     for folder, names in _by_folder(paths).items():
         new = [name for name in names if name not in results_in(folder)]
         if new:
-            with (folder / RESULTS).open("a", encoding="utf-8") as file:
+            path = folder / RESULTS
+            with _writing(path), path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{name}\n" for name in new)
 
 

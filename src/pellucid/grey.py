@@ -19,7 +19,17 @@ Ends = tuple[float, float]
 WHITES = (255, 1023, 4095, 16383, 65535)
 """What full white usually is: of 8, 10, 12, 14 and 16 bits."""
 
-_SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _EXTRA, _SMIN, _SMAX = 254, 258, 262, 277, 280, 281, 338, 340, 341
+_SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _EXTRA, _SMIN, _SMAX = (
+    254,
+    258,
+    262,
+    277,
+    280,
+    281,
+    338,
+    340,
+    341,
+)
 _ORIENTATION, _FORMAT = 274, 339
 _PASS = (
     "pass the one to explain as a uint8 array (H, W) or (H, W, 3), or all of them as a float tensor "

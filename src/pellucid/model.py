@@ -24,6 +24,11 @@ from pellucid.preprocess import Preprocess
 from pellucid.structures import plain
 from pellucid.transforms import as_preprocess, transformed
 
+UNKNOWN_CROP = (
+    "The preprocess does not tell which part of the picture it keeps: the map lies on the model's input, not on the "
+    "picture (pass a pellucid.Preprocess for that)."
+)
+
 
 class Model:
     """A module or callable (N, C, H, W) -> scores, with its preprocessing and class names.
@@ -226,7 +231,8 @@ class Model:
         _refuse_non_finite(inputs)
         batch = self._as_they_are(inputs)
         seen = [
-            replace(own, name=p.name, path=p.path) for own, p in zip(batch.pictures, pictures, strict=True)
+            replace(own, name=p.name, path=p.path, note=" ".join(filter(None, (p.note, UNKNOWN_CROP))))
+            for own, p in zip(batch.pictures, pictures, strict=True)
         ]
         told = {"choice": "the input itself", "because": "preprocess does not tell what it crops"}
         return replace(batch, pictures=seen, chosen={**batch.chosen, "picture": told})

@@ -27,7 +27,7 @@ from pellucid.compare import DEFAULT_METHODS, Comparison
 from pellucid.compare import compare as compare_all
 from pellucid.entries import Entry
 from pellucid.errors import FileMissing, PictureError
-from pellucid.files import mark_results
+from pellucid.files import make_folder, mark_results
 from pellucid.methods import METHODS
 from pellucid.model import Model
 from pellucid.models import load
@@ -97,7 +97,7 @@ def compare(
             precision=precision,
             progress=False if quiet else None,
         )
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         with waiting("drawing", quiet):
             files = [comparison.save(out / name) for name in ("compare.png", "report.html")]
         mark_results(files)

@@ -30,7 +30,7 @@ from pellucid.engine.run import batch_limit
 from pellucid.errors import FileMissing, InvalidValue, PellucidError, PictureError
 from pellucid.explain import Explained, explain_all, versions
 from pellucid.explanation import Explanation
-from pellucid.files import mark_results, save_by_suffix
+from pellucid.files import make_folder, mark_results, save_by_suffix
 from pellucid.filming import keeps_course, no_course
 from pellucid.images import Batch
 from pellucid.model import Model
@@ -185,7 +185,7 @@ class Files:
         Of a method that draws no samples there are no errors, and no file of them; of one that optimises no
         mask there is no film.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         paths = []
         for kind in self.kinds:
             picture = self._picture(kind, explanation)

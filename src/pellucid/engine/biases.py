@@ -98,7 +98,9 @@ class Biases(Following):
         _load_forward_derivatives()
         self.inputs = inputs
         self.count = 0
-        self._made: list[tuple[Bias, Tensor, bool]] = []  # of the operation that runs; whether it is a layer's
+        self._made: list[
+            tuple[Bias, Tensor, bool]
+        ] = []  # of the operation that runs; whether it is a layer's
         self.see: See | None = None
         self.handlers: Mapping[str, Handler] = {
             **dict.fromkeys(HOMOGENEOUS, Call.run),

@@ -345,7 +345,8 @@ def _refused(none: NoGrid, auto: Found | None, scripted: Sequence[str]) -> Model
         return ModelError(
             "No layer of this model gives feature maps (N, K, h, w), (N, h, w, K) or (N, tokens, K) whose "
             "cells are known to be parts of the picture: name one with layer= and layout=, or use a gradient "
-            "method." + (f" Layers in {scripted[0]!r}, TorchScript, are not read." if scripted else "")
+            "method."
+            + (f" Layers in {scripted[0]!r}, TorchScript, are not read." if scripted else "")
             + (f" {none.why}." if none.why else "")
         )
     shape = f" {tuple(none.shape)}" if none.shape is not None else " none"

@@ -204,7 +204,9 @@ def output_relevance(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) 
         )
     if start == "one":
         return slope.detach()
-    given = torch.where(slope == 0, 0, slope * leaf.detach())  # classes masked by minus infinity share nothing
+    given = torch.where(
+        slope == 0, 0, slope * leaf.detach()
+    )  # classes masked by minus infinity share nothing
     if start == "logit":
         return given
     if score.function is not None or (slope != 0).sum(1).max() > 1 or outputs.shape[1] < 2:
