@@ -327,3 +327,29 @@ def test_a_backward_hook_on_all_modules_is_named() -> None:
             pellucid.explain(seeded(Net), PICTURE, "lrp", target=1)
     finally:
         handle.remove()
+
+
+def _looped(block: nn.Module, x: Tensor) -> Tensor:
+    return torch.cat([block(part) for part in x.split(1)])
+
+
+def _mirrored(block: nn.Module, x: Tensor) -> Tensor:
+    return block(torch.cat([x, x.flip(-1)])).unflatten(0, (2, -1)).mean(0)
+
+
+def _flattened(block: nn.Module, x: Tensor) -> Tensor:
+    return block(torch.stack([x, x.flip(-1)], 1).flatten(0, 1)).unflatten(0, (-1, 2)).mean(1)
+
+
+@pytest.mark.parametrize("run", [_looped, _mirrored, _flattened])
+@pytest.mark.parametrize("method", ["lrp", "attn-lrp", "excitation-backprop:layer=input"])
+def test_each_samples_account_is_its_own_whatever_batches_the_model_makes(run, method: str) -> None:
+    net, x = seeded(lambda: Net(run)), torch.cat([PICTURE, 0.3 * PICTURE, PICTURE.flip(2)])
+    e = pellucid.explain(net, x, method, target=1)
+    for i in range(3):
+        one = pellucid.explain(net, x[i : i + 1], method, target=1)
+        torch.testing.assert_close(e.raw[i], one.raw[0], rtol=1e-4, atol=1e-6)
+        for name in {"biases", "absorbed"} & set(e.details):
+            torch.testing.assert_close(e.details[name][i], one.details[name][0], rtol=1e-4, atol=1e-6)
+    assert not any("not conserved" in note for note in e.warnings)
+    assert any("was run alone" in note for note in e.warnings)

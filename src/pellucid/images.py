@@ -23,8 +23,15 @@ from torch import Tensor
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, PellucidError, PictureError
 from pellucid.files import results_in
 from pellucid.grey import (
-    check_range, declared_range, deep_colours, deep_grey, eight_bits, refuse_bands, refuse_several, white_is_zero,
-)  # fmt: skip
+    check_range,
+    declared_range,
+    deep_colours,
+    deep_grey,
+    eight_bits,
+    refuse_bands,
+    refuse_several,
+    white_is_zero,
+)
 
 # The photographs that come inside scikit-image's wheel, as `sample:NAME`.
 SAMPLES: Mapping[str, str] = {

@@ -25,8 +25,8 @@ from pellucid.structures import plain
 from pellucid.transforms import as_preprocess, transformed
 
 UNKNOWN_CROP = (
-    "The preprocess does not tell which part of the picture it keeps: the map lies on the model's input, not on the "
-    "picture (pass a pellucid.Preprocess for that)."
+    "The preprocess does not tell which part of the picture it keeps: the map lies on the model's input, not "
+    "on the picture (pass a pellucid.Preprocess for that)."
 )
 
 

@@ -1,7 +1,7 @@
 """Preprocessing: picture -> model input, equal bit for bit to what timm and torchvision do.
 
-It is what transformers' processors of Pillow do, too; those that resize tensors, the default of transformers 5,
-give other pixels by up to two grey levels.
+It is what transformers' processors of Pillow do, too; those that resize tensors, the default of
+transformers 5, give other pixels by up to two grey levels.
 """
 
 import math

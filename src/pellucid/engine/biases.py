@@ -65,9 +65,8 @@ class Bias:
 
     `number` counts the operations of a run; `added` tells whether the operation is known to add a constant,
     or its bias is what a nonlinear one leaves; `where` is the layer that ran it. `layout` is how its output
-    holds the picture's grid, if it does; `grouped` tells that
-    its first axis is known to be the batch, with other axes behind it; `lost` tells of a convolution, a linear layer or a norm that it holds
-    one, but not how.
+    holds the picture's grid, if it does; `lost` tells of a convolution, linear layer or norm that it holds
+    one, but not how; `grouped` that its first axis is known to be the batch, with other axes behind it.
     """
 
     number: int
@@ -79,7 +78,7 @@ class Bias:
     lost: bool = False
 
     def times(self, gradient: Tensor) -> Tensor:
-        """What it adds to the score: nothing where the gradient is 0, of what is hidden by minus infinity too."""
+        """What it adds to the score: nothing where the gradient is 0, even if it is minus infinity."""
         return torch.where(gradient == 0, 0, self.value * gradient)
 
 

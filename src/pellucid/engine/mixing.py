@@ -66,8 +66,8 @@ class SamplesMix(Exception):
     def note(self) -> str:
         """What is told of results whose samples were run alone for this."""
         return (
-            f"The samples of a batch influence one another in this model ({self.suspect}): each was run alone, "
-            "so that its scores do not depend on which samples run together."
+            f"The samples of a batch influence one another in this model ({self.suspect}): each was run "
+            "alone, so that its scores do not depend on which samples run together."
         )
 
 
@@ -78,8 +78,8 @@ class RowsUnknown(SamplesMix):
     def note(self) -> str:
         """What is told of results whose samples were run alone for this."""
         return (
-            f"The model runs {self.suspect} on other rows than one for each sample: each was run alone, so that "
-            "what belongs to which is known."
+            f"The model runs {self.suspect} on other rows than one for each sample: each was run alone, so "
+            "that what belongs to which is known."
         )
 
 

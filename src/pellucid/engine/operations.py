@@ -218,8 +218,8 @@ class Operations(TorchFunctionMode):
                 known, func = recognised(torch.clone), torch.clone
         if self.refuses_complex() and any(tensor.is_complex() for tensor in found):
             raise ModelError(
-                f"The model{self._place} computes with complex numbers ({known.name}), which carry no relevance: "
-                "use a gradient method."
+                f"The model{self._place} computes with complex numbers ({known.name}), which carry no "
+                "relevance: use a gradient method."
             )
         if known.respell is None:
             call = Call(known.name, func, given, options, known.in_place, self.places[-1])

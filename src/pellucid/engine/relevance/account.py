@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pellucid.engine.mixing import RowsUnknown
 from pellucid.engine.sharing import Shared
 
 
@@ -40,16 +41,17 @@ class Account:
         return self.by_sample(came) - sum(map(self.by_sample, went))
 
     def by_sample(self, values: Tensor) -> Tensor:
-        """The sum of values of each sample, (N,)."""
+        """The sum of values of each sample, (N,).
+
+        Raises:
+            RowsUnknown: not one row for each sample, as where a model loops over its samples, joins copies of
+                them, or cuts them into windows: each must be run alone.
+        """
         rows = values.movedim(self.axis(values), 0)
-        if len(rows) % self.samples:  # of no sample alone
-            return (values.sum(dtype=torch.float64) / self.samples).expand(self.samples)
+        if self.samples > 1 and (not rows.ndim or len(rows) != self.samples):
+            raise RowsUnknown("operations")
         return rows.reshape(self.samples, -1).sum(1, dtype=torch.float64)
 
     def axis(self, values: Tensor) -> int:
-        """Along which axis samples lie: the first, or, of tokens before the batch, the second."""
-        if values.ndim < 2:
-            return 0
-        if values.ndim == 3 and values.shape[0] != self.samples == values.shape[1]:
-            return 1
-        return 1 if values.shape[0] % self.samples and not values.shape[1] % self.samples else 0
+        """Which axis samples lie along: the first, or the second of tokens (T, N, E), (3, N, heads, T, E)."""
+        return int(values.ndim in (3, 5) and values.shape[0] != self.samples == values.shape[1])

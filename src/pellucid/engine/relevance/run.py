@@ -39,7 +39,7 @@ class Run(Operations):
         self.handlers = self.table.bound(self)
 
     def refuses_complex(self) -> bool:
-        """They carry no relevance; a run that is refused anyway ends with all operations that have no rule."""
+        """They carry no relevance; a run refused for operations without a rule tells all of these."""
         return not (self.unknown and self.composite.choice("unknown") == "refuse")
 
     @contextmanager

@@ -216,7 +216,7 @@ def _tell_lost(probe: Probe, layers: Iterable[str]) -> None:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         probe.note(
             f"The map leaves out the biases of {', '.join(names[:NAMED])}{more}: how their outputs hold the "
-            "picture's positions is not known, as of windows, or of copies of the picture joined in one batch."
+            "picture's positions is not known, as of windows, or of copies of the picture in one batch."
         )
 
 

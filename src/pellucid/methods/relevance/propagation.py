@@ -217,7 +217,7 @@ def output_relevance(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) 
 def less_others(
     given: Float[Tensor, "N K"], others: Bool[Tensor, "N K"], outputs: Float[Tensor, "N K"]
 ) -> Float[Tensor, "N K"]:
-    """A start, less as much evenly over the other classes; those that the model hides, at infinity, are none."""
+    """A start, less as much evenly over the other classes that the model does not hide at infinity."""
     others = others & outputs.isfinite()
     return given - torch.where(others, given.sum(1, keepdim=True) / others.sum(1, keepdim=True), 0)
 
