@@ -81,6 +81,7 @@ def test_the_command_line_lists_an_installed_method(installed):
     assert "grad-squared" not in CATALOGUE
 
 
+@pytest.mark.full
 def test_the_examples_own_tests_pass(installed):
     found = fresh(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules", "--rootdir",
                   str(PLUGIN), "-c", os.devnull, str(PLUGIN), cwd=installed)  # fmt: skip

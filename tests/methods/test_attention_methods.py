@@ -358,6 +358,7 @@ def test_attention_is_found_however_it_is_written(how):
     torch.testing.assert_close(A, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["deit hf", "vit average", "torchvision", "siglip", "one layer"])
 def test_batch_equals_singles_and_single_precision_double(name):
     build = {"torchvision": torchvision_vit, "one layer": lambda: transformer(depth=1),

@@ -134,6 +134,7 @@ def test_it_is_the_gradient_of_the_authors_modified_network(
     assert found.delta.abs().max() < 1e-12
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("attention", ["value", "all"])
 @pytest.mark.parametrize("name", ["vit", "vit hf", "swin timm"])
 def test_a_batch_is_its_images_and_all_relevance_is_accounted_for(name: str, attention: str) -> None:

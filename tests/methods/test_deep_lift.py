@@ -343,6 +343,7 @@ def test_every_way_of_writing_a_relu_gives_the_same_map():
         assert_close(other, maps[0], 1e-12)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["residual", "vit", "swin torchvision", "beit hf"])
 def test_images_do_not_see_each_other(name):
     x, start = pictures(name), pictures(name, seed=9)

@@ -31,6 +31,7 @@ def test_it_is_the_mean_of_deep_lift_with_its_standard_error(maps):
     torch.testing.assert_close(e.stderr.double(), each.std(0) / 5**0.5, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_chunks_change_nothing(maps, batch_size):
     module, x, references, _ = maps

@@ -380,6 +380,7 @@ def test_coders_are_left_as_they_were(net):
 # --- what all methods must be -------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("path", ["linear", "neighbours"])
 @pytest.mark.parametrize("baselines", SETS)
 def test_neither_batch_nor_chunks_matter(net, baselines, path):

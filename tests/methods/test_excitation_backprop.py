@@ -159,6 +159,7 @@ def test_several_layers_are_fused() -> None:
     assert both.raw.shape[1:] == pellucid.explain(module, x, METHOD, layer="stage2").raw.shape[1:]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("contrastive", [False, True])
 @pytest.mark.parametrize("name", ["in-place", "dense", "vit", "swin timm"])
 def test_a_batch_is_its_images_and_nothing_of_the_model_is_changed(name: str, contrastive: bool) -> None:

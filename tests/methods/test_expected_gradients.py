@@ -164,6 +164,7 @@ def test_a_seed_gives_the_same_map_and_another_one_another(net, method):
     assert not torch.allclose(one.raw, other.raw)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("spec", "options"),
     [("zero,mean,noise,blur", {"samples": 10}), ("tensor", {"samples": "auto", "tolerance": 0.1})],

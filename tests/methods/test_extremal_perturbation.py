@@ -181,6 +181,7 @@ class Centre(Contrasts):
         return torch.stack([-sharp, sharp], 1)
 
 
+@pytest.mark.full
 def test_masks_are_nearly_binary_have_the_area_asked_for_and_larger_ones_keep_more_of_the_score():
     areas = (0.1, 0.2, 0.4, 0.7)
     e = explained(Centre(), stripes(40, 52), areas=areas, steps=120, **OPEN)
@@ -217,6 +218,7 @@ def test_mirroring_gives_a_model_and_its_mirror_image_the_same_mask_mirrored():
 # --- how it is had ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_batch_is_its_images_one_by_one_whatever_the_batch_size():
     net, x, targets = clear(), images(3), [3, 1, 3]
     options = {**SMALL, "steps": 5, "areas": (0.2, 0.5, 0.7)}

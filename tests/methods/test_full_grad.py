@@ -340,6 +340,7 @@ def test_where_pytorch_grad_cam_finds_biases_its_terms_are_ours() -> None:
         assert_close(mine, torch.as_tensor(its), 1e-5)
 
 
+@pytest.mark.full
 def test_where_pytorch_grad_cam_finds_none_ours_are_complete(lite0: pellucid.Model, cat: object) -> None:
     """timm's batch norms are a class of their own, which an exact test of types passes over."""
     x = lite0.prepare([cat])
