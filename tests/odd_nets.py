@@ -1,5 +1,7 @@
 """Networks that surprise whoever guesses layouts from numbers, layers from names or calls from order."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -231,6 +233,64 @@ class Hidden(nn.Module):
         if self.order == "mixed":
             order = torch.randperm(len(order), generator=torch.Generator().manual_seed(3))
         return self.fc(self.norm(tokens[:, order]).relu().mean(1))
+
+
+class Tokens(nn.Module):
+    """Tokens of 8 x 8 patches, of which `make` makes what its last layer is given."""
+
+    def __init__(self, make: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.patches, self.make = nn.Conv2d(3, 16, 4, 4), make
+        self.queries, self.slots = nn.Parameter(torch.randn(1, 9, 16)), nn.Linear(16, 9)
+        self.last, self.fc = nn.Identity(), nn.LazyLinear(4)
+        self(torch.zeros(1, 3, 32, 32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).relu().flatten(2).transpose(1, 2)
+        return self.fc(self.last(self.make(self, tokens)).mean(1))
+
+
+class Steps(nn.Module):
+    """A spectrogram's rows as channels of convolutions along its columns."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv1d(16, width, 3, padding=1), nn.Conv1d(width, width, 3, 2, 1)
+        self.fc = nn.Linear(width, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.two(self.one(x[:, 0]).relu()).relu().mean(2))
+
+
+class Unfolded(nn.Module):
+    """A transformer on unfolded patches, with others before them: no rule follows these."""
+
+    def __init__(self, others: int) -> None:
+        super().__init__()
+        self.project, self.qkv, self.fc = nn.Linear(48, 16), nn.Linear(16, 48), nn.Linear(16, 4)
+        self.others, self.last = nn.Parameter(torch.randn(1, others, 16)), nn.LayerNorm(16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.project(nn.functional.unfold(x, 4, stride=4).transpose(1, 2))
+        tokens = torch.cat([self.others.expand(len(x), -1, -1), tokens], 1)
+        q, k, v = self.qkv(tokens)[:, None].chunk(3, -1)
+        tokens = tokens + nn.functional.scaled_dot_product_attention(q, k, v)[:, 0]
+        return self.fc(self.last(tokens).mean(1))
+
+
+class Rotated(nn.Module):
+    """Looks at the picture rotated."""
+
+    def __init__(self, degrees: float) -> None:
+        super().__init__()
+        angle = torch.tensor(degrees).deg2rad()
+        c, s = angle.cos(), angle.sin()
+        self.turn = torch.stack([torch.stack([c, -s, c * 0]), torch.stack([s, c, c * 0])])[None]
+        self.features, self.head = nn.Conv2d(3, 8, 4, 4), head()
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = nn.functional.affine_grid(self.turn.expand(len(x), -1, -1), x.shape, align_corners=False)
+        return self.head(self.features(nn.functional.grid_sample(x, places, align_corners=False)).relu())
 
 
 class Cropping(nn.Module):

@@ -141,7 +141,7 @@ def test_passes_that_do_not_lie_alike_are_refused(view, why):
 
 
 def test_a_layer_that_does_not_lie_as_the_picture_is_refused():
-    for build, why in ((odd.Cropping, "cropped inside"), (odd.Turned, "exchanged")):
+    for build, why in ((odd.Cropping, "only a part of the picture"), (odd.Turned, "exchanged")):
         with pytest.raises(ModelError, match=why):
             pellucid.explain(seeded(build), torch.rand(1, 3, 32, 48), layer="features")
 
@@ -192,11 +192,71 @@ def test_what_cannot_be_followed_is_traced_by_changed_pixels():
     module, x = seeded(odd.Hidden), torch.rand(1, 3, 32, 32)
     e = pellucid.explain(module, x, "hirescam", layer="norm")
     assert (chosen(e)["layout"], chosen(e)["proof"]) == ("NTC 8x8", "traced by changed pixels")
-    assert e.cost.forward == 1 + 5
+    assert e.cost.forward == 1 + 17 + 1  # the last tells that samples do not mix in a batch of 17
     assert pellucid.explain(module, x, "hirescam", layer="norm").cost.forward == 1
     tokens = module.norm(module.patches(x).flatten(2).mT)
     assert torch.allclose(e.raw.abs().sum() > 0, torch.tensor(True))
     assert tokens.shape == (1, 64, 16)
+
+
+def slots(net, tokens):
+    place = net.slots(tokens).argmax(2)[..., None].expand_as(tokens)
+    return torch.zeros(len(tokens), 9, 16).scatter_add(1, place, tokens) / 9
+
+
+def pyramid(net, tokens):
+    maps = tokens.mT.unflatten(2, (8, 8))
+    levels = [nn.functional.adaptive_avg_pool2d(maps, side).flatten(2) for side in (1, 2, 4)]
+    return torch.cat(levels, 2).mT
+
+
+def learned(net, tokens):
+    weights = torch.einsum("...kc,...tc->...kt", net.queries, tokens).softmax(-1)
+    return torch.einsum("...kt,...tc->...kc", weights, tokens)
+
+
+NO_ORDER = {
+    "slots": slots,
+    "pyramid": pyramid,
+    "learned queries": learned,
+    "pooled in a row": lambda net, t: nn.functional.adaptive_avg_pool1d(t.mT, 8).mT,
+    "nearest in a row": lambda net, t: nn.functional.interpolate(t.mT, 36).mT,
+    "largest": lambda net, t: t.topk(16, 1).values,
+    "rolled channels": lambda net, t: t.mT.roll(1, 2),
+    "groups of rolled channels": lambda net, t: t.mT.roll(1, 2).unflatten(2, (4, 16)).mean(2),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ORDER)
+def test_tokens_that_lie_in_no_grid_are_refused_whatever_the_weights(kind):
+    x = torch.rand(1, 3, 32, 32)
+    for seed in range(4):
+        module = seeded(odd.Tokens, NO_ORDER[kind], seed=seed)
+        with pytest.raises(ModelError, match=r"'last' gives"):
+            pellucid.explain(module, x, layer="last")
+
+
+def test_steps_of_1d_convolutions_are_no_tokens():
+    for seed, width in ((0, 6), (1, 8), (2, 12), (3, 16)):
+        with pytest.raises(ModelError, match="No layer of this model"):
+            pellucid.explain(seeded(odd.Steps, width, seed=seed), torch.rand(1, 1, 16, 40), "grad-cam")
+
+
+@pytest.mark.parametrize(("grid", "others"), [((8, 8), 0), ((4, 12), 1), ((6, 8), 5), ((16, 16), 0)])
+def test_traced_grids_come_whole(grid, others):
+    """Not a row or a column too few, which tokens beside the grid would make up for."""
+    x = torch.rand(1, 3, 4 * grid[0], 4 * grid[1])
+    for seed in range(3):
+        e = pellucid.explain(seeded(odd.Unfolded, others, seed=seed), x, "hirescam", layer="last")
+        prefix = f", {others} prefix tokens" if others else ""
+        assert chosen(e)["layout"] == f"NTC {grid[0]}x{grid[1]}{prefix}"
+        assert chosen(e)["proof"] == "traced by changed pixels"
+
+
+@pytest.mark.parametrize("degrees", [25, 45])
+def test_a_rotated_pass_is_refused(degrees):
+    with pytest.raises(ModelError, match="No layer of this model"):
+        pellucid.explain(seeded(odd.Rotated, degrees), torch.rand(1, 3, 32, 32), "hirescam")
 
 
 def test_tokens_in_another_order_are_refused():

@@ -573,3 +573,23 @@ def test_a_score_that_no_attention_moves_is_told():
         e = pellucid.explain(seeded(Blind).double(), images(size=SIZE), method, progress=False)
         assert not e.raw.any()
         assert any("does not depend on the last attention" in warning for warning in e.warnings)
+
+
+class SideBySide(nn.Module):
+    """Two passes, whose scores are averaged: of one network over the mirrored picture too, or of two."""
+
+    def __init__(self, *members: nn.Module) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, last = self.members[0], self.members[-1]
+        return (first(x) + last(x.flip(3) if first is last else x)) / 2
+
+
+@every
+@pytest.mark.parametrize("members", [1, 2])
+def test_passes_side_by_side_are_not_chained(method, members):
+    module = SideBySide(*(seeded(Transformer, depth=2, seed=seed) for seed in range(members))).eval()
+    with pytest.raises(ModelError, match=r"'members.*does not depend on that of 'members.*one member or one"):
+        raw(module, images(1, SIZE), method)

@@ -1,8 +1,10 @@
 """Attention matrices of a run, kept in its graph, whoever computes them."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -116,7 +118,8 @@ def attentions(operations: Attending, outputs: Tensor, inputs: torch.Size) -> At
     A model may run others, as a pooling head of which its classifier makes no use.
 
     Raises:
-        ModelError: there is none, or they are not over all tokens, the same ones in every layer.
+        ModelError: there is none, or they are not over all tokens, the same ones in every layer, or do not
+            follow from one another.
     """
     found = read(operations.found, outputs) or operations.found
     if not found:
@@ -139,7 +142,32 @@ def attentions(operations: Attending, outputs: Tensor, inputs: torch.Size) -> At
             "between channels or at several scales cannot be followed from token to token. Use another "
             "family of methods."
         )
+    for before, one in pairwise(found):
+        if not depends(one.weights, before.weights):
+            raise ModelError(
+                "Attention methods follow tokens from layer to layer; the attention of "
+                f"{one.where or 'the model'!r} (number {one.number + 1}) does not depend on that of "
+                f"{before.where or 'the model'!r} (number {before.number + 1}): they stand side by side, as in "
+                "an ensemble, branches or test-time augmentation. Explain one member or one pass by itself, "
+                "or use another family of methods."
+            )
     return Attentions(layers, pooling, layout)
+
+
+def depends(made: Tensor, of: Tensor) -> bool:
+    """Whether a tensor was computed from another, by its graph; True where a graph is missing."""
+    if made.grad_fn is None or of.grad_fn is None:
+        return True
+    seen: set[Any] = set()
+    todo = deque([made.grad_fn])
+    while todo:
+        node = todo.popleft()  # the nearest first: the layer before is not far
+        if node is of.grad_fn:
+            return True
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo += [before for before, _ in node.next_functions]
+    return False
 
 
 def read(found: Sequence[Attention], outputs: Tensor) -> list[Attention]:

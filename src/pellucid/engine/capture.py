@@ -88,7 +88,7 @@ def capture(
     """Runs the model once and keeps the outputs of `layers`, as `layer_names` writes them, "auto" among them.
 
     The first time that a layer is asked for it is found in that same pass; one pass more is run where it then
-    proves another than the pass kept, and one over five changed pictures where its axes cannot be followed.
+    proves another than the pass kept, and one over 17 changed pictures where its axes cannot be followed.
     `whole_graph` builds the graph from the input on, so that the input's gradient can be had too;
     `channels_last` lets the channels lie last in memory, where the model takes that; `replaced` makes what
     stands for the model's operations, on the whole graph; `numbers` tells which image each input was made of.

@@ -1,8 +1,9 @@
 """Where changed pixels land: how an output holds its grid, found out where no rule on axes tells it.
 
-The model is run on a picture and on four others, each with one border strip changed. In the right reading
-the left strip changes left columns, the top strip upper rows; in a mirrored one the other way round. A strip
-that changes nothing lies outside what the layer sees.
+The model is run on a picture and on copies of it, each with one of eight bands of columns, or rows, changed.
+How much each band changes a token says where in the picture the token lies. A reading of the tokens as a grid
+holds where that place goes with the column, and with the row, of the grid, far better than chance allows; and
+where no other reading does as well.
 """
 
 import math
@@ -19,16 +20,22 @@ from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
 from pellucid.layers import Layout, Order, first_tensor
 
-SIDES = ("left", "right", "top", "bottom")
-STRIP = 1 / 8
-"""Of a side of the picture, at least one pixel."""
-AGREES = 0.6
-"""A correlation of what each strip changes with the positions of the grid from which on a reading holds."""
+BANDS = 8
+"""Into which columns, and rows, are divided."""
+AGREES = 0.9
+"""A correlation of where tokens lie with the positions of the grid from which on a reading holds."""
+SLANTED = 0.25
+"""A correlation of where tokens lie across with the rows of the grid, or down with its columns, that says:
+the picture was rotated on the way."""
+MARGIN = 0.02
+"""By which the correlation of the best reading must exceed that of any other."""
+CHANCE = 1e-3
+"""The probability that tokens without places would pass, over all readings that were tried."""
 MOST_OTHERS = 16
 """Tokens beside those of the grid."""
 CROPPED = "it sees only a part of the picture"
 TURNED = "its rows and columns are exchanged"
-NOWHERE = "what changes at the picture's sides changes no side of it"
+NOWHERE = "its cells lie in no order of the picture's rows and columns"
 
 
 def trace_changes(
@@ -37,34 +44,42 @@ def trace_changes(
     names: Sequence[str],
     numbers: Sequence[int] | None = None,
 ) -> dict[tuple[str, int], Layout | str]:
-    """How the output of each call of some layers holds its grid, or why it holds none: five samples."""
-    pictures = stripped(inputs[:1])
-    made: dict[tuple[str, int], list[Tensor]] = {}
-    try:
-        _watched(engine, pictures, names, made, numbers)
-    except ModelError:  # a model for one picture at a time
-        made.clear()
-        for one in pictures.split(1):
-            _watched(engine, one, names, made, numbers)
+    """How the output of each call of some layers holds its grid, or why it holds none: 17 samples."""
+    pictures = banded(inputs[:1])
     found: dict[tuple[str, int], Layout | str] = {}
-    for key, outputs in made.items():
-        conv = isinstance(engine.network.get_submodule(key[0]), _CHANNELS_FIRST)
-        found[key] = read(outputs, ("NCHW",) if conv else None)
+    try:
+
+        def whole(key: tuple[str, int], output: Tensor) -> None:  # read at once: nothing of it is kept
+            found[key] = read([output], orders(engine.network.get_submodule(key[0])))
+
+        _watched(engine, pictures, names, whole, numbers)
+    except ModelError:  # a model for one picture at a time
+        made: dict[tuple[str, int], list[Tensor]] = {}
+
+        def single(key: tuple[str, int], output: Tensor) -> None:
+            made.setdefault(key, []).append(output.clone())
+
+        for one in pictures.split(1):
+            _watched(engine, one, names, single, numbers)
+        for key, outputs in made.items():
+            found[key] = read(outputs, orders(engine.network.get_submodule(key[0])))
     return found
 
 
-def stripped(picture: Float[Tensor, "1 C H W"]) -> Float[Tensor, "5 C H W"]:
-    """A picture, and with each border strip replaced by noise."""
-    H, W = picture.shape[-2:]
-    h, w = max(1, round(H * STRIP)), max(1, round(W * STRIP))
+def banded(picture: Float[Tensor, "1 C H W"]) -> Float[Tensor, "17 C H W"]:
+    """A picture, and with each band of columns, then of rows, replaced by noise."""
     scale = picture.float().std().nan_to_num().clamp(min=0.1)
     generator = torch.Generator(device="cpu").manual_seed(0)
     noise = torch.randn(picture.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
     changed = picture + (noise.to(picture.device) * 2 * scale).to(picture)
-    pictures = picture.repeat(5, 1, 1, 1)
-    strips = [(slice(None), slice(w)), (slice(None), slice(-w, None)), (slice(h),), (slice(-h, None),)]
-    for number, strip in enumerate(strips):
-        pictures[number + 1][:, *strip] = changed[0][:, *strip]
+    pictures = picture.repeat(1 + 2 * BANDS, 1, 1, 1)
+    for number, dim in enumerate((-1, -2)):
+        side = picture.shape[dim]
+        for band in range(BANDS):
+            start = band * side // BANDS
+            size = max(1, (band + 1) * side // BANDS - start)
+            here = pictures[1 + number * BANDS + band].narrow(dim, start, size)
+            here.copy_(changed[0].narrow(dim, start, size))
     return pictures
 
 
@@ -72,10 +87,10 @@ def _watched(
     engine: Engine,
     pictures: Tensor,
     names: Sequence[str],
-    made: dict[tuple[str, int], list[Tensor]],
+    see: Callable[[tuple[str, int], Tensor], None],
     numbers: Sequence[int] | None,
 ) -> None:
-    """One pass; what each call of a layer gave, of as many runs as there were."""
+    """One pass; `see` is shown what each call of a layer gave."""
     calls: Counter[str] = Counter()
 
     def watcher(name: str) -> Callable[..., None]:
@@ -83,7 +98,7 @@ def _watched(
             calls[name] += 1
             tensor = first_tensor(output)
             if tensor is not None and tensor.is_floating_point():
-                made.setdefault((name, calls[name]), []).append(tensor.detach().clone())
+                see((name, calls[name]), tensor.detach())
 
         return watch
 
@@ -96,61 +111,107 @@ def _watched(
             engine.forward(pictures.clone(), number)
 
 
-def read(outputs: Sequence[Tensor], orders: Sequence[Order] | None = None) -> Layout | str:
-    """The reading of a layer's outputs for `stripped` pictures, in one tensor or five; or why none is."""
-    shape = outputs[0].shape
-    best: tuple[float, Layout | str] = (AGREES, NOWHERE)
-    for order in orders or (("NCHW", "NHWC") if len(shape) == 4 else ("NTC", "TNC")):
+def orders(module: nn.Module) -> tuple[Order, ...]:
+    """The readings that a module's kind leaves open."""
+    if isinstance(module, _CHANNELS_FIRST):
+        return ("NCHW",)
+    return () if isinstance(module, _STEPS) else ("NCHW", "NHWC", "NTC", "TNC")
+
+
+def read(outputs: Sequence[Tensor], orders: Sequence[Order] = ("NCHW", "NHWC", "NTC", "TNC")) -> Layout | str:
+    """The reading of a layer's outputs for `banded` pictures, in one tensor or 17; or why none is."""
+    shape, pictures = outputs[0].shape, 1 + 2 * BANDS
+    fits: list[tuple[float, float, Layout | str]] = []
+    tried = 0
+    for order in orders:
         batch = int(order == "TNC")
-        if len(shape) not in (3, 4) or (len(shape) == 3) != ("T" in order):
-            continue
-        if shape[batch] != (5 if len(outputs) == 1 else 1):
+        if len(shape) != len(order) or shape[batch] != (pictures if len(outputs) == 1 else 1):
             continue
         channels = 1 if order == "NCHW" else -1
         runs = torch.cat(list(outputs), batch).movedim(batch, 0).double()
-        changes = (runs[1:] - runs[:1]).abs().mean(channels)  # (4, h, w) or (4, T)
+        changes = (runs[1:] - runs[:1]).square().mean(channels)  # (16, h, w) or (16, T)
         largest = changes.flatten(1).amax(1)
         if not largest.max() > 0:
             continue
-        if (largest <= 1e-5 * largest.max()).any():
+        if (largest[[0, BANDS - 1, BANDS, -1]] <= 1e-10 * largest.max()).any():
             return CROPPED
-        for grid, prefix in grids(changes.shape[1:]):
-            cells = changes.flatten(1)[:, prefix : prefix + grid[0] * grid[1]].unflatten(1, grid)
-            score, flips = placed(cells)
-            if score > best[0]:
-                best = score, TURNED if flips is None else Layout(order, grid, prefix, flips)
-    return best[1]
+        places, spread = placed(changes.flatten(1))
+        for grid, prefix in grids(changes.shape[1:], spread):
+            tried += 1
+            score, chance, flips = agreement(places[:, prefix : prefix + grid[0] * grid[1]], grid)
+            if score > AGREES - MARGIN:
+                sure = len(orders) == 1  # of a convolution's output only the ways are asked
+                read_so = TURNED if flips is None else Layout(order, grid, prefix, flips)
+                fits.append((score, 0.0 if sure else chance, read_so))
+    fits.sort(key=lambda fit: fit[0], reverse=True)
+    if not fits or fits[0][0] < AGREES or fits[0][1] * tried > CHANCE:
+        return NOWHERE
+    return fits[0][2] if len(fits) == 1 or fits[0][0] - fits[1][0] > MARGIN * (1 - fits[1][0]) else NOWHERE
 
 
-def grids(shape: Sequence[int]) -> Iterator[tuple[tuple[int, int], int]]:
-    """The grids that an output may hold, with how many tokens come before: its own, or any of its tokens."""
+def placed(changes: Float[Tensor, "16 T"]) -> tuple[Float[Tensor, "2 T"], Float[Tensor, "T"]]:
+    """Where each token lies across and down, in bands, and how far its changes differ between bands.
+
+    Bands may change much or little, and tokens be changed much or little by all: both are taken out.
+    """
+    bands = torch.arange(BANDS, dtype=changes.dtype, device=changes.device)[:, None]
+    places, spread = [], torch.zeros_like(changes[0])
+    for part in changes.split(BANDS):
+        share = part / part.mean(1, keepdim=True).clamp(min=1e-30)
+        whole = share.sum(0)
+        share = torch.where(whole > 0, share / whole.clamp(min=1e-30), 1 / BANDS)
+        places.append((share * bands).sum(0))
+        spread = spread + (share - 1 / BANDS).abs().sum(0)
+    return torch.stack(places), spread
+
+
+def grids(shape: Sequence[int], spread: Float[Tensor, "T"]) -> Iterator[tuple[tuple[int, int], int]]:
+    """The grids that an output may hold, with how many tokens come before: its own, or any of its tokens.
+
+    Others than the grid's have no place: every band changes them about alike. Where attention has given them
+    one, they must stand on one side and be fewer than a row, which they might be otherwise.
+    """
     if len(shape) == 2:
         if shape[0] * shape[1] > 1:
             yield (shape[0], shape[1]), 0
         return
-    for others in range(min(MOST_OTHERS, shape[0] - 4) + 1):
-        cells = shape[0] - others
-        for h in range(2, math.isqrt(cells) + 1):
-            if cells % h == 0:
-                for grid in {(h, cells // h), (cells // h, h)}:
-                    for prefix in range(others + 1):
-                        yield grid, prefix
+    T = shape[0]
+    nowhere = (spread < 0.5 * spread.median()).tolist()
+    before = next((i for i, free in enumerate(nowhere) if not free), T)
+    behind = next((i for i, free in enumerate(reversed(nowhere)) if not free), T)
+    for others in range(min(MOST_OTHERS, (T - 1) // 2) + 1):
+        cells = T - others
+        for prefix in range(others + 1):
+            free = prefix <= before and others - prefix <= behind
+            for h in range(2, cells // 2 + 1):
+                w = cells // h
+                if cells % h == 0 and (free or (others < w and prefix in (0, others))):
+                    yield (h, w), prefix
 
 
-def placed(changes: Float[Tensor, "4 h w"]) -> tuple[float, tuple[bool, bool] | None]:
-    """How well changes fit a grid, from 0 to 1, and which ways run backwards; None if rows are columns."""
-    h, w = changes.shape[1:]
-    left, right, top, bottom = changes
-    floor = 1e-4 * changes.max()
-    across, down = (left - right) / (left + right + floor), (top - bottom) / (top + bottom + floor)
-    columns = -torch.arange(w, dtype=changes.dtype, device=changes.device).expand(h, w)
-    rows = -torch.arange(h, dtype=changes.dtype, device=changes.device)[:, None].expand(h, w)
+def agreement(
+    places: Float[Tensor, "2 cells"], grid: tuple[int, int]
+) -> tuple[float, float, tuple[bool, bool] | None]:
+    """How well places fit a grid, from 0 to 1; the probability that places by chance do so; which ways of it
+    run backwards, or None if its rows are the picture's columns.
+    """
+    h, w = grid
+    across, down = places.unflatten(1, grid)
+    columns = torch.arange(w, dtype=places.dtype, device=places.device).expand(h, w)
+    rows = torch.arange(h, dtype=places.dtype, device=places.device)[:, None].expand(h, w)
     straight = [_alike(across, columns) if w > 1 else None, _alike(down, rows) if h > 1 else None]
     turned = [_alike(across, rows) if h > 1 else None, _alike(down, columns) if w > 1 else None]
-    fits, turns = (min(abs(v) for v in pair if v is not None) for pair in (straight, turned))
+    values = [[abs(v) for v in pair if v is not None] for pair in (straight, turned)]
+    fits, turns = (min(pair) for pair in values)
+    root = math.sqrt(max(1, h * w - 3))  # Fisher's z, and four ways round
+    chance = 4 * math.prod(
+        0.5 * math.erfc(math.atanh(min(v, 1 - 1e-9)) * root / math.sqrt(2)) for v in values[turns > fits]
+    )
+    if max(values[turns <= fits]) > max(SLANTED, 2 / math.sqrt(h * w)):
+        return 0.0, 1.0, None
     if turns > fits:
-        return turns, None
-    return fits, ((straight[1] or 1) < 0, (straight[0] or 1) < 0)
+        return turns, chance, None
+    return fits, chance, ((straight[1] or 1) < 0, (straight[0] or 1) < 0)
 
 
 def _alike(a: Tensor, b: Tensor) -> float:
@@ -163,3 +224,8 @@ _CHANNELS_FIRST = (
     nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d,
     nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle,
 )  # fmt: skip
+_STEPS = (
+    nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.InstanceNorm1d, nn.MaxPool1d, nn.AvgPool1d, nn.LPPool1d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d,
+)  # fmt: skip
+"""What these give is (N, C, L): of channels no place is asked, and steps that are read are the last axis."""

@@ -16,7 +16,8 @@ def attended(probe: Probe) -> tuple[ModifiedRun, Attentions]:
     """One forward pass that keeps its attentions, shared by all attention methods.
 
     Raises:
-        ModelError: there is none, or they are not over all tokens, the same ones in every layer.
+        ModelError: there is none, or they are not over all tokens, the same ones in every layer, or stand
+            side by side.
     """
     modified = run_with(probe, "attention", Attending)
     operations = cast(Attending, modified.operations)
