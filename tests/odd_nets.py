@@ -250,6 +250,33 @@ class Tokens(nn.Module):
         return self.fc(self.last(self.make(self, tokens)).mean(1))
 
 
+class Put(nn.Module):
+    """Does something to the picture, and to the features of 8 x 8 patches."""
+
+    def __init__(self, before: Callable[[Tensor], Tensor], behind: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.features, self.before, self.behind = nn.Conv2d(3, 16, 4, 4), before, behind
+        self.last, self.fc = nn.Identity(), nn.LazyLinear(4)
+        self(torch.zeros(1, 3, 32, 32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.last(self.behind(self.features(self.before(x)).relu())).flatten(1))
+
+
+class ClassToken(nn.Module):
+    """A small transformer whose head reads a class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.token = nn.Conv2d(3, 16, 4, 4), nn.Parameter(torch.randn(1, 1, 16))
+        self.block, self.last = (nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True) for _ in "12")
+        self.fc = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = torch.cat([self.token.expand(len(x), -1, -1), self.patches(x).flatten(2).mT], 1)
+        return self.fc(self.last(self.block(tokens))[:, 0])
+
+
 class Steps(nn.Module):
     """A spectrogram's rows as channels of convolutions along its columns."""
 

@@ -316,3 +316,97 @@ def test_a_model_that_was_changed_is_looked_at_again():
     assert pellucid.explain(module, x, "hirescam").raw.shape == (1, 8, 8)
     module.features[2].stride = (1, 1)
     assert pellucid.explain(module, x, "hirescam").raw.shape == (1, 16, 16)
+
+
+class Mirror(odd.Gated):
+    """Looks at the picture, or at its mirror image."""
+
+    mirrored = False
+
+    def forward(self, x):
+        return super().forward(x.flip(3) if self.mirrored else x)
+
+
+def test_a_flag_that_was_changed_is_noticed():
+    module, x = seeded(Mirror), torch.rand(1, 3, 32, 32)
+    for mirrored in (False, True, False):
+        module.mirrored = mirrored
+        e = pellucid.explain(module, x, "hirescam")
+        assert chosen(e)["layout"] == "NCHW 8x8" + ", mirrored" * mirrored
+
+
+def test_a_layer_that_was_put_in_is_noticed():
+    module, x = odd.convolutions(), torch.rand(1, 3, 32, 32)
+    module = nn.Sequential(module, odd.head()).eval()
+    assert pellucid.explain(module, x, "hirescam").layer == ["0"]
+    module.insert(1, nn.Conv2d(8, 8, 3, padding=1))
+    assert pellucid.explain(module, x, "hirescam").layer == ["1"]
+
+
+# --- what is written in place, and parts in another order ---------------------------------------------------
+
+
+def windows(f, back):
+    n, c, h, w = f.shape
+    parts = f.permute(0, 2, 3, 1).reshape(n, h // 4, 4, w // 4, 4, c).permute(0, 1, 3, 2, 4, 5)
+    return (parts.permute(0, 1, 3, 2, 4, 5) if back else parts).reshape(n, h * w, c)
+
+
+def written(x, index, value):
+    x = x.clone()
+    x[index] = value
+    return x
+
+
+HALVES = [(..., slice(16)), (..., slice(16, 32))]
+ODD = (slice(None), slice(None), slice(1, None, 2))
+PUT = {
+    "mirrored": (lambda x: written(x, slice(None), x.flip(3)), lambda f: f, "NCHW 8x8, mirrored"),
+    "copied": (lambda x: (x * 0).copy_(x.flip(3)), lambda f: f, "NCHW 8x8, mirrored"),
+    "a part": (lambda x: (y := x.clone())[:].copy_(x.flip(3)) is not None and y, lambda f: f,
+               "NCHW 8x8, mirrored"),
+    "a channel": (lambda x: written(x, (slice(None), 0), x[:, 0] / 2), lambda f: f, "NCHW 8x8"),
+    "halves": (lambda x: written(written(x, HALVES[0], x[HALVES[1]]), HALVES[1], x[HALVES[0]]), lambda f: f,
+               None),
+    "a snake": (lambda x: x, lambda f: written(f, ODD, f[ODD].flip(3)).flatten(2).mT, None),
+    "windows": (lambda x: x, lambda f: windows(f, False), None),
+    "windows and back": (lambda x: x, lambda f: windows(f, True), "NTC 8x8"),
+    "added": (lambda x: x, lambda f: 0.01 * f + torch.rot90(f, 2, (2, 3)), "NCHW 8x8, upside down, mirrored"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUT)
+def test_what_is_written_elsewhere_is_followed_traced_or_refused(name):
+    before, behind, layout = PUT[name]
+    module, x = seeded(odd.Put, before, behind), torch.rand(1, 3, 32, 32)
+    if layout is None:
+        with pytest.raises(ModelError, match=r"'last' gives|does not lie"):
+            pellucid.explain(module, x, "hirescam", layer="last")
+    else:
+        assert chosen(pellucid.explain(module, x, "hirescam", layer="last"))["layout"] == layout
+
+
+class Members(nn.Module):
+    """The mean of several networks' scores."""
+
+    def __init__(self, *members):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x):
+        return sum(member(x) for member in self.members) / len(self.members)
+
+
+def test_members_beside_a_class_token_are_named():
+    x = torch.rand(1, 3, 32, 32)
+    vit = lambda seed: seeded(odd.ClassToken, seed=seed)  # noqa: E731
+    e = pellucid.explain(vit(0), x, "layer-cam")
+    assert (chosen(e)["around"], e.warnings) == ([], [])
+    e = pellucid.explain(Members(vit(0), vit(1)).eval(), x, "layer-cam")
+    assert e.layer == ["members.1.block"]
+    assert chosen(e)["around"] == ["members.0.block"]
+    assert any('layer="members.0.block,members.1.block" reads all' in text for text in e.warnings)
+    e = pellucid.explain(
+        Members(nn.Sequential(odd.convolutions(), odd.head()), vit(1)).eval(), x, "layer-cam"
+    )
+    assert chosen(e)["around"] == ["members.0.0"]

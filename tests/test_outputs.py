@@ -57,6 +57,23 @@ HEADS = {
     "softmax": (lambda f, z: z.softmax(1), "probability", False),
     "softmax by hand": (lambda f, z: z.exp() / z.exp().sum(1, keepdim=True), "probability", False),
     "mean of two": (lambda f, z: (z.softmax(1) + (2 * z).softmax(1)) / 2, "probability", False),
+    "product of means": (
+        lambda f, z: torch.stack([z.sigmoid(), (2 * z).sigmoid()], 2) @ torch.tensor([0.5, 0.5]),
+        "probability",
+        True,
+    ),
+    "mean of a stack": (
+        lambda f, z: torch.stack([z.sigmoid(), (2 * z).sigmoid()]).mean(0),
+        "probability",
+        True,
+    ),
+    "pooled": (
+        lambda f, z: F.adaptive_avg_pool2d(z.sigmoid()[..., None, None].expand(-1, -1, 2, 2), 1).flatten(1),
+        "probability",
+        True,
+    ),
+    "from ones": (lambda f, z: torch.ones(1) - z.sigmoid(), "probability", True),
+    "either": (lambda f, z: torch.where(z > 0, z.sigmoid(), 1 - (-z).sigmoid()), "probability", True),
     "log_softmax": (lambda f, z: F.log_softmax(z, 1), "log-probability", False),
     "log of softmax": (lambda f, z: (z.softmax(1) + 1e-9).log(), "log-probability", False),
     "logsigmoid": (lambda f, z: F.logsigmoid(z), "log-probability", True),
@@ -335,3 +352,30 @@ def test_subclasses_of_tensors_go_in_and_plain_tensors_come_out(method, tmp_path
     assert type(found.raw) is type(found.attribution) is type(found.score) is torch.Tensor
     torch.testing.assert_close(found.raw, expected.raw)
     found.save(tmp_path / "e.npz")
+
+
+def test_means_of_logits_are_logits_without_a_word():
+    for head in (lambda f, z: (z + 0.1 * (z - 1)) / 2, lambda f, z: torch.stack([z, z / 2]).mean(0)):
+        e = explain(network(head=lambda f, z, head=head: 0.1 * head(f, z) + 0.5), images(), target=1)
+        assert scale(e)["choice"] == "logit"
+        assert e.warnings == []
+
+
+def test_known_bounds_are_told():
+    e = explain(network(1, head=lambda f, z: 100 * z.sigmoid()), images())
+    assert scale(e)["choice"] == "logit"
+    assert "can only lie between 0 and 100" in e.warnings[0]
+    averages = torch.tensor([[0.4, 0.1], [0.1, 0.4]])
+    e = explain(network(2, head=lambda f, z: z.sigmoid() @ averages), images())
+    assert "lie between 0 and 1" in e.warnings[0]
+
+
+def test_a_number_about_the_scores_is_not_the_scores():
+    aside = seeded(nn.Linear, 4, 1)
+    for last in (lambda z: aside(z), lambda z: aside(z).sigmoid()):
+        module, x = network(head=lambda f, z, last=last: (z, last(z))), images()
+        with pytest.raises(ModelError, match=r"several outputs .*output_key=0"):
+            explain(module, x)
+        assert len(odds(explain(Model(module, output_key=0), x))) == 4
+    e = explain(network(1, head=lambda f, z: (f, z)), images())
+    assert e.details["chosen"]["output"]["choice"] == "[1]"

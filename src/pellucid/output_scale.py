@@ -159,6 +159,11 @@ def scale_of(
         ends = origin.form if name != "logit" else None
     elif origin.affine:
         found, because = "logit", f"its last layer is linear ({origin.operation})"
+        if _of_probabilities(origin) and bool(((values >= 0) & (values <= 1)).all()):
+            note = (
+                f"The model's outputs lie between 0 and 1, sums of probabilities by weights "
+                f"({origin.operation}): they are taken as logits. If they are probabilities, {_HOW}."
+            )
     elif bounded:
         found, because = "probability", f"{origin.operation} gives values from 0 to 1"
     elif origin.form in ("log_softmax", "logsigmoid"):
@@ -169,7 +174,13 @@ def scale_of(
         found, because = "log-probability", "the exponentials of the classes' values sum to 1"
     else:
         found, because = "logit", "nothing says that they are probabilities"
-        if bool(((values >= 0) & (values <= 1)).all()):
+        if _of_probabilities(origin) and math.isfinite(origin.low) and math.isfinite(origin.high):
+            note = (
+                f"The model's outputs can only lie between {origin.low:g} and {origin.high:g}, as they are "
+                "made of probabilities: they are taken as logits. If these are scaled, scale them "
+                f"back, or {_HOW}."
+            )
+        elif bool(((values >= 0) & (values <= 1)).all()):
             note = (
                 "The model's outputs lie between 0 and 1, and what made them could not be seen: they are "
                 f"taken as logits. If they are probabilities, {_HOW}."
@@ -187,6 +198,14 @@ def scale_of(
     if found != "logit" and ends is None:
         ends = "probabilities" if found == "probability" else "log-probabilities"
     return Found(Scale(found, labels), ends if found != "logit" else None, chosen, note)
+
+
+def _of_probabilities(origin: Origin) -> bool:
+    """Whether outputs were just computed from a sigmoid's or softmax's values."""
+    return any(
+        parent.form in ("sigmoid", "softmax") or (parent.moved and _of_probabilities(parent))
+        for parent in origin.parents
+    )
 
 
 def _sums_to_one(values: Tensor, tolerance: float) -> bool:

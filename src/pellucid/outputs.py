@@ -173,12 +173,15 @@ def select(
         if all(o is mine or (o.depends_on(mine) and not o.made_by_weights(mine)) for o in origins)
     ]
     widths = {tensor.shape[-1] for _, tensor in different}  # of equal ones each may be the classes'
-    if len(last) == 1 and UNKNOWN not in origins and len(widths) == len(different):
+    scored = dict(zip([path for path, _ in different], origins, strict=True))
+    aside = len(last) == 1 and at_path(raw, last[0]).shape[-1] == 1
+    aside = aside and any(o.affine for path, o in scored.items() if path != last[0])  # a number about scores
+    if len(last) == 1 and not aside and UNKNOWN not in origins and len(widths) == len(different):
         return chosen(last[0], "it is computed from the others by weights")
     if len(first) == 1 and UNKNOWN not in origins and len(widths) == len(different):
         return chosen(first[0], "the others are computed from it without weights")
     listed = ", ".join(f"{written(path)} {tuple(tensor.shape)}" for path, tensor in found)
-    example = found[-1][0]
+    example = max(found, key=lambda one: one[1].shape[-1])[0] if aside else found[-1][0]
     pick = (
         f"output_key={example[0]!r}" if len(example) == 1 else "output_key=lambda raw: raw" + written(example)
     )

@@ -147,9 +147,9 @@ def attentions(operations: Attending, outputs: Tensor, inputs: torch.Size) -> At
             raise ModelError(
                 "Attention methods follow tokens from layer to layer; the attention of "
                 f"{one.where or 'the model'!r} (number {one.number + 1}) does not depend on that of "
-                f"{before.where or 'the model'!r} (number {before.number + 1}): they stand side by side, as in "
-                "an ensemble, branches or test-time augmentation. Explain one member or one pass by itself, "
-                "or use another family of methods."
+                f"{before.where or 'the model'!r} (number {before.number + 1}): they are side by side, as "
+                "in an ensemble, branches or test-time augmentation. Explain one member or one pass by "
+                "itself, or use another family of methods."
             )
     return Attentions(layers, pooling, layout)
 
@@ -159,7 +159,7 @@ def depends(made: Tensor, of: Tensor) -> bool:
     if made.grad_fn is None or of.grad_fn is None:
         return True
     seen: set[Any] = set()
-    todo = deque([made.grad_fn])
+    todo: deque[Any] = deque([made.grad_fn])
     while todo:
         node = todo.popleft()  # the nearest first: the layer before is not far
         if node is of.grad_fn:

@@ -123,7 +123,7 @@ class Follower(TorchFunctionMode):
         before = [traces[t] for t in given]
         name = known.name
         if name == "setitem":
-            self._write(args[0], before)
+            self._write(args[0], args[1], args[2], before)
             return
         if known.respell is not None:
             name, _, args, kwargs, results = known.respell(*args, **kwargs)
@@ -137,6 +137,9 @@ class Follower(TorchFunctionMode):
             if name in ("flip", "fliplr", "flipud") and axes is not None:
                 turned = rules.flipped(name, args, kwargs, turned)
             traces[out] = _joined(before, axes, turned, name in POOLS, attends, why)
+            base = out._base if axes is None and args and out is args[0] else None
+            if base is not None and base in traces:  # written in place into a part of another
+                traces[base] = _joined([traces[base], *before], None, why=why)
         if mixes:
             self.attended()
 
@@ -179,12 +182,27 @@ class Follower(TorchFunctionMode):
             return isinstance(x, Tensor) and x.ndim > 2 and dim in (-1, x.ndim - 1), False
         return before[0].attends, False
 
-    def _write(self, written: Any, before: Sequence[Trace]) -> None:
-        """What is written into a part of a tensor: its axes stay, those of a new one are unknown."""
-        if isinstance(written, Tensor):
-            old = self.of(written)
-            axes, flips = (old.axes, old.flips) if old is not None else (None, (False, False))
-            self.traces[written] = _joined(before, axes, flips, why=old.why if old is not None else "")
+    def _write(self, written: Any, index: Any, value: Any, before: Sequence[Trace]) -> None:
+        """What is written into a part of a tensor: its axes stay where the value has the part's own.
+
+        Those of a tensor that did not depend on the picture, or that gets positions in another place or the
+        other way round, are unknown.
+        """
+        if not isinstance(written, Tensor):
+            return
+        old, new = self.of(written), self.of(value) if isinstance(value, Tensor) else None
+        fits = old is not None and (new is None or self._fits(written, index, value, old, new))
+        axes, flips = (old.axes, old.flips) if old is not None and fits else (None, (False, False))
+        self.traces[written] = _joined(before, axes, flips, why=old.why if old is not None else "")
+
+    def _fits(self, written: Tensor, index: Any, value: Tensor, old: Trace, new: Trace) -> bool:
+        """Whether a value has the axes of the part that it is written into."""
+        if new.axes is None or old.axes is None or not spatial(new.axes):
+            return new.axes is not None
+        part = Rules(self.batch, {id(written): old.axes}).getitem((written, index), {}, value)
+        if part is None or new.flips != old.flips or len(part) < len(new.axes):
+            return False
+        return part[len(part) - len(new.axes) :] == new.axes and not spatial(part[: len(part) - value.ndim])
 
 
 def layout_of(trace: Trace, shape: Sequence[int], images: int) -> Layout | None:

@@ -1,8 +1,9 @@
 """What each operation makes of the axes that hold a picture's rows and columns.
 
-An axis is "n" (the batch), "h" (rows), "w" (columns), `Tokens` (all positions, row by row), "N" (the batch
-with other axes behind it), or "-" (anything else: channels, heads, steps of a recurrence). A rule gives the
-axes of what an operation made, or None where it cannot tell.
+An axis is "n" (the batch), "h" (rows), "w" (columns), `Tokens` (all positions, row by row), `Fine` (a finer
+part of rows or columns that were split), "N" (the batch with other axes behind it), or "-" (anything else:
+channels, heads, steps of a recurrence). A rule gives the axes of what an operation made, or None where it
+cannot tell.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,14 @@ class Tokens(NamedTuple):
     after: int = 0
 
 
-Axis = str | Tokens
+class Fine(NamedTuple):
+    """Where in each step of its side's coarse axis: every place is `step` rows, or columns, from the next."""
+
+    side: str
+    step: int
+
+
+Axis = str | Tokens | Fine
 Axes = tuple[Axis, ...]
 RECURRENT = "they are steps of a recurrence"
 BORDER = 6
@@ -49,7 +57,10 @@ class Rules:
     # Shapes stay, or broadcast
 
     def elementwise(self, args: Any, kwargs: Any, out: Tensor, number: int = 0) -> Axes | None:
-        """Each axis is that of the operands that have its size; one of unknown axes follows the others."""
+        """Each axis is that of the operands that have its size.
+
+        One of unknown axes follows the others only where it has a single place along their rows and columns.
+        """
         values = [*args, *kwargs.values()]
         operands = [v for v in values if isinstance(v, Tensor)] + [
             v for value in values if isinstance(value, (list, tuple)) for v in value if isinstance(v, Tensor)
@@ -59,10 +70,14 @@ class Rules:
     def merged(self, operands: Sequence[tuple[Tensor, tuple[int, ...]]], shape: Sequence[int]) -> Axes | None:
         """The axes of operands, aligned at the last, that have the sizes of `shape`."""
         found: list[Axis] = ["-"] * len(shape)
+        unknown: list[tuple[int, ...]] = []
         seen = False
         for tensor, sizes in operands:
             axes = self.axes[id(tensor)]
-            if axes is None or len(axes) > len(shape):
+            if axes is None:
+                unknown.append(sizes)
+                continue
+            if len(axes) > len(shape):
                 continue
             seen = seen or spatial(axes)
             for i in range(1, len(axes) + 1):
@@ -72,6 +87,11 @@ class Rules:
                 if old not in ("-", axis):
                     return None
                 found[-i] = axis
+        for sizes in unknown:
+            if any(
+                size > 1 and spatial((axis,)) for size, axis in zip(sizes[::-1], found[::-1], strict=False)
+            ):
+                return None
         return tuple(found) if seen else None
 
     # Convolutions and poolings
@@ -136,7 +156,7 @@ class Rules:
     def flip(self, args: Any, kwargs: Any, out: Tensor, number: int = 0) -> Axes | None:
         """Rows or columns run backwards; positions in a row of tokens cannot be followed then."""
         axes = self.of(_first(args, kwargs))
-        return None if axes is None or any(isinstance(axis, Tokens) for axis in axes) else axes
+        return None if axes is None or any(isinstance(axis, Tokens | Fine) for axis in axes) else axes
 
     def flipped(self, name: str, args: Any, kwargs: Any, flips: tuple[bool, bool]) -> tuple[bool, bool]:
         """Which of rows and columns run backwards behind a flip."""
@@ -212,14 +232,19 @@ class Rules:
             if len(words) == 1 and tuple(new) == first.grid and not first.before + first.after:
                 return ["h", "w"]
             return None
-        at = words.index("w") if first == "h" and "w" in words else len(words)
-        if not all(axis == "-" for axis in words[1:at] + words[at + 1 :]):
+        if isinstance(first, Fine):
             return None
-        if at == len(words):  # one side, with or without what is finer than it
-            return [first, *rest]
+        if all(axis == "-" for axis in words[1:]):  # one side, with or without what is finer than it
+            return split_side(first, new) if len(words) == 1 else [first, *rest]
+        at = words.index("w") if first == "h" and "w" in words else len(words)
+        if not whole(wide[:at]) or not whole(wide[at:]):
+            return None
+        if at == len(words):
+            return split_side(first, new)
+        grid = prod(s for _, s in wide[:at]), prod(s for _, s in wide[at:])
         if len(new) == 1:
-            return [Tokens((prod(s for _, s in wide[:at]), prod(s for _, s in wide[at:])))]
-        return None
+            return [Tokens(grid)]
+        return ["h", "w"] if tuple(new) == grid else None
 
     # Less, and more
 
@@ -276,6 +301,8 @@ class Rules:
         """An axis of which a part is taken."""
         if axis == "-" or (start == 0 and stop >= size and step == 1):
             return axis
+        if isinstance(axis, Fine):
+            return None
         if isinstance(axis, Tokens):
             least, most = axis.before, size - axis.after
             if step == 1 and start <= least and stop >= most:
@@ -317,7 +344,7 @@ class Rules:
             return None
         gone = out.ndim < x.ndim  # unbind
         d = kwargs.get("dim", args[1 if gone else 2] if len(args) > (1 if gone else 2) else 0) % x.ndim
-        if axes[d] != "-":
+        if axes[d] != "-" and not isinstance(axes[d], Fine):
             sizes = args[1] if len(args) > 1 else next((v for k, v in kwargs.items() if k != "dim"), None)
             if gone or not isinstance(axes[d], Tokens) or not isinstance(sizes, (list, tuple)):
                 return None
@@ -446,6 +473,28 @@ class Rules:
 
 def _first(args: Any, kwargs: Any) -> Any:
     return args[0] if args else kwargs.get("input", kwargs.get("self"))
+
+
+def split_side(side: Axis, sizes: Sequence[int]) -> list[Axis]:
+    """The axes of rows or columns that are split into parts of these sizes, the coarsest first.
+
+    Example:
+        >>> split_side("h", (2, 3, 4))
+        ['h', Fine(side='h', step=4), Fine(side='h', step=1)]
+    """
+    return [side, *(Fine(str(side), prod(sizes[i + 1 :])) for i in range(1, len(sizes)))]
+
+
+def whole(parts: Sequence[tuple[Axis, int]]) -> bool:
+    """Whether axes, with their sizes, are one side's from its coarsest part to its finest."""
+    if not parts:
+        return True
+    side, step = parts[0][0], 1
+    for axis, size in reversed(parts[1:]):
+        if axis != Fine(str(side), step):
+            return False
+        step *= size
+    return True
 
 
 def aligned(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:

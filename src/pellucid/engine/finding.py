@@ -86,11 +86,40 @@ class Found:
 
 
 _FOUND: WeakKeyDictionary[Any, dict[tuple[Any, ...], Found]] = WeakKeyDictionary()
+_STATES: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+
+def state_of(module: Any) -> int:
+    """A number that changes with a model's modules, their flags, numbers and words, and their hooks."""
+    if not isinstance(module, nn.Module):
+        return 0
+    seen: list[Any] = []
+    ahead, met = [module], {id(module)}
+    while ahead:  # a model's modules are many, and this is asked often
+        part = ahead.pop()
+        own = part.__dict__
+        children = own["_modules"].values()
+        seen += [id(part), len(own["_forward_hooks"]), len(own["_forward_pre_hooks"])]
+        seen += [value for value in own.values() if type(value) in _PLAIN]
+        ahead += [child for child in children if child is not None and id(child) not in met]
+        met.update(map(id, children))
+    try:
+        return hash(tuple(seen))
+    except TypeError:  # a tuple of what has no hash
+        return hash(repr(seen))
+
+
+_PLAIN = frozenset((bool, int, float, str, tuple, type(None)))
 
 
 def found_of(engine: Engine, inputs: Tensor, layer: str) -> Found | None:
-    """What is known of a layer, by name or "auto", for inputs of this size."""
-    return _FOUND.get(engine.model.module, {}).get((tuple(inputs.shape[1:]), layer))
+    """What is known of a layer, by name or "auto", for inputs of this size: nothing if the model changed."""
+    module = engine.model.module
+    state = state_of(module)
+    if _STATES.setdefault(module, state) != state:
+        _STATES[module] = state
+        _FOUND.pop(module, None)
+    return _FOUND.get(module, {}).get((tuple(inputs.shape[1:]), layer))
 
 
 def keep_found(engine: Engine, inputs: Tensor, layer: str, found: Found) -> None:
@@ -132,7 +161,7 @@ class Event:
 
     `unknown` says that it might hold a grid that could not be followed; `misplaced` why a grid that it holds
     does not lie as the picture does; `why` how positions were lost; `inside` that attention is computed
-    around it.
+    around it; `before` is what went into the last attention by then.
     """
 
     name: str
@@ -146,6 +175,7 @@ class Event:
     why: str
     pooled: bool
     inside: bool
+    before: "Event | None" = None
     tap: Tap | None = None
     proof: str = FOLLOWED
     undecided: bool = False
@@ -290,7 +320,7 @@ class Finder:
         event = Event(
             name=name, call=self.calls[name], shape=tensor.shape, bit=self.follower.bit(),
             behind=trace.behind, layout=layout, unknown=unknown, misplaced=misplaced, why=why,
-            pooled=trace.pooled, inside=inside,
+            pooled=trace.pooled, inside=inside, before=self.before_attention,
         )  # fmt: skip
         self.events.append(event)
         return event
@@ -344,7 +374,6 @@ class Finder:
             final = [_given(asked.layout, event, self.images) for event in final]
         if bad := [event for event in final if event.layout is None]:
             raise _unfit(asked.name, bad[0], self.calls[asked.name], len(final))
-        cut = chosen is None or chosen is not self.before_attention  # beside a class token there is more
         found = Found(
             asked.name,
             tuple(event.call for event in final),
@@ -352,7 +381,7 @@ class Finder:
             tuple(event.layout for event in final if event.layout is not None),
             tuple(without_batch(e.shape, e.layout) for e in final if e.layout is not None),
             final[0].proof,
-            self._around(self.groups[around], final, outputs) if cut else None,
+            self._around(self.groups[around], final, outputs, chosen not in (None, self.last)),
             self._others(asked.name),
         )
         taps = [event.tap for event in final if event.tap is not None]
@@ -390,10 +419,7 @@ class Finder:
             unreal = [f"Of {e.name!r}, {e.why}" for e in self.events if e.why.endswith(UNREAL)]
             raise NoGrid(None, None, unreal[-1] if unreal else "")
         before = self.before_attention
-        if other_tokens(chosen.shape, chosen.layout) and before is not None and before.layout is not None:
-            return before
-        self.before_attention = None
-        return chosen
+        return _read_for(chosen, before)
 
     def _others(self, name: str) -> tuple[tuple[str, str], ...]:
         """The last other layers with a grid, and how they hold it."""
@@ -403,18 +429,37 @@ class Finder:
                 found.setdefault(event.name, str(event.layout))
         return tuple(found.items())[:OTHERS]
 
-    def _around(self, group: int, final: Sequence[Event], outputs: Tensor | None) -> tuple[str, ...] | None:
-        """Through what else the picture reaches the outputs: other layers, or "" for none of them."""
+    def _around(
+        self, group: int, final: Sequence[Event], outputs: Tensor | None, earlier: bool
+    ) -> tuple[str, ...] | None:
+        """Through what else the picture reaches the outputs: other layers, or "" for none of them.
+
+        Where a class token is read, what is explained lies earlier than the last maps of its branch: what is
+        made of it, and what it is made of itself, is no other way.
+        """
         trace = self.follower.of(outputs) if outputs is not None else None
         if trace is None:
             return None
         own = sum(event.bit for event in final)
+        if earlier:
+            own |= sum(event.bit for event in self.events if event.behind & own)
+            for event in final:
+                own |= event.behind
         if not trace.paths & own:
             return None  # nothing of the score lies behind the layer, which the method itself will say
         left = trace.paths & group & ~own
-        names = [event.name for event in self.events if event.bit & left]
+        names = [_read_for(event, event.before).name for event in self.events if event.bit & left]
         events = sum(event.bit for event in self.events)
         return tuple(dict.fromkeys([*names, *([""] if left & ~events else [])]))
+
+
+def _read_for(event: Event, before: Event | None) -> Event:
+    """What to read for the last feature maps of a branch: what went into its last attention, if they hold a
+    class token."""
+    if event.layout is None or not other_tokens(event.shape, event.layout):
+        return event
+    same = before is not None and before.layout is not None and event.behind & before.bit
+    return before if before is not None and same else event
 
 
 def _given(layout: Given, event: Event, images: int) -> Event:

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -34,7 +35,11 @@ _FORMS = {
     "abs": (0.0, math.inf, None),
     "square": (0.0, math.inf, None),
 }
-# What moves values or picks among them; `mean` keeps the bounds, and the form of probabilities.
+# Means keep the bounds, and the form of probabilities; those of windows count what lies around as 0.
+_MEANS = frozenset(
+    f"{kind}{n}d" for kind in ("avg_pool", "adaptive_avg_pool") for n in (1, 2, 3)
+) | {"mean", "nanmean"}  # fmt: skip
+# What moves values or picks among them.
 _MOVING = frozenset(
     [
         "view",
@@ -86,13 +91,19 @@ _MOVING = frozenset(
         "requires_grad",
         "nan_to_num",
         "dropout",
-        "mean",
         "alias",
         "feature_dropout",
         "alpha_dropout",
     ]
 )
-_PICKING = frozenset(["amax", "amin", "max", "min", "median", "maximum", "minimum", "sort", "topk", "where"])
+_PICKING = frozenset(
+    ["amax", "amin", "max", "min", "median", "maximum", "minimum", "sort", "topk", "where"]
+    + [f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)]
+)
+_PRODUCTS = frozenset(["linear", "mm", "bmm", "matmul", "rmatmul", "einsum"])
+_MAKERS = frozenset(["ones", "zeros", "full", "tensor", "ones_like", "zeros_like", "full_like", "eye"])
+MOST_VALUES = 1 << 20
+"""Of weights that are looked at."""
 _LOG = {"softmax": "log_softmax", "sigmoid": "logsigmoid"}
 _EXP = {log: form for form, log in _LOG.items()}
 _PLAIN_NAMES: dict[str, str] = {}
@@ -138,21 +149,55 @@ class Origins(TorchFunctionMode):
         """Called by PyTorch with every function that a model calls."""
         made = func(*args, **kwargs) if kwargs else func(*args)
         if isinstance(made, Tensor):
-            if made.ndim <= 2 or func.__name__ in _FORMS or (args and id(args[0]) in self._known):
-                self._keep(made, _plain_name(func.__name__), args, kwargs or {})
-        elif isinstance(made, tuple | list) and args and id(args[0]) in self._known:
+            if made.ndim <= 2 or func.__name__ in _FORMS or self._follows(args):
+                self._keep(made, _plain_name(func.__name__), args, kwargs or {}, func)
+        elif isinstance(made, tuple | list) and self._follows(args):
             for one in made:
                 if isinstance(one, Tensor):
                     self._keep(one, _plain_name(func.__name__), args, {})
         return made
 
-    def _keep(self, made: Tensor, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    def _follows(self, args: Sequence[Any]) -> bool:
+        """Whether an operation's first argument, or a tensor in a list of such, is known."""
+        first = args[0] if args else None
+        return id(first) in self._known or (
+            isinstance(first, tuple | list) and any(id(one) in self._known for one in first)
+        )
+
+    def _keep(
+        self,
+        made: Tensor,
+        name: str,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        func: Callable[..., Any] | None = None,
+    ) -> None:
         given = [item for value in args for item in (value if isinstance(value, tuple | list) else [value])]
         given += [value for value in kwargs.values() if isinstance(value, Tensor)]
         parents = tuple(self.of(value) for value in given if isinstance(value, Tensor))
         if name == "get" or (made.requires_grad and made.is_leaf):  # a property: .T, .data
             name = "get"
-        self._known[id(made)] = weakref.ref(made), _origin(name, given, kwargs, parents)
+        origin = _origin(name, given, kwargs, parents)
+        if name in _MAKERS and 0 < made.numel() <= MOST_VALUES and made.device.type == "cpu":
+            values = made.detach().float()
+            origin = Origin(name, float(values.min()), float(values.max()))
+        elif name in _PRODUCTS and func is not None and self._averages(func, args, kwargs):
+            averaged = next(p for p in parents if p.low >= 0 and p.high <= 1)
+            origin = Origin(name, averaged.low, averaged.high, averaged.form, parents=parents)
+        self._known[id(made)] = weakref.ref(made), origin
+
+    def _averages(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+        """Whether a product with weights takes averages of probabilities: it gives 1 of ones."""
+        operands = [one for one in args if isinstance(one, Tensor)]
+        shares = [one for one in operands if self.of(one).low >= 0 and self.of(one).high <= 1]
+        weights = [one for one in operands if not any(one is share for share in shares)]
+        if len(shares) != 1 or len(weights) != 1 or weights[0].numel() > MOST_VALUES:
+            return False
+        with torch.no_grad():
+            if bool((weights[0] < 0).any()):
+                return False
+            ones = [torch.ones_like(one) if one is shares[0] else one for one in args]
+            return bool(((func(*ones, **kwargs) - 1).abs() < 1e-4).all())
 
 
 def _origin(name: str, given: Sequence[Any], kwargs: dict[str, Any], parents: tuple[Origin, ...]) -> Origin:
@@ -165,16 +210,22 @@ def _origin(name: str, given: Sequence[Any], kwargs: dict[str, Any], parents: tu
         return Origin(name, affine=not mixing, parents=parents)
     if not parents:
         return UNKNOWN
+    if name == "where" and isinstance(given[0], Tensor) and len(parents) > 1:
+        parents = parents[1:]  # the first only says which of the others
     first = parents[0]
     low, high = min(p.low for p in parents), max(p.high for p in parents)
-    if name in _MOVING or name in _PICKING:
-        kept = name in _MOVING and all(p.form == first.form for p in parents)
-        form = first.form if kept and not (name == "mean" and first.form in _EXP) else None
+    if name in _MEANS and name not in ("mean", "nanmean"):
+        low, high = min(low, 0.0), max(high, 0.0)
+    if name in _MOVING or name in _PICKING or name in _MEANS:
+        kept = name not in _PICKING and all(p.form == first.form for p in parents)
+        form = first.form if kept and not (name in _MEANS and first.form in _EXP) else None
         affine = all(p.affine for p in parents)
         return Origin(first.operation, low, high, form, affine, parents, moved=True)
     low, high, form = _bounds(name, given, kwargs, parents)
     scaled = name in ("add", "sub", "mul", "div", "batch_norm", "layer_norm", "neg", "radd", "rmul", "rsub")
-    affine = scaled and sum(p is not UNKNOWN for p in parents) == 1 and any(p.affine for p in parents)
+    known = [p for p in parents if p is not UNKNOWN and p.operation not in _MAKERS]
+    several = name in ("add", "sub", "radd", "rsub")  # of logits the sum is one
+    affine = scaled and (len(known) == 1 or several) and bool(known) and all(p.affine for p in known)
     return Origin(name, low, high, form, affine, parents)
 
 
