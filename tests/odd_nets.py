@@ -112,6 +112,7 @@ class Augmented(nn.Module):
             "mirrored": lambda: x.flip(3),
             "upside down": lambda: x.flip(2),
             "turned": lambda: torch.rot90(x, 1, (2, 3)),
+            "half turn": lambda: torch.rot90(x, 2, (2, 3)),
             "half": lambda: functional.interpolate(x, (h // 2, w // 2)),
             "cropped": lambda: x[:, :, : h // 2, : w // 2],
         }

@@ -410,3 +410,19 @@ def test_members_beside_a_class_token_are_named():
         Members(nn.Sequential(odd.convolutions(), odd.head()), vit(1)).eval(), x, "layer-cam"
     )
     assert chosen(e)["around"] == ["members.0.0"]
+
+
+def test_both_calls_of_a_turned_pass_add_up_without_a_note():
+    e = pellucid.explain(seeded(odd.Augmented, "plain", "half turn"), torch.rand(1, 3, 32, 32), "hirescam")
+    assert chosen(e)["layout"] == ["NCHW 8x8", "NCHW 8x8, upside down, mirrored"]
+    assert e.warnings == []
+
+
+@pytest.mark.parametrize(("pad", "fits"), [((4, 4, 4, 4), True), ((0, 1, 0, 1), True), ((0, 8, 0, 8), False)])
+def test_padding_on_one_side_by_more_than_a_cell_is_refused(pad, fits):
+    module = seeded(odd.Put, lambda x: nn.functional.pad(x, pad), lambda f: f[..., :8, :8])
+    if fits:
+        assert pellucid.explain(module, torch.rand(1, 3, 32, 32), layer="features").layer == ["features"]
+    else:
+        with pytest.raises(ModelError, match="padded or cropped on one side"):
+            pellucid.explain(module, torch.rand(1, 3, 32, 32), layer="features")

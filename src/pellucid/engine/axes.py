@@ -6,7 +6,7 @@ tokens (row by row) of them, a mean takes them away. An operation that is not kn
 for `engine.tracing` to find out. Besides, every tensor knows through which layers the picture reached it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
@@ -33,6 +33,7 @@ class Trace(NamedTuple):
 
     `axes` has a word for each of its axes, or is None where they are unknown; `flips` tells whether rows and
     columns run backwards; `pooled` whether a pooling gave it; `attends` whether it is a softmax's weights;
+    `shift` how much more was padded before rows and columns than behind them, as a share of the side;
     `paths` are the bits of the layers through which the picture last came, by group (see `Follower.group`),
     `behind` those of all calls of layers that it depends on; `why` says how the axes were lost.
     """
@@ -44,6 +45,7 @@ class Trace(NamedTuple):
     paths: int = 0
     behind: int = 0
     why: str = ""
+    shift: tuple[float, float] = (0.0, 0.0)
 
 
 class Follower(TorchFunctionMode):
@@ -136,7 +138,7 @@ class Follower(TorchFunctionMode):
             turned = next(iter(flips), (False, False))
             if name in ("flip", "fliplr", "flipud") and axes is not None:
                 turned = rules.flipped(name, args, kwargs, turned)
-            traces[out] = _joined(before, axes, turned, name in POOLS, attends, why)
+            traces[out] = _joined(before, axes, turned, name in POOLS, attends, why, rules.shift)
             base = out._base if axes is None and args and out is args[0] else None
             if base is not None and base in traces:  # written in place into a part of another
                 traces[base] = _joined([traces[base], *before], None, why=why)
@@ -236,6 +238,9 @@ def _nothing() -> None:
     return None
 
 
+_STILL: Mapping[Any, float] = {}
+
+
 def _joined(
     before: Sequence[Trace],
     axes: Axes | None,
@@ -243,12 +248,15 @@ def _joined(
     pooled: bool = False,
     attends: bool = False,
     why: str = "",
+    shift: Mapping[Any, float] = _STILL,
 ) -> Trace:
     paths = behind = 0
+    rows, columns = (max((t.shift[i] for t in before), key=abs, default=0.0) for i in (0, 1))
     for trace in before:
         paths |= trace.paths
         behind |= trace.behind
-    return Trace(axes, flips, pooled, attends, paths, behind, why)
+    moved = (rows + shift.get("h", 0.0), columns + shift.get("w", 0.0))
+    return Trace(axes, flips, pooled, attends, paths, behind, why, moved)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

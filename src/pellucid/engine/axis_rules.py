@@ -43,10 +43,14 @@ def spatial(axes: Axes) -> bool:
 
 
 class Rules:
-    """The axes of the tensors that one operation was given; `why` says how some were lost."""
+    """The axes of the tensors that one operation was given.
+
+    `why` says how some were lost, `shift` how much more was put before rows and columns than behind them.
+    """
 
     def __init__(self, batch: int, axes: dict[int, Axes | None]) -> None:
         self.batch, self.axes, self.why = batch, axes, ""
+        self.shift: dict[Any, float] = {}
 
     def of(self, value: Any) -> Axes | None:
         """The axes of an operand: all "-" for one that does not depend on the picture."""
@@ -117,12 +121,14 @@ class Rules:
             axis, size = axes[-1 - i], x.shape[-1 - i]
             if isinstance(axis, Tokens) and min(low, high) >= 0:
                 found[-1 - i] = Tokens(axis.grid, axis.before + low, axis.after + high)
-            elif axis in ("h", "w") and abs(low) + abs(high) > max(2, 2 * PADDING * size):
-                if abs(low - high) <= 1 and 0 <= low + high <= BORDER:
-                    continue
-                self.why = "the picture is padded or cropped inside the model"
-                return None
-            elif axis not in ("h", "w", "-") and (low or high):
+            elif axis in ("h", "w"):
+                self.shift[axis] = (low - high) / max(1, size + low + high)
+                if abs(low) + abs(high) > max(2, 2 * PADDING * size) and not (
+                    abs(low - high) <= 1 and 0 <= low + high <= BORDER
+                ):
+                    self.why = "the picture is padded or cropped inside the model"
+                    return None
+            elif axis != "-" and (low or high):
                 return None
         return tuple(found)
 
@@ -311,6 +317,8 @@ class Rules:
         if axis in ("h", "w"):
             lost = start + max(0, size - stop)
             if (step > 1 and start < step and size - stop < step) or lost <= max(1, PADDING * size / 2):
+                if step == 1:
+                    self.shift[axis] = (size - stop - start) / max(1, stop - start)
                 return axis
             self.why = "the picture is padded or cropped inside the model"
         return None

@@ -30,6 +30,7 @@ TRACED = "traced by changed pixels"
 GIVEN = "given by layout="
 UNTOUCHED = "it does not depend on the picture"
 UNREAL = "not real floating-point numbers"
+SHIFTED = "the picture is padded or cropped on one side inside the model, by more than one of its cells"
 HIDING = (nn.RNNBase, nn.RNNCellBase, torch.jit.ScriptModule)
 """Modules whose operations no mode sees."""
 OTHERS = 4
@@ -315,6 +316,10 @@ class Finder:
         real = tensor.is_floating_point()
         layout = layout_of(trace, tensor.shape, self.images) if real else None
         misplaced = TURNED if real and layout is None and turned(trace.axes) else ""
+        if layout is not None and any(
+            abs(shift) * side > 1 for shift, side in zip(trace.shift, layout.grid, strict=True)
+        ):
+            layout, misplaced = None, SHIFTED
         unknown = real and trace.axes is None and tensor.ndim in (3, 4) and self.images in tensor.shape[:2]
         why = trace.why if real else f"its values are {str(tensor.dtype).removeprefix('torch.')}, {UNREAL}"
         event = Event(
@@ -447,10 +452,14 @@ class Finder:
                 own |= event.behind
         if not trace.paths & own:
             return None  # nothing of the score lies behind the layer, which the method itself will say
+        # Behind what could not be followed at first no path was marked: what it is made of is no other way.
+        hidden = [event for event in final if event.tap is None]
+        for event in hidden:
+            own |= event.behind
         left = trace.paths & group & ~own
         names = [_read_for(event, event.before).name for event in self.events if event.bit & left]
         events = sum(event.bit for event in self.events)
-        return tuple(dict.fromkeys([*names, *([""] if left & ~events else [])]))
+        return tuple(dict.fromkeys([*names, *([""] if left & ~events and not hidden else [])]))
 
 
 def _read_for(event: Event, before: Event | None) -> Event:

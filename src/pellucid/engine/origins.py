@@ -182,14 +182,15 @@ class Origins(TorchFunctionMode):
             values = made.detach().float()
             origin = Origin(name, float(values.min()), float(values.max()))
         elif name in _PRODUCTS and func is not None and self._averages(func, args, kwargs):
-            averaged = next(p for p in parents if p.low >= 0 and p.high <= 1)
+            averaged = next(p for p in parents if p.low >= 0 and p.high <= 1 and p.operation not in _MAKERS)
             origin = Origin(name, averaged.low, averaged.high, averaged.form, parents=parents)
         self._known[id(made)] = weakref.ref(made), origin
 
     def _averages(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
         """Whether a product with weights takes averages of probabilities: it gives 1 of ones."""
         operands = [one for one in args if isinstance(one, Tensor)]
-        shares = [one for one in operands if self.of(one).low >= 0 and self.of(one).high <= 1]
+        known = [one for one in operands if self.of(one).operation not in _MAKERS]
+        shares = [one for one in known if self.of(one).low >= 0 and self.of(one).high <= 1]
         weights = [one for one in operands if not any(one is share for share in shares)]
         if len(shares) != 1 or len(weights) != 1 or weights[0].numel() > MOST_VALUES:
             return False
