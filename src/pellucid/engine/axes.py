@@ -34,6 +34,7 @@ class Trace(NamedTuple):
     `axes` has a word for each of its axes, or is None where they are unknown; `flips` tells whether rows and
     columns run backwards; `pooled` whether a pooling gave it; `attends` whether it is a softmax's weights;
     `shift` how much more was padded before rows and columns than behind them, as a share of the side;
+    `mixed` whether attention had a part in it;
     `paths` are the bits of the layers through which the picture last came, by group (see `Follower.group`),
     `behind` those of all calls of layers that it depends on; `why` says how the axes were lost.
     """
@@ -46,6 +47,7 @@ class Trace(NamedTuple):
     behind: int = 0
     why: str = ""
     shift: tuple[float, float] = (0.0, 0.0)
+    mixed: bool = False
 
 
 class Follower(TorchFunctionMode):
@@ -132,6 +134,7 @@ class Follower(TorchFunctionMode):
             made = made[0] if results > 1 else made
         attends, mixes = self._attention(name, args, kwargs, before)
         rules = Rules(self.batch, {id(t): traces[t].axes for t in given})
+        rules.mixed = {id(t) for t in given if traces[t].mixed}
         flips = {trace.flips for trace in before if trace.axes is not None and spatial(trace.axes)}
         for number, out in enumerate(_tensors(made)):
             axes, why = self._axes(name, rules, args, kwargs, out, number, before, len(flips) > 1)
@@ -139,6 +142,8 @@ class Follower(TorchFunctionMode):
             if name in ("flip", "fliplr", "flipud") and axes is not None:
                 turned = rules.flipped(name, args, kwargs, turned)
             traces[out] = _joined(before, axes, turned, name in POOLS, attends, why, rules.shift)
+            if mixes:
+                traces[out] = traces[out]._replace(mixed=True)
             base = out._base if axes is None and args and out is args[0] else None
             if base is not None and base in traces:  # written in place into a part of another
                 traces[base] = _joined([traces[base], *before], None, why=why)
@@ -256,7 +261,8 @@ def _joined(
         paths |= trace.paths
         behind |= trace.behind
     moved = (rows + shift.get("h", 0.0), columns + shift.get("w", 0.0))
-    return Trace(axes, flips, pooled, attends, paths, behind, why, moved)
+    mixed = any(trace.mixed for trace in before)
+    return Trace(axes, flips, pooled, attends, paths, behind, why, moved, mixed)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -51,6 +51,7 @@ class Rules:
     def __init__(self, batch: int, axes: dict[int, Axes | None]) -> None:
         self.batch, self.axes, self.why = batch, axes, ""
         self.shift: dict[Any, float] = {}
+        self.mixed: set[int] = set()  # operands in which attention had a part
 
     def of(self, value: Any) -> Axes | None:
         """The axes of an operand: all "-" for one that does not depend on the picture."""
@@ -79,7 +80,8 @@ class Rules:
         for tensor, sizes in operands:
             axes = self.axes[id(tensor)]
             if axes is None:
-                unknown.append(sizes)
+                if id(tensor) not in self.mixed:  # windows of attention are put back where they were
+                    unknown.append(sizes)
                 continue
             if len(axes) > len(shape):
                 continue
