@@ -87,9 +87,13 @@ def test_many_draws_are_the_mean_of_integrated_gradients_over_the_references(net
     ("method", "references", "samples", "noise"),
     [
         ("expected-gradients", 3, 30, None),  # five pairs for each reference
-        ("expected-gradients", 3, 26, None),  # four pairs for each, and one left over
-        ("expected-gradients", 400, 20, None),  # more references than draws
-        ("gradient-shap", 3, 30, 0.0),
+        pytest.param(
+            *("expected-gradients", 3, 26, None), marks=pytest.mark.full
+        ),  # four pairs for each, and one left over
+        pytest.param(
+            *("expected-gradients", 400, 20, None), marks=pytest.mark.full
+        ),  # more references than draws
+        pytest.param(*("gradient-shap", 3, 30, 0.0), marks=pytest.mark.full),
         ("gradient-shap", 3, 30, 0.2),
     ],
 )

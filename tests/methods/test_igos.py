@@ -332,6 +332,7 @@ SEARCHES = [("i-gos", s) for s in ("spectral", "nesterov", "official")] + [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("method", "search"), SEARCHES)
 def test_neither_batch_nor_chunks_make_a_difference(
     net: nn.Module, x: Tensor, method: str, search: str
