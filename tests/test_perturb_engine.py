@@ -22,7 +22,7 @@ from pellucid.methods.perturb.surrogate import fit
 from pellucid.model import Model
 from pellucid.probe import Probe, screening
 from pellucid.probe.sampling import ALLOWED, Estimate, affine_fit, bf16_error
-from pellucid.probe.screening import Use, screened
+from pellucid.probe.screening import ScoreUse, screened
 from zoo import GapNet, assert_close, images, seeded
 
 SIZE, LARGE = (16, 20), (24, 30)
@@ -436,8 +436,8 @@ def test_screening_scores_again_what_matters_most_until_the_rest_is_hidden(monke
     def copies(start: int, stop: int) -> Tensor:
         return true[start:stop].float()[:, None, None, None].expand(-1, 1, 2, 2).contiguous()
 
-    use = Use(map=lambda w: w[:, None] * torch.eye(320), variance=lambda v: torch.diag(v).double(),
-              reach=torch.ones(320))  # fmt: skip
+    use = ScoreUse(map=lambda w: w[:, None] * torch.eye(320), variance=lambda v: torch.diag(v).double(),
+              max_effect=torch.ones(320))  # fmt: skip
     probe = Probe(Engine(Model.wrap(Known()), batch_size=32), torch.zeros(1, 1, 2, 2), 0, "logit")
     with probe.engine.session(0):
         found = screened(probe, copies, use, key=None)

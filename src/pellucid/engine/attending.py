@@ -41,7 +41,7 @@ def follow(operations: Operations, call: Call, made: Any) -> None:
 
 
 def _attends(operations: Operations, value: Any) -> bool:
-    return operations.carries(value) and "attends" in operations.tags[value].notes
+    return operations.depends_on_input(value) and "attends" in operations.tags[value].notes
 
 
 @dataclass(eq=False)

@@ -47,7 +47,7 @@ def instance_norm(run: Run, call: Call) -> Any:
 def add(run: Run, call: Call) -> Any:
     """Two signals share in proportion; then each sum of shares is scaled to |sum| / (|sum| + |other sum|)."""
     (x, of_x), (y, of_y) = relevance_sums.terms(call)
-    if not (run.carries(x) and run.carries(y)):
+    if not (run.depends_on_input(x) and run.depends_on_input(y)):
         return relevance_sums.add(run, call)
     a, b, account = of_x * x.detach(), of_y * y.detach(), run.account
 

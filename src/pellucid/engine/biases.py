@@ -45,9 +45,9 @@ HOMOGENEOUS = {
 }  # fmt: skip
 """Operations without a bias: F(s a) = s F(a) for s > 0. Others are found to have none, at more cost."""
 BILINEAR = {"mul", "matmul", "einsum"}
-"""Products, which have none where only one factor carries."""
+"""Products, which have none where only one factor depends on the input."""
 SUMS = {"add", "sub", "cat"}
-"""Sums, which have none where all parts carry."""
+"""Sums, which have none where all parts depend on the input."""
 AFFINE = {"linear": 0} | {f"conv{kind}{n}d": n for kind in ("", "_transpose") for n in (1, 2, 3)}
 """Operations with a weight and a bias, and how many dimensions follow that of the bias."""
 NORMS = {"layer_norm", "group_norm", "instance_norm", "batch_norm"}
@@ -137,7 +137,7 @@ class Biases(Following):
 
         def dual(value: Any) -> Any:
             still = value.detach() if isinstance(value, Tensor) else value
-            return forward.make_dual(still, still) if self.carries(value) else still
+            return forward.make_dual(still, still) if self.depends_on_input(value) else still
 
         # PyTorch crashes where a dispatch mode, as the first pass of a model has one, meets such derivatives.
         with torch.no_grad(), _disable_current_modes(), forward.dual_level():
@@ -153,16 +153,16 @@ class Biases(Following):
             return [forward.unpack_dual(y).tangent for y in tree_leaves(made) if isinstance(y, Tensor)]
 
     def _product(self, call: Call) -> Any:
-        carrying = sum(self.carries(value) for value in tree_leaves((call.args, call.kwargs)))
+        carrying = sum(self.depends_on_input(value) for value in tree_leaves((call.args, call.kwargs)))
         return call.run() if carrying == 1 else self.other(call)
 
     def _sum(self, call: Call) -> Any:
         parts = call.get(0, "tensors") if call.name == "cat" else (call.get(0, "input"), call.get(1, "other"))
-        return call.run() if all(self.carries(part) for part in parts) else self.other(call)
+        return call.run() if all(self.depends_on_input(part) for part in parts) else self.other(call)
 
     def _affine(self, call: Call, dims: int) -> Any:
         bias = call.get(2, "bias")
-        if any(self.carries(value) for value in (call.get(1, "weight"), bias)):
+        if any(self.depends_on_input(value) for value in (call.get(1, "weight"), bias)):
             return self.other(call)
         y = call.run()
         if bias is not None:
@@ -173,7 +173,11 @@ class Biases(Following):
         given = _BATCH_NORM.bind(*call.args, **call.kwargs)
         given.apply_defaults()
         x, mean, var, weight, bias, training, _, eps = given.args
-        if training or mean is None or any(self.carries(value) for value in (mean, var, weight, bias)):
+        if (
+            training
+            or mean is None
+            or any(self.depends_on_input(value) for value in (mean, var, weight, bias))
+        ):
             return self.other(call)
         y = call.run()
         scale = (var + eps).rsqrt() if weight is None else weight * (var + eps).rsqrt()

@@ -331,7 +331,7 @@ class Keeper:
             tap = make_tap(name, fits[0], tensor, call)
             for layout in fits:  # one call may be asked for in several ways
                 self.kept[name, call, layout] = replace(tap, layout=layout)
-            if self.operations is not None and self.operations.carries(tap.passed):
+            if self.operations is not None and self.operations.depends_on_input(tap.passed):
                 self.operations.tags[tap.passed].notes["kept"] = True
             torch.set_grad_enabled(True)  # the graph begins here; the caller's mode comes back at the end
             return with_first_tensor(output, tap.passed)

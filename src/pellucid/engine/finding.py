@@ -298,7 +298,7 @@ class Finder:
         others = event.layout is not None and other_tokens(event.shape, event.layout) > 0
         attached = self.whole_graph or self.names or others
         event.tap = make_tap(name, event.layout, tensor if attached else tensor.detach(), event.call)
-        if self.operations is not None and self.operations.carries(event.tap.passed):
+        if self.operations is not None and self.operations.depends_on_input(event.tap.passed):
             self.operations.tags[event.tap.passed].notes["kept"] = True
         group = 0
         if asked:

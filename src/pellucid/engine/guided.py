@@ -50,11 +50,11 @@ class Rectifiers(Operations):
                 rectifies = _is_zero(call.get(1, "min"))
             case "maximum" | "max" | "fmax":
                 other = call.get(1, "other")
-                x, other = (x, other) if self.carries(x) else (other, x)
-                rectifies = isinstance(other, Tensor) and not self.carries(other) and _is_zero(other)
+                x, other = (x, other) if self.depends_on_input(x) else (other, x)
+                rectifies = isinstance(other, Tensor) and not self.depends_on_input(other) and _is_zero(other)
             case _:
                 rectifies = False
-        return x if rectifies and self.carries(x) else None
+        return x if rectifies and self.depends_on_input(x) else None
 
 
 class Guided(Rectifiers):

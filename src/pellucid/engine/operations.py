@@ -1,9 +1,9 @@
 """A model run with its operations replaced, whoever calls them: modules, functions, methods, in place or not.
 
 PyTorch shows a function mode every operation that a model runs. What depends on the input is said to carry;
-an operation on what carries is given to a handler, found by its name, which may put another way back in its
-place. Operations in place are run on a copy, and whoever holds the tensor, or a view of it, sees the copy
-from then on, so that nothing kept for the way back is overwritten. Parameters are constants here.
+an operation on what depends on the input is given to a handler, found by its name, which may put another way
+back in its place. Operations in place are run on a copy, and whoever holds the tensor, or a view of it, sees
+the copy from then on, so that nothing kept for the way back is overwritten. Parameters are constants here.
 """
 
 import os
@@ -35,7 +35,7 @@ PLAIN = {int, float, bool, str, type(None)}
 
 @dataclass
 class Call:
-    """One operation on tensors that carry.
+    """One operation on tensors that depend on the input.
 
     `name` is the operation's, whichever way it was called; `where` the module that called it; `in_place` says
     that `function` changes its first argument.
@@ -74,13 +74,13 @@ Handler = Callable[[Call], Any]
 
 @dataclass
 class Tag:
-    """What is known of a tensor that carries; each kind of replacement adds to it."""
+    """What is known of a tensor that depends on the input; each kind of replacement adds to it."""
 
     notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Operations(TorchFunctionMode):
-    """Within it every operation on what carries goes to its handler.
+    """Within it every operation on what depends on the input goes to its handler.
 
     A subclass gives `handlers` by name, and `other` for operations without one; what is written to an index,
     "setitem", goes as it is unless it has a handler of its own.
@@ -88,7 +88,7 @@ class Operations(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tags: ByTensor[Tag] = ByTensor()  # what carries
+        self.tags: ByTensor[Tag] = ByTensor()  # what depends on the input
         self.memory = Memory()
         self.now = self.memory.now  # a tensor -> what operations in place have made of it
         self.places: list[str] = [""]
@@ -102,7 +102,7 @@ class Operations(TorchFunctionMode):
         return call.run()
 
     def refuses_complex(self) -> bool:
-        """Whether no operation may be given complex numbers that carry."""
+        """Whether no operation may be given complex numbers that depend on the input."""
         return False
 
     # How a model is run
@@ -186,7 +186,7 @@ class Operations(TorchFunctionMode):
 
         return tree_map_only(Tensor, without_class, raw)
 
-    def carries(self, value: Any) -> bool:
+    def depends_on_input(self, value: Any) -> bool:
         """Whether a value is a tensor that depends on the input."""
         return value in self.tags
 
@@ -210,7 +210,7 @@ class Operations(TorchFunctionMode):
             self._refuse_transform(known.name, found, given, options)
         if not found:  # on constants alone
             made = func(*given, **options)
-            self._seen(made, carries=False)
+            self._seen(made, depends=False)
             return made
         if self._half:
             given, options = self._widened(found, (given, options))
@@ -299,7 +299,7 @@ class Operations(TorchFunctionMode):
         return self.memory.latest(written)
 
     def _given(self, value: Any, found: list[Tensor]) -> Any:
-        """An argument as it is now; its tensors are `found` if they carry, else made constants."""
+        """An argument as it is now; its tensors are `found` if they depend on the input, else made constants."""
         if isinstance(value, Tensor):
             tensor = self.memory.latest(value)
             self._half |= tensor.dtype in HALF
@@ -383,16 +383,16 @@ class Operations(TorchFunctionMode):
     def _place(self) -> str:
         return f" in layer {self.places[-1]!r}" if self.places[-1] else ""
 
-    def _seen(self, made: Any, carries: bool = True) -> None:
+    def _seen(self, made: Any, depends: bool = True) -> None:
         """Keeps in mind what an operation gave, a tensor or several: which are views, and which carry."""
         if isinstance(made, Tensor):
             self.memory.watch(made)
             # A custom autograd function computes without a graph; what it gives is not to pass for ours.
-            if carries and made.requires_grad and torch.is_grad_enabled() and made not in self.tags:
+            if depends and made.requires_grad and torch.is_grad_enabled() and made not in self.tags:
                 self.tags[made] = Tag()
         elif isinstance(made, (list, tuple)):
             for part in made:
-                self._seen(part, carries)
+                self._seen(part, depends)
 
 
 class _Eager:

@@ -22,24 +22,24 @@ PAYS = 0.8
 
 
 @dataclass(frozen=True)
-class Use:
+class ScoreUse:
     """What a map makes of the scores of its copies.
 
     Attributes:
         map: the map that weights give; linear in them but for a constant.
         variance: the variance of the map at each pixel, for given variances of the weights.
-        reach: the most that a weight counts at any pixel.
+        max_effect: the most that a weight counts at any pixel.
         weight: what a score weighs: itself, or its exponential under a softmax.
     """
 
     map: Callable[[Float[Tensor, " S"]], Tensor]
     variance: Callable[[Float[Tensor, " S"]], Tensor]
-    reach: Float[Tensor, " S"]
+    max_effect: Float[Tensor, " S"]
     weight: Callable[[Float[Tensor, " S"]], Float[Tensor, " S"]] = torch.clone
 
     def order(self, weights: Float[Tensor, " S"]) -> Int[Tensor, " S"]:
         """The copies, those first whose errors matter most."""
-        return (weights.abs() * self.reach).argsort(descending=True)
+        return (weights.abs() * self.max_effect).argsort(descending=True)
 
     def needed(self, weights: Float[Tensor, " S"], order: Int[Tensor, " S"], error: float) -> int:
         """How many of `order` must be exact so that the errors of the rest do not show in the map."""
@@ -57,7 +57,7 @@ class Use:
         return low
 
 
-def screened(probe: Probe, copies: Copies, use: Use, key: Hashable) -> Float[Tensor, " S"]:
+def screened(probe: Probe, copies: Copies, use: ScoreUse, key: Hashable) -> Float[Tensor, " S"]:
     """The scores of all copies of one image.
 
     The errors of scores in bfloat16 grow with the score; a pilot scored in both precisions tells by how much.
@@ -65,7 +65,7 @@ def screened(probe: Probe, copies: Copies, use: Use, key: Hashable) -> Float[Ten
     every pixel, are four times smaller than what the map may be off: a thousandth of its maximum. Where that
     would save nothing all scores are float32 from the start.
     """
-    total = len(use.reach)
+    total = len(use.max_effect)
     pilot = min(PILOT, total)
     exact = probe.score_perturbed(copies, 0, pilot, key=key)
     rest = None
@@ -90,7 +90,7 @@ def screened(probe: Probe, copies: Copies, use: Use, key: Hashable) -> Float[Ten
     return scores
 
 
-def _pays(use: Use, typical: Float[Tensor, " S"], error: float) -> bool:
+def _pays(use: ScoreUse, typical: Float[Tensor, " S"], error: float) -> bool:
     """Whether screening would be clearly faster, if all weights were like the pilot's."""
     again = use.needed(typical, use.order(typical), error)
     return BFLOAT16_SHARE * len(typical) + again < PAYS * len(typical)

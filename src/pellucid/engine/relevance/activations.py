@@ -63,4 +63,4 @@ def dropout(run: Run, call: Call) -> Any:
 
 def alone(run: Run, call: Call, x: Tensor) -> bool:
     """Whether x depends on the input, and no other operand does."""
-    return run.carries(x) and len(run.carriers(call)) == 1
+    return run.depends_on_input(x) and len(run.carriers(call)) == 1

@@ -32,7 +32,7 @@ LINEAR = Table[Run]()
 def convolution(run: Run, call: Call) -> Any:
     """By the rule for conv."""
     x, weight, bias = first_arguments(call, "input", "weight", "bias")
-    if not run.carries(x) or run.carries(weight):
+    if not run.depends_on_input(x) or run.depends_on_input(weight):
         return bilinear(run, call)
     rest = {k: v for k, v in call.kwargs.items() if k not in ("input", "weight", "bias")}
     apply = partial(_applied, call.function, call.args[3:], rest)
@@ -49,7 +49,7 @@ def convolution(run: Run, call: Call) -> Any:
 def linear(run: Run, call: Call) -> Any:
     """By the rule for dense."""
     x, weight, bias = first_arguments(call, "input", "weight", "bias")
-    if not run.carries(x) or run.carries(weight):
+    if not run.depends_on_input(x) or run.depends_on_input(weight):
         return bilinear(run, call)
     if x.ndim != 2:
         return weighted(run, call, x, weight, bias, dense, "dense")
@@ -60,9 +60,9 @@ def linear(run: Run, call: Call) -> Any:
 def matmul(run: Run, call: Call) -> Any:
     """By the rule for dense; two factors that depend on the input, as in an attention, are `bilinear`."""
     x, y = call.get(0, "input"), call.get(1, "other", call.kwargs.get("mat2"))
-    if run.carries(x) and run.carries(y):
+    if run.depends_on_input(x) and run.depends_on_input(y):
         return bilinear(run, call)
-    if run.carries(x):
+    if run.depends_on_input(x):
         return weighted(run, call, x, y, None, torch.matmul, "dense")
     return weighted(run, call, y, x, None, lambda a, weight: weight @ a, "dense")
 
@@ -77,7 +77,7 @@ def rmatmul(run: Run, call: Call) -> Any:
 def einsum(run: Run, call: Call) -> Any:
     """Of two factors, one of them a constant: by the rule for dense."""
     operands = call.args[1] if isinstance(call.args[1], (list, tuple)) else call.args[1:]
-    carriers = [i for i, operand in enumerate(operands) if run.carries(operand)]
+    carriers = [i for i, operand in enumerate(operands) if run.depends_on_input(operand)]
     if len(operands) != 2 or len(carriers) != 1:
         return bilinear(run, call)
     at = carriers[0]
@@ -94,7 +94,7 @@ def addmm(run: Run, call: Call) -> Any:
     bias, x, y = first_arguments(call, "input", "mat1", "mat2")
     plain = call.kwargs.get("alpha", 1) == call.kwargs.get("beta", 1) == 1
     plain = plain and (bias.ndim, y.ndim) == (1, 2)
-    if plain and run.carries(x) and not run.carries(y) and not run.carries(bias):
+    if plain and run.depends_on_input(x) and not run.depends_on_input(y) and not run.depends_on_input(bias):
         return linear(run, replace(call, name="linear", function=dense, args=(x, y.t(), bias), kwargs={}))
     with run:
         alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)

@@ -18,9 +18,9 @@ PRODUCTS = Table[Run]()
 def mul(run: Run, call: Call) -> Tensor:
     """Of x y each gets half; a signal gets all if the other is a gate or smaller, unless product=half."""
     x, y = call.get(0, "input"), call.get(1, "other")
-    if not run.carries(x):
+    if not run.depends_on_input(x):
         x, y = y, x
-    if not run.carries(y):
+    if not run.depends_on_input(y):
         return scaled(run, call, x)
     gates = [bool(run.note(v, "gate")) or v.numel() < max(x.numel(), y.numel()) for v in (x, y)]
     if gates[0] == gates[1] or run.composite.choice("product") == "half":
@@ -40,7 +40,7 @@ def mul(run: Run, call: Call) -> Tensor:
 def div(run: Run, call: Call) -> Tensor:
     """x / y: what x is divided by is its scale, and x gets all; of a constant divided by y, y gets all."""
     x = call.get(0, "input")
-    if not run.carries(x):
+    if not run.depends_on_input(x):
         return run.noted(pass_relevance(call, call.get(1, "other")), gate=True)
     return scaled(run, call, x)
 

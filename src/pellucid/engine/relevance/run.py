@@ -78,11 +78,11 @@ class Run(Operations):
 
     def carriers(self, call: Call) -> list[Tensor]:
         """The operands that depend on the input, each as often as it is one."""
-        return [value for value in tree_flatten((call.args, call.kwargs))[0] if self.carries(value)]
+        return [value for value in tree_flatten((call.args, call.kwargs))[0] if self.depends_on_input(value)]
 
     def note(self, tensor: Any, name: str) -> Any:
         """One note of a tensor; None if there is none."""
-        return self.tags[tensor].notes.get(name) if self.carries(tensor) else None
+        return self.tags[tensor].notes.get(name) if self.depends_on_input(tensor) else None
 
     def noted(self, tensor: Tensor, **notes: Any) -> Tensor:
         """The tensor, with these notes; those that are false are left out."""

@@ -18,7 +18,7 @@ STATISTICS = Table[Run]()
 def size(run: Run, call: Call) -> Any:
     """f with f(t x) = t^d f(x): its first-order expansion over d, R_i = x_i df/dx_i / (d f) R."""
     x = call.get(0, "input")
-    if not run.carries(x):
+    if not run.depends_on_input(x):
         return run.other(call)
     degree = 2 if call.name == "var" else 1
 

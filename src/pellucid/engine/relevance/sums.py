@@ -20,9 +20,9 @@ SUMS = Table[Run]()
 def add(run: Run, call: Call) -> Tensor:
     """z = s x + t y, with factors s and t: R_x = s x R / z, R_y = t y R / z. A constant is a bias."""
     (x, s), (y, t) = terms(call)
-    if not run.carries(x):
+    if not run.depends_on_input(x):
         x, y, s, t = y, x, t, s
-    if not run.carries(y):
+    if not run.depends_on_input(y):
         return add_constant(run, call, x, s, t * torch.as_tensor(y, dtype=x.dtype, device=x.device))
     raw, gate = (run.note(x, name) and run.note(y, name) for name in ("raw", "gate"))
     if raw and x.numel() != y.numel():  # the picture, less its own mean

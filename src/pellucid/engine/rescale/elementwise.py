@@ -59,7 +59,7 @@ def _slope(run: PairedRun, call: Call, x: Tensor, y: Tensor) -> Tensor:
 def div(run: PairedRun, call: Call) -> Any:
     """a / b: of both, if b depends on the input."""
     a, b = call.get(0, "input"), call.get(1, "other")
-    if not run.carries(b) or call.get(2, "rounding_mode"):
+    if not run.depends_on_input(b) or call.get(2, "rounding_mode"):
         return linear(run, call)
     return run.surrogate(call, multipliers.divided(a, run.reference(a), b, run.reference(b)))
 

@@ -81,7 +81,7 @@ class PairedRun(Operations):
 
     def reference(self, value: Any) -> Any:
         """What the references have in the place of a value: their own tensor, or the same constant."""
-        return self.tags[value].notes["reference"] if self.carries(value) else value
+        return self.tags[value].notes["reference"] if self.depends_on_input(value) else value
 
     def of_references(self, call: Call) -> Any:
         """What an operation gives for the references."""
@@ -92,7 +92,7 @@ class PairedRun(Operations):
         """An operation at a point of the line from the references (t = 0) to the images."""
 
         def point(value: Any) -> Any:
-            if not (self.carries(value) and value.is_floating_point()):
+            if not (self.depends_on_input(value) and value.is_floating_point()):
                 return value
             return with_surrogate_gradient(torch.lerp(self.reference(value), value.detach(), t), value)
 
@@ -101,7 +101,9 @@ class PairedRun(Operations):
 
     def carriers(self, call: Call) -> list[Tensor]:
         """The operands that depend on the input and have a gradient, each as often as it is one."""
-        return [x for x in tree_leaves((call.args, call.kwargs)) if self.carries(x) and x.requires_grad]
+        return [
+            x for x in tree_leaves((call.args, call.kwargs)) if self.depends_on_input(x) and x.requires_grad
+        ]
 
     def surrogate(self, call: Call, surrogate: Tensor) -> Tensor:
         """An operation's own value, with the gradient of another tensor."""

@@ -10,7 +10,7 @@ from pellucid.methods.cam.score_cam import constant, enlarged
 from pellucid.methods.finding import of_each
 from pellucid.methods.registry import Passes
 from pellucid.probe import LayerEvidence, Probe
-from pellucid.probe.screening import Use, screened
+from pellucid.probe.screening import ScoreUse, screened
 
 
 @cam(
@@ -71,12 +71,12 @@ def _weights(at: LayerEvidence, probe: Probe, image: int, steps: int) -> Float[T
         strengths = (numbers % steps + 1).to(probe.inputs) / steps
         return probe.inputs * (masks * strengths[:, None, None])[:, None]
 
-    use = Use(
+    use = ScoreUse(
         map=lambda scores: torch.einsum("k,khw->hw", scores.view(-1, steps).mean(1), maps),
         variance=lambda variances: torch.einsum(
             "k,khw->hw", variances.view(-1, steps).sum(1) / steps**2, maps**2
         ),
-        reach=maps.flatten(1).abs().amax(1).repeat_interleave(steps) / steps,
+        max_effect=maps.flatten(1).abs().amax(1).repeat_interleave(steps) / steps,
     )
     scores = screened(probe, copies, use, key=("is-cam", at.name, steps))
     return scores.view(-1, steps).mean(1).masked_fill(constant(maps), 0.0)

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 from pellucid.methods.cam.form import cam
 from pellucid.methods.finding import of_each
 from pellucid.probe import LayerEvidence, Probe
-from pellucid.probe.screening import Use, screened
+from pellucid.probe.screening import ScoreUse, screened
 from pellucid.target import Output
 
 Variant = Literal["official", "paper", "pytorch-grad-cam"]
@@ -75,10 +75,10 @@ def _weights(at: LayerEvidence, probe: Probe, image: int, variant: Variant) -> F
     def weight(scores: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
         return scores if variant == "official" else (scores - scores.max()).exp()
 
-    use = Use(
+    use = ScoreUse(
         map=lambda weights: torch.einsum("k,khw->hw", weights, maps),
         variance=lambda variances: torch.einsum("k,khw->hw", variances, maps**2),
-        reach=maps.flatten(1).abs().amax(1),
+        max_effect=maps.flatten(1).abs().amax(1),
         weight=weight,
     )
     scores = screened(probe, copies, use, key=("score-cam", at.name, corners))

@@ -12,7 +12,7 @@ from pellucid.methods.option_types import Size
 from pellucid.methods.options import Baseline, perturbation, same
 from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
-from pellucid.probe.screening import Use, screened
+from pellucid.probe.screening import ScoreUse, screened
 
 
 def _passes(options: Mapping[str, Any]) -> Passes:
@@ -112,10 +112,10 @@ def occlusion(
             return covering(values) / counts
 
         value = values[image]
-        use = Use(
+        use = ScoreUse(
             map=lambda scores: average(value - scores),
             variance=lambda variances: covering(variances) / counts**2,
-            reach=torch.ones(len(corners), dtype=torch.float64, device="cpu"),
+            max_effect=torch.ones(len(corners), dtype=torch.float64, device="cpu"),
         )
         scores = screened(probe, copies, use, key=("occlusion", window, stride, same(baseline)))
         return Finding(average(value - scores)[None].to(probe.inputs))

@@ -215,7 +215,7 @@ def bayes_fit(
     if prior_mean is not None:
         mean = prior_mean.double()[chosen]
     # Around the prior mean the prior is centred: the difference is found and added back.
-    around = centred.less(mean)
+    around = centred.residualise(mean)
     alpha, lambda_ = _evidence(around, noise_precision, prior_precision)
     inverse = _inverse(
         around.gram + lambda_ / alpha * torch.eye(len(chosen), dtype=torch.float64, device="cpu")
@@ -293,9 +293,9 @@ def shapley_fit(
     others = inverse @ (x.T @ (w * left))
     coefficients = torch.cat([others, gain - others.sum(0, keepdim=True)])
     residual = y - empty - z @ coefficients
-    pull = (x * w[:, None]) @ inverse  # (n, d - 1): how far a unit of residual moves each coefficient
-    leverage = (pull * x).sum(1)
-    errors = _sandwich(torch.cat([pull, -pull.sum(1, keepdim=True)], 1), residual, leverage, groups)
+    influence = (x * w[:, None]) @ inverse  # (n, d - 1): how far a unit of residual moves each coefficient
+    leverage = (influence * x).sum(1)
+    errors = _sandwich(torch.cat([influence, -influence.sum(1, keepdim=True)], 1), residual, leverage, groups)
     return Fit(
         coefficients,
         float(empty),
@@ -329,7 +329,7 @@ class _Centred:
         weighted = x * w[:, None]
         return _Centred(x, y, w, x_mean, y_mean, weighted.T @ x, weighted.T @ y)
 
-    def less(self, coefficients: Tensor) -> "_Centred":
+    def residualise(self, coefficients: Tensor) -> "_Centred":
         """The same samples with what `coefficients` explain taken off their scores."""
         y = self.y - self.x @ coefficients
         y_mean = self.y_mean - self.x_mean @ coefficients
@@ -343,10 +343,10 @@ def _finished(
 ) -> Fit:
     """The `Fit` of d features with these coefficients of the chosen; `inverse` is of the penalised Gram."""
     residual = centred.y - centred.x @ coefficients
-    pull = (centred.x * centred.w[:, None]) @ inverse  # (n, k)
+    influence = (centred.x * centred.w[:, None]) @ inverse  # (n, k)
     # The first term is the intercept's share.
-    leverage = centred.w / centred.w.sum() + (pull * centred.x).sum(1)
-    stderr = _sandwich(pull, residual, leverage, groups)
+    leverage = centred.w / centred.w.sum() + (influence * centred.x).sum(1)
+    stderr = _sandwich(influence, residual, leverage, groups)
     return Fit(
         coefficients=_spread_out(coefficients, chosen, d),
         intercept=float(centred.y_mean - centred.x_mean @ coefficients),
@@ -356,17 +356,17 @@ def _finished(
     )
 
 
-def _sandwich(pull: Tensor, residual: Tensor, leverage: Tensor, groups: Tensor | None) -> Tensor:
+def _sandwich(influence: Tensor, residual: Tensor, leverage: Tensor, groups: Tensor | None) -> Tensor:
     """HC3 standard errors: sqrt(sum_g (sum_{i in g} pull_i residual_i / (1 - leverage_i))^2).
 
     Where some rows were not drawn, what those drawn pull does not add up to zero, and only its spread counts.
     """
     if groups is not None:
         drawn = groups >= 0
-        pull, residual, leverage = pull[drawn], residual[drawn], leverage[drawn]
+        influence, residual, leverage = influence[drawn], residual[drawn], leverage[drawn]
     if (leverage > 1 - 1e-9).any():  # the surrogate passes through a sample, so its residual says nothing
-        return torch.full_like(pull[0], torch.inf)
-    moves = pull * (residual / (1 - leverage))[:, None]
+        return torch.full_like(influence[0], torch.inf)
+    moves = influence * (residual / (1 - leverage))[:, None]
     if groups is not None:
         ids, which = groups[drawn].unique(return_inverse=True)
         moves = torch.zeros(len(ids), moves.shape[1], dtype=moves.dtype, device="cpu").index_add_(
