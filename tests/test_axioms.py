@@ -165,7 +165,7 @@ def test_what_rounding_alone_decides_is_told_from_what_the_way_of_writing_does(r
     exact = float(seeded(LinearNet, 48).double()(x.double()).detach().max())
 
     def magnified(probe) -> Tensor:
-        return attributed(probe) * (1 + 1e7 * (probe.value.double() - exact)[:, None, None, None])
+        return attributed(probe) * (1 + 1e7 * (probe.score.double() - exact)[:, None, None, None])
 
     row = found(module, x, registered(magnified))["implementation invariance"]
     assert row.held
@@ -178,7 +178,7 @@ def test_where_a_layers_channels_are_read_one_by_one_the_way_of_writing_counts(r
     """The first channel of a layer is no property of the function."""
     x = pictures("in-place")[:1]
     name = registered(
-        lambda probe: layer_evidence(probe, "conv1")[0].A[:, 0] + 0 * probe.value[:, None, None]
+        lambda probe: layer_evidence(probe, "conv1")[0].A[:, 0] + 0 * probe.score[:, None, None]
     )
     row = found(net("in-place"), x, name)["implementation invariance"]
     assert row.held is False

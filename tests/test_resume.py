@@ -73,7 +73,7 @@ def assert_equals_the_whole_model(module: nn.Module, x: Tensor, layer: str, alon
         channels = strong[torch.linspace(0, len(strong) - 1, min(6, len(strong))).long()].tolist()
         found = at.scores(0, zeroing(channels), len(channels))
         expected = without(module, x[:1], at, channels)
-        top = (expected - probe.value[0]).abs().max()
+        top = (expected - probe.score[0]).abs().max()
     assert top > 0, "the twin's ablations change nothing: the test says nothing"
     assert (found - expected).abs().max() <= 1e-5 * top
     assert bool(probe.notes) is not alone
@@ -135,7 +135,7 @@ def test_every_layer_with_maps_is_resumed_exactly_in_every_kind_of_model(name):
             channels = list(range(0, at.A.shape[1], max(1, at.A.shape[1] // 3)))
             found = at.scores(1, zeroing(channels), len(channels))
             expected = without(module, x[1:], at, channels, target=0)
-        top = max((expected - probe.value[1]).abs().max(), 1e-3 * probe.value[1].abs())
+        top = max((expected - probe.score[1]).abs().max(), 1e-3 * probe.score[1].abs())
         assert (found - expected).abs().max() <= 1e-5 * top, layer
         reached.append(layer)
         wholly += [layer] if probe.notes else []

@@ -27,7 +27,7 @@ from pellucid.outputs import Reading, ends_in
 from pellucid.prediction import Prediction
 from pellucid.probe import Probe
 from pellucid.request import Request
-from pellucid.target import OneTarget, Output, Score, Target, class_name
+from pellucid.target import OneTarget, Output, Target, TargetFn, class_name
 
 TOP = 5
 
@@ -39,8 +39,8 @@ class Attribution:
     Attributes:
         images: which, counted from 0, in order.
         finding: the method's map, standard error, details.
-        score: the target, resolved for these images.
-        value: (N,) the explained number of each.
+        target_fn: the target, resolved for these images.
+        score: (N,) the explained number of each.
         predictions: the classes of the highest probability of each.
         notes: what was said of each.
         lowered: whether some scores that count were had in bfloat16, of each.
@@ -52,8 +52,8 @@ class Attribution:
 
     images: tuple[int, ...]
     finding: Finding
-    score: Score
-    value: Float[Tensor, " N"]
+    target_fn: TargetFn
+    score: Float[Tensor, " N"]
     predictions: Sequence[list[Prediction]]
     notes: Sequence[list[str]]
     lowered: Sequence[bool]
@@ -254,8 +254,8 @@ def _outcome(request: Request, answer: Answer, engine: Engine, seed: int) -> Out
     found = Attribution(
         images,
         concatenated([part.finding for part in parts]),
-        Score.concatenated([part.score for part in parts]),
-        torch.cat([part.value for part in parts]),
+        TargetFn.concatenated([part.target_fn for part in parts]),
+        torch.cat([part.score for part in parts]),
         [row for part in parts for row in part.predictions],
         [notes for part in parts for notes in part.notes],
         [lowered for part in parts for lowered in part.lowered],
@@ -297,7 +297,7 @@ def _examine(probe: Probe, request: Request, total: int) -> Part:
     engine, n = probe.engine, len(probe.inputs)
     probe.start()
     finding = request.method(probe, **request.options)
-    value = probe.value
+    value = probe.score
     left = [image for image in range(n) if image not in probe.failures]
     predictions = _read(probe, n, left)
     finding = finding.detached()
@@ -321,7 +321,7 @@ def _examine(probe: Probe, request: Request, total: int) -> Part:
     found = Attribution(
         tuple(probe.numbers[image] for image in left),
         finding if len(left) == n else finding.pick(left),
-        probe.score if len(left) == n else probe.score.pick(left),
+        probe.target_fn if len(left) == n else probe.target_fn.pick(left),
         value[left],
         [predictions[image] for image in left],
         [notes[image] for image in left],
@@ -343,12 +343,12 @@ def _read(probe: Probe, n: int, left: Sequence[int]) -> list[list[Prediction]]:
     try:
         outputs, reading = probe.outputs, probe.reading
     except ModelError:
-        if probe.score.function is None:
+        if probe.target_fn.function is None:
             raise
         return [[] for _ in range(n)]  # a callable target may read outputs that hold no classes
     for what, choice in reading.chosen.items():
         probe.choose(what, choice)
-    if probe.score.function is None:
+    if probe.target_fn.function is None:
         for text in filter(None, (ends_in(reading, probe.output), reading.note)):
             probe.note(text)
     elif probe.model.labels is not None and len(probe.model.labels) != max(2, outputs.shape[1]):

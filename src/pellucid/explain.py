@@ -21,7 +21,7 @@ from pellucid.images import Batch
 from pellucid.methods.registry import WRAPPERS
 from pellucid.model import Model
 from pellucid.request import Request, plain
-from pellucid.target import Output, Score, Target
+from pellucid.target import Output, Target, TargetFn
 
 
 @dataclass(frozen=True)
@@ -161,10 +161,10 @@ def _explanation(request: Request, found: Attribution, batch: Batch, model: Mode
         options={name: plain(value) for name, value in request.options.items() if _matters(name, request)},
         attribution=at_input(finding.map, (height, width)),
         raw=finding.map,
-        target=_classes(found.score, len(found.images)),
-        labels=list(found.score.names),
-        score=found.value.float().cpu(),
-        output=found.score.output,
+        target=_classes(found.target_fn, len(found.images)),
+        labels=list(found.target_fn.names),
+        score=found.score.float().cpu(),
+        output=found.target_fn.output,
         prediction=list(found.predictions),
         model=model.name,
         paper=method.paper,
@@ -199,7 +199,7 @@ def at_input(map: Tensor, size: tuple[int, int]) -> Float[Tensor, "N D H W"]:
     return interpolate(map[:, None].float(), size, mode="bilinear", align_corners=False)
 
 
-def _classes(score: Score, n: int) -> list[int | None]:
+def _classes(score: TargetFn, n: int) -> list[int | None]:
     return [None] * n if score.classes is None else score.classes.tolist()
 
 

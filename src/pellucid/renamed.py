@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 
 class Renamed:
-    """A class some of whose attributes have new names.
+    """A class some of whose attributes have new names, or whole new places ("pellucid.probe.run_with").
 
     Example:
         >>> class Method(Renamed):
@@ -12,7 +12,7 @@ class Renamed:
         >>> Method().settle({})
         Traceback (most recent call last):
             ...
-        AttributeError: 'Method.settle' is called 'Method.resolve_options' now.
+        AttributeError: 'Method.settle' is 'Method.resolve_options' now.
     """
 
     _renamed: ClassVar[dict[str, str]] = {}
@@ -25,5 +25,6 @@ class Renamed:
         """
         kind = type(self).__name__
         if name in type(self)._renamed:
-            raise AttributeError(f"'{kind}.{name}' is called '{kind}.{type(self)._renamed[name]}' now.")
+            new = type(self)._renamed[name]
+            raise AttributeError(f"'{kind}.{name}' is {new if '.' in new else f'{kind}.{new}'!r} now.")
         raise AttributeError(f"{kind!r} object has no attribute {name!r}")

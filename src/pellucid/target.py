@@ -2,7 +2,7 @@
 
 A target is `None` (the class each image is predicted as), a class (index or name), one of these per
 image, a `Contrast(a, b)`, or a callable `raw output -> (N,)`. Once the outputs of the unperturbed images
-are known it is resolved to a `Score`, which stays fixed however the images are perturbed afterwards.
+are known it is resolved to a `TargetFn`, which stays fixed however the images are perturbed afterwards.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ Target = OneTarget | Callable[[Any], Tensor] | Sequence[OneTarget] | Tensor | ND
 
 
 @dataclass(frozen=True)
-class Score:
+class TargetFn:
     """A resolved target: called with the model's raw output it gives one number per sample, (N,).
 
     `classes` and, for a contrast, `against` hold a class index per sample; -1 in `against` means none.
@@ -57,11 +57,11 @@ class Score:
     numbers: tuple[int, ...] = ()
     reading: Reading = NO_CHOICE
 
-    def repeat(self, times: int) -> "Score":
+    def repeat(self, times: int) -> "TargetFn":
         """The same question about `times` perturbed inputs of each sample, copies of one sample adjacent."""
         return self.pick([sample for sample in range(len(self.names)) for _ in range(times)])
 
-    def pick(self, samples: Sequence[int]) -> "Score":
+    def pick(self, samples: Sequence[int]) -> "TargetFn":
         """The question about the samples so numbered, in this order, each as often as it is named."""
         names = tuple(self.names[sample] for sample in samples)
         rows = tuple(self.numbers[sample] for sample in samples)
@@ -72,7 +72,7 @@ class Score:
         return replace(self, classes=classes, against=against, names=names, numbers=rows)
 
     @staticmethod
-    def concatenated(scores: "Sequence[Score]") -> "Score":
+    def concatenated(scores: "Sequence[TargetFn]") -> "TargetFn":
         """One question about the samples of several of the same kind."""
         together = replace(
             scores[0],
@@ -119,7 +119,7 @@ def resolve(
     reading: Reading | Callable[[], Reading] | None = None,
     numbers: Sequence[int] | None = None,
     images: int | None = None,
-) -> Score:
+) -> TargetFn:
     """Fixes `target` for the samples whose raw output is `raw`.
 
     Args:
@@ -141,7 +141,9 @@ def resolve(
         raise InvalidValue(f"output must be one of {', '.join(get_args(Output))}; got {output!r}.")
     if callable(target):
         function = TargetFunction.of(target, raw, numbers, images)
-        return Score(None, None, function, output, (function.name,) * len(function.numbers), function.numbers)
+        return TargetFn(
+            None, None, function, output, (function.name,) * len(function.numbers), function.numbers
+        )
     found = model.reading(raw, None if numbers is None else len(numbers)) if reading is None else reading
     reading = found if isinstance(found, Reading) else found()
     outputs = reading.outputs(raw, None if numbers is None else len(numbers))
@@ -160,7 +162,7 @@ def resolve(
     columns = zip(*each, strict=True)
     a, b = (torch.tensor(column, dtype=torch.long, device=outputs.device) for column in columns)
     rows = tuple(range(n) if numbers is None else numbers)
-    return Score(a, b, None, output, names, rows, reading)
+    return TargetFn(a, b, None, output, names, rows, reading)
 
 
 def class_count(outputs: Float[Tensor, "N K"]) -> int:

@@ -77,7 +77,7 @@ class Question:
         engine = Engine(model)
         with engine.session(seed):
             probe = Probe(engine, batch.inputs, target)
-            score, outputs, reading = probe.score, probe.class_values, probe.reading
+            score, outputs, reading = probe.target_fn, probe.class_values, probe.reading
         if score.classes is None or score.against is None:
             raise InvalidType(
                 "target must be a class or a Contrast; a callable has no second class beside it."
@@ -134,7 +134,7 @@ class Question:
         """The scores of other inputs, in float64 on the CPU."""
         engine = Engine(self.model)
         with engine.session(self.seed):
-            return Probe(engine, inputs, self.target, output).value.double().cpu()
+            return Probe(engine, inputs, self.target, output).score.double().cpu()
 
     def baseline(self, request: Request) -> Float[Tensor, "1 C H W"]:
         """The baseline x' of a method; zero if it names none."""

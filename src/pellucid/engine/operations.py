@@ -1,9 +1,9 @@
 """A model run with its operations replaced, whoever calls them: modules, functions, methods, in place or not.
 
-PyTorch shows a function mode every operation that a model runs. What depends on the input is said to carry;
-an operation on what depends on the input is given to a handler, found by its name, which may put another way
-back in its place. Operations in place are run on a copy, and whoever holds the tensor, or a view of it, sees
-the copy from then on, so that nothing kept for the way back is overwritten. Parameters are constants here.
+PyTorch shows a function mode every operation that a model runs. An operation on what depends on the input is
+given to a handler, found by its name, which may put another way back in its place. Operations in place are
+run on a copy, and whoever holds the tensor, or a view of it, sees the copy from then on, so that nothing kept
+for the way back is overwritten. Parameters are constants here.
 """
 
 import os
@@ -299,7 +299,7 @@ class Operations(TorchFunctionMode):
         return self.memory.latest(written)
 
     def _given(self, value: Any, found: list[Tensor]) -> Any:
-        """An argument as it is now; its tensors are `found` if they depend on the input, else made constants."""
+        """An argument as it is now; tensors that depend on the input are `found`, others made constants."""
         if isinstance(value, Tensor):
             tensor = self.memory.latest(value)
             self._half |= tensor.dtype in HALF

@@ -19,7 +19,7 @@ from pellucid.engine.run import Engine, in_chunks, out_of_memory
 from pellucid.engine.taps import Tap
 from pellucid.errors import ModelError
 from pellucid.layers import with_first_tensor
-from pellucid.target import Score
+from pellucid.target import TargetFn
 
 Alter = Callable[[Tensor, int, int], None]
 """`alter(maps, start, stop)` makes versions start to stop, in place, of as many copies of the maps."""
@@ -41,7 +41,7 @@ def resume(
     image: int,
     alter: Alter,
     total: int,
-    score: Score,
+    score: TargetFn,
     value: Float[Tensor, ""],
     numbers: Sequence[int] | None = None,
 ) -> Float[Tensor, " total"]:
@@ -95,7 +95,7 @@ class Rerun:
         tap: Tap,
         image: int,
         alter: Alter,
-        score: Score,
+        score: TargetFn,
         number: Sequence[int] | None = None,
     ) -> None:
         self.number = number

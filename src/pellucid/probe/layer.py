@@ -51,7 +51,7 @@ class LayerEvidence:
         image's activations, (B, K, h, w), and changes them in place.
         """
         probe = self.probe
-        score, value = probe.score.pick([image]), probe.value[image]
+        score, value = probe.target_fn.pick([image]), probe.score[image]
         scores = resume(
             probe.engine, probe.inputs, self.tap, image, alter, total, score, value, probe.numbers
         )

@@ -31,7 +31,7 @@ class ModifiedRun:
     @property
     def score(self) -> Float[Tensor, " N"]:
         """The explained number of each sample, in the graph of this run."""
-        return self.probe.checked(self.probe.score(self.taken.raw))
+        return self.probe.checked(self.probe.target_fn(self.taken.raw))
 
     @property
     def outputs(self) -> Float[Tensor, "N K"]:

@@ -25,7 +25,7 @@ from pellucid.outputs import Reading
 from pellucid.probe.ledger import Evidence, Ledger
 from pellucid.probe.passes import NO_GRADIENT, Passes
 from pellucid.renamed import Renamed
-from pellucid.target import Output, Score, Target, resolve
+from pellucid.target import Output, Target, TargetFn, resolve
 
 Sum = TypeVar("Sum")
 _BASELINE = 1 << 40  # a draw of its own, apart from those of masks and noise
@@ -37,7 +37,7 @@ class Probe(Ledger, Renamed):
     Args:
         engine: what runs the model; the batch must be small enough to be run at once.
         inputs: (N, C, H, W), the model's own input.
-        target: a target, or a `Score` already resolved.
+        target: a target, or a `TargetFn` already resolved.
         output: which number a class target stands for.
         layers: layers whose evidence will be asked for, so that one pass serves them all.
         with_input: whether the input's gradient will be asked for too.
@@ -50,7 +50,7 @@ class Probe(Ledger, Renamed):
         self,
         engine: Engine,
         inputs: Float[Tensor, "N C H W"],
-        target: Target | Score = None,
+        target: Target | TargetFn = None,
         output: Output = "logit",
         *,
         layers: Sequence[str] = (),
@@ -73,11 +73,14 @@ class Probe(Ledger, Renamed):
     _parent: "tuple[Probe, int] | None"
     _renamed: ClassVar[dict[str, str]] = {
         "altered": "perturbed",
+        "at": "pellucid.probe.layer_evidence",
         "lower": "mark_bf16",
         "scores": "score_perturbed",
+        "under": "pellucid.probe.run_with",
+        "value": "score",
     }
 
-    def about(self, target: Target | Score, output: Output) -> "Probe":
+    def about(self, target: Target | TargetFn, output: Output) -> "Probe":
         """The same evidence for another target: forward passes are shared, backward passes are not."""
         other = self._like(self.inputs, target, output, self.numbers)
         other.passes, other._scored = self.passes, self._scored
@@ -88,7 +91,7 @@ class Probe(Ledger, Renamed):
     def one(self, image: int) -> "Probe":
         """The same question about one image of the batch; what is noted of it is noted of that image."""
         some = self.inputs[image : image + 1]
-        alone = self._like(some, self.score.pick([image]), self.output, self.numbers[image : image + 1])
+        alone = self._like(some, self.target_fn.pick([image]), self.output, self.numbers[image : image + 1])
         alone._parent = self, image
         return alone
 
@@ -102,7 +105,7 @@ class Probe(Ledger, Renamed):
             images = torch.arange(len(self.inputs), dtype=torch.long, device="cpu").repeat_interleave(times)
         whose = images.tolist()
         numbers = [self.numbers[image] for image in whose]
-        other = self._like(inputs, self.score.pick(whose), self.output, numbers)
+        other = self._like(inputs, self.target_fn.pick(whose), self.output, numbers)
         other._original = self, whose
         # The images' own maps keep the numerics of a plain pass; of many copies speed counts.
         other.passes.channels_last = inputs.device.type == "cpu"
@@ -111,7 +114,7 @@ class Probe(Ledger, Renamed):
     def _like(
         self,
         inputs: Float[Tensor, "N C H W"],
-        target: Target | Score,
+        target: Target | TargetFn,
         output: Output,
         numbers: Sequence[int],
     ) -> "Probe":
@@ -146,9 +149,9 @@ class Probe(Ledger, Renamed):
         return self.reading.scale.class_values(self.outputs, "logit")
 
     @cached_property
-    def score(self) -> Score:
+    def target_fn(self) -> TargetFn:
         """The target, resolved."""
-        if isinstance(self.target, Score):
+        if isinstance(self.target, TargetFn):
             return self.target
         with torch.no_grad():
             score = resolve(
@@ -167,14 +170,14 @@ class Probe(Ledger, Renamed):
         return score
 
     @property
-    def value(self) -> Float[Tensor, " N"]:
+    def score(self) -> Float[Tensor, " N"]:
         """The explained number of each sample, outside the graph."""
-        return self.checked(self._value)
+        return self.checked(self._score)
 
     @cached_property
-    def _value(self) -> Float[Tensor, " scores"]:
+    def _score(self) -> Float[Tensor, " scores"]:
         with torch.no_grad():
-            return self.score(self.raw)
+            return self.target_fn(self.raw)
 
     @cached_property
     def pictures(self) -> list[Picture]:
@@ -306,12 +309,12 @@ class Probe(Ledger, Renamed):
         """The gradients of the pass that kept `layer` (None: the input): one backward for all it kept."""
         taken = self.passes.plain(self, (layer,) if layer else (), with_input=layer is None)
         if taken not in self._gradients:
-            if not self.score(taken.raw).requires_grad and taken.leaf is None:
+            if not self.target_fn(taken.raw).requires_grad and taken.leaf is None:
                 # The model switches gradients off inside: build the graph from the input on instead.
                 self.passes.rerun_from_input(self, taken)
                 return self.gradients(layer)
             self._gradients[taken] = self.make_evidence(
-                lambda: self.passes.backward(taken, self.checked(self.score(taken.raw)))
+                lambda: self.passes.backward(taken, self.checked(self.target_fn(taken.raw)))
             )
         return self.use_evidence(self._gradients[taken])
 
@@ -348,13 +351,13 @@ class Probe(Ledger, Renamed):
 
     @property
     def _scorer(self) -> Scorer:
-        return lambda raw, times: self.score.repeat(times)(raw)
+        return lambda raw, times: self.target_fn.repeat(times)(raw)
 
     @property
     def _answerable(self) -> bool:
         """Whether the target holds for these images; whoever asks for it is told why not."""
         try:
-            return bool(self.score)
+            return bool(self.target_fn)
         except PellucidError:
             return False
 

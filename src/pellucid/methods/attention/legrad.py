@@ -70,7 +70,7 @@ def legrad(probe: Probe, *, readout: Readout = "model", start_layer: int = 0) ->
             "LeGrad runs what follows the last layer on the tokens of all layers together, which must give "
             f"one row of outputs for each: {depth} layers of {images} images, {len(modified.outputs)} rows."
         )
-    scores = probe.score.pick([*range(images)] * depth)(modified.taken.raw)
+    scores = probe.target_fn.pick([*range(images)] * depth)(modified.taken.raw)
     numbers = {one.number for one in seen.all}
     found = [one for one in cast(ReadingOut, modified.operations).found if one.number in numbers]
     if seen.pooling:  # one attention for all layers

@@ -40,7 +40,7 @@ def ablation_cam(at: LayerEvidence) -> Float[Tensor, "N K"]:
         >>> e.raw.shape
         torch.Size([1, 6, 6])
     """
-    S = at.probe.value  # (N,)
+    S = at.probe.score  # (N,)
     drops = S[:, None] - at.probe.once(("ablated", at.name), lambda: ablated(at))  # (N, K)
     nil = S.abs() <= torch.finfo(S.dtype).eps ** 0.5 * drops.abs().amax(1)
     at.probe.note("The score is close to 0: channels weigh what they add to it, not their share of it.", nil)

@@ -50,7 +50,7 @@ def class_activation_map(at: LayerEvidence) -> Finding:
     outputs = at.probe.outputs.detach().requires_grad_()
     head = head_of(at)
     with torch.enable_grad():
-        slope = torch.autograd.grad(at.probe.score.of_outputs(outputs).sum(), outputs)[0]  # (N, classes)
+        slope = torch.autograd.grad(at.probe.target_fn.of_outputs(outputs).sum(), outputs)[0]  # (N, classes)
     if head.form != PLAIN:
         at.probe.choose("head", head.form)
     if head.class_maps is not None:

@@ -87,9 +87,9 @@ def group_cam(
 def logit_gradient(at: LayerEvidence) -> Float[Tensor, "N K h w"]:
     """dS/dA of the logit where S is a probability, whose gradient fades as it nears 1; else of S itself."""
     probe = at.probe
-    if probe.score.output != "probability":
+    if probe.target_fn.output != "probability":
         return at.G
-    return at.of(probe.about(replace(probe.score, output="logit"), "logit")).G
+    return at.of(probe.about(replace(probe.target_fn, output="logit"), "logit")).G
 
 
 def percentile(maps: Float[Tensor, "N groups h w"], q: float) -> Float[Tensor, "N groups 1 1"]:

@@ -68,14 +68,14 @@ def opti_cam(at: LayerEvidence, *, steps: int = 100, learning_rate: float = 0.1)
     u = A.new_zeros(A.shape[:2]).requires_grad_()
     adam = torch.optim.Adam([u], lr=learning_rate, maximize=True)
     best = u.detach().clone()
-    tops = [torch.full_like(probe.value, -torch.inf)]  # the best score of each image, before each step
+    tops = [torch.full_like(probe.score, -torch.inf)]  # the best score of each image, before each step
     searching = torch.ones(len(x), dtype=torch.bool, device=x.device)
     for step in range(steps + 1):
         masks = enlarged(weighted(u, A).sum(1), x)[:, None]
         seen = probe.perturbed(x * masks.detach().to(x))
         try:
             slope = seen.input_gradient() if step < steps else None  # of the same pass as the score
-            score = seen.value
+            score = seen.score
         except InvalidValue:
             if step == 0:
                 raise

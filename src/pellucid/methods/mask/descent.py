@@ -48,7 +48,7 @@ class MaskProblem:
     def of(probe: Probe, baseline: object) -> "MaskProblem":
         """The problem of a probe's images; one whose baseline is the image itself is noted."""
         hidden, _ = baselines_of(probe, baseline)
-        return MaskProblem(probe, probe.inputs, hidden, probe.value, probe.perturbed(hidden).value)
+        return MaskProblem(probe, probe.inputs, hidden, probe.score, probe.perturbed(hidden).score)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -140,7 +140,7 @@ def extremal_perturbation(
         return list(probe.concat_over(len(areas), some, dim=1))
 
     masks = kernels.new_ones(n, len(areas), height, width)
-    scores = probe.value[:, None].repeat(1, len(areas))
+    scores = probe.score[:, None].repeat(1, len(areas))
     last = [heights, masks, scores, -scores, torch.zeros_like(heights)]  # met while all was finite
     pull, searching = last[-1], torch.ones_like(nothing)
     course: dict[str, list[Tensor]] = {"mask": [], "insertion": [], "loss": []}

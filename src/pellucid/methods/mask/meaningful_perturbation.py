@@ -168,9 +168,9 @@ def smallest_circle(
         circles = smoothed(masks[1 + start : 1 + stop], size, mask_blur).to(x)
         images, hiding = (t.repeat_interleave(stop - start, 0) for t in (x, hidden))
         copies = blend(images, hiding, circles.repeat(len(x), 1, 1, 1))
-        return (probe.perturbed(copies).value.unflatten(0, (len(x), -1)),)
+        return (probe.perturbed(copies).score.unflatten(0, (len(x), -1)),)
 
-    row = torch.cat([probe.value[:, None], *probe.concat_over(CIRCLES, scores, dim=1)], 1)
+    row = torch.cat([probe.score[:, None], *probe.concat_over(CIRCLES, scores, dim=1)], 1)
     left = row - row[:, -1:]  # of what hiding everything takes
     number = (left <= (1 - SUPPRESSED) * left[:, :1]).int().argmax(1)
     return masks[number], row.gather(1, number[:, None])[:, 0]

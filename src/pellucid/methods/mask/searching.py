@@ -59,7 +59,7 @@ def scores_and_gradients(
     """
     seen.lenient = True
     slope = seen.input_gradient() if with_gradients else torch.zeros_like(seen.inputs)
-    scores = seen.value
+    scores = seen.score
     lost = ~scores.isfinite()
     nan = scores.new_tensor(torch.nan)
     return scores.where(~lost, nan), slope.where(~lost[:, None, None, None], nan.to(slope))

@@ -72,7 +72,7 @@ def agi(
         raise InvalidValue(f"classes and steps must be at least 1; got classes={classes} and steps={steps}.")
     if epsilon <= 0:
         raise InvalidValue(f"epsilon must be above 0; got {epsilon}.")
-    score = probe.score
+    score = probe.target_fn
     if score.classes is None or score.against is None:
         raise InvalidValue(
             "AGI asks what would turn the target's class into others: the target must be a class or a "
@@ -101,7 +101,7 @@ def agi(
             origin = x[whose] if official else points[rows]
             moved = (origin + size[whose] * upwards).clamp(low[whose], high[whose]).to(points)
             gained = seen.input_gradient() * (origin - moved)
-        return moved, gained, seen.value.to(ends), there
+        return moved, gained, seen.score.to(ends), there
 
     for number in range(steps + 1):
         if not len(going):
@@ -111,7 +111,7 @@ def agi(
         )
         total.index_add_(0, image[going], gained)
         going = going[~reached[going]]
-    change = (probe.value[image] - ends).view(goals.shape).sum(1)
+    change = (probe.score[image] - ends).view(goals.shape).sum(1)
     delta = None if official else total.sum((1, 2, 3)) - change
     details = {"false_classes": goals, "reached": reached.view(goals.shape)}
     return Finding(total, delta=delta, details=details)

@@ -94,7 +94,7 @@ def blur_ig(
         return (gradients.view_as(gained) * gained).sum(1)
 
     total = probe.sum_over(steps, parts)
-    change = probe.value - probe.perturbed(blurred(probe.inputs, ends[-1:])[:, 0]).value
+    change = probe.score - probe.perturbed(blurred(probe.inputs, ends[-1:])[:, 0]).score
     delta = total.sum((1, 2, 3)) - change
     warn_if_incomplete(probe, delta, change)
     return Finding(total.to(probe.inputs), delta=delta.to(probe.inputs))

@@ -156,7 +156,7 @@ def enhanced_ig(
             )
         if space.latent:
             copy = space.decode(codes[image : image + 1])
-            details["score_gap"] = _gap(alone, probe.value[image : image + 1], lines[0].end, change)
+            details["score_gap"] = _gap(alone, probe.score[image : image + 1], lines[0].end, change)
             details["reconstruction_error"] = (alone.inputs - copy).flatten(1).norm(dim=1)
         sampled = baselines == "random" and len(maps) > 1
         return Finding(map, maps.std(0) / len(maps) ** 0.5 if sampled else None, details, delta=delta)
@@ -259,7 +259,7 @@ def _line(probe: Probe, space: Space, corners: Float[Tensor, "V *code"], steps: 
     def part(first: int, stop: int) -> Line:
         points = space.decode(along(corners, times[first:stop]))
         seen = probe.perturbed(points)
-        return Line.of(points, seen.input_gradient(), seen.value)
+        return Line.of(points, seen.input_gradient(), seen.score)
 
     return probe.sum_over(steps, part)
 

@@ -137,7 +137,7 @@ def mean_gradient(
         def scores(start: int, stop: int) -> tuple[Tensor]:
             numbers = wanted[start:stop]
             copies = references[images][:, numbers].flatten(0, 1)
-            return (some.perturbed(copies).value.unflatten(0, (-1, len(numbers))).to(known),)
+            return (some.perturbed(copies).score.unflatten(0, (-1, len(numbers))).to(known),)
 
         if len(wanted):
             (known[images, wanted],) = some.concat_over(len(wanted), scores, dim=1)
@@ -151,7 +151,7 @@ def mean_gradient(
             points = torch.lerp(r, ends, mixed[start:stop, None, None, None].to(x))
             gradients = some.perturbed(points.flatten(0, 1)).input_gradient().view_as(points)
             maps = (ends - r) * gradients
-            change = probe.value[images, None] - known[images][:, chosen]
+            change = probe.score[images, None] - known[images][:, chosen]
             return maps, maps.sum((2, 3, 4)) - change
 
         return draw_pairs(some, last - first, evaluate)

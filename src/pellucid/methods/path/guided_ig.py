@@ -85,11 +85,11 @@ def guided_ig(
         seen.refuse_nonfinite("The gradient", gradient)
         gradient = gradient.nan_to_num(0.0, 0.0, 0.0) if seen.failures else gradient
         if step == 1:
-            before = seen.value
+            before = seen.score
         moved = advanced(share, length, gradient.abs(), step / steps, fraction, max_dist)
         total.addcmul_((moved - share).mul_(way), gradient.to(total))
         share = moved
-    change = probe.value - before
+    change = probe.score - before
     delta = total.sum(1) - change
     warn_if_incomplete(probe, delta, change)
     return Finding(total.view_as(start).to(probe.inputs), delta=delta.to(probe.inputs))

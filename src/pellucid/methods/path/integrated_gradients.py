@@ -131,7 +131,7 @@ def straight(
         return torch.einsum("b,nbchw->nchw", weights[first:last], found)
 
     mean = probe.sum_over(steps, gradients)
-    change = probe.value - probe.perturbed(start).value
+    change = probe.score - probe.perturbed(start).score
     total = (x - start) * mean
     delta = total.sum((1, 2, 3)) - change
     return Line(total, delta, change, torch.full((len(x),), steps, dtype=torch.long, device="cpu"))
@@ -147,7 +147,7 @@ def _converged(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) 
             seen = probe.perturbed(torch.lerp(start, probe.inputs, at))
             gradients = seen.input_gradient()
             slopes = (gradients * way).sum((1, 2, 3), dtype=torch.float64).tolist()
-            told = zip(times[first:last], seen.value.tolist(), slopes, gradients, strict=True)
+            told = zip(times[first:last], seen.score.tolist(), slopes, gradients, strict=True)
             return [Node(*each) for each in told]
 
         return probe.sum_over(len(times), nodes)

@@ -76,7 +76,7 @@ def occlusion(
     for name, size in (("window", window), ("stride", stride)):
         if chosen[name] == "auto":
             probe.choose(name, size)
-    baselines, values = probe.baseline(baseline), probe.value.double().cpu()
+    baselines, values = probe.baseline(baseline), probe.score.double().cpu()
     rows, columns = (
         torch.tensor(_starts(side, window, stride), dtype=torch.long, device="cpu")
         for side in (height, width)

@@ -94,7 +94,7 @@ def difference(probe: Probe, references: Float[Tensor, "N C H W"], key: Hashable
     with operations:  # a probability or a loss is one more operation
         score = modified.score
     _, multipliers = modified.backward(score)
-    change = score.detach() - operations.reference(score) if beside is None else probe.value - beside.value
+    change = score.detach() - operations.reference(score) if beside is None else probe.score - beside.score
     differences = probe.inputs.to(multipliers) - references.to(multipliers)
     return Difference(differences * multipliers, change, tuple(operations.estimated))
 

@@ -194,7 +194,7 @@ def output_relevance(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) 
     """
     if start not in get_args(Start):
         raise InvalidValue(f"start must be one of {', '.join(get_args(Start))}; got {start!r}.")
-    score, leaf = probe.score, outputs.detach().requires_grad_()
+    score, leaf = probe.target_fn, outputs.detach().requires_grad_()
     with torch.enable_grad():
         value = score.of_outputs(leaf) if score.function is None else score(leaf)
     (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
