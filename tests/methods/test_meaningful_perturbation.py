@@ -61,7 +61,7 @@ def interpolated(m: list[list[Tensor]], height: int, width: int, sigma: float) -
     return torch.stack(rows)
 
 
-def run_with(net: nn.Module, x: Tensor, hidden: Tensor, m: Tensor, target: int) -> Tensor:
+def masked_score(net: nn.Module, x: Tensor, hidden: Tensor, m: Tensor, target: int) -> Tensor:
     """The probability of one image (C, H, W) seen through a mask (h, w)."""
     M = interpolated([list(row) for row in m], *x.shape[1:], sigma=0.625)
     return net((M * x + (1 - M) * hidden)[None]).softmax(1)[0, target]
@@ -96,7 +96,7 @@ def twin(
     """(loss, score, mask) at each step, from the paper's equations and Adam's, one image at a time."""
     half = math.hypot(*x.shape[1:]) / 2
     row = [circle(k / 32 * half, x, cells) for k in range(33)]
-    scores = [float(under(net, x, hidden, m, target).detach()) for m in row]
+    scores = [float(masked_score(net, x, hidden, m, target).detach()) for m in row]
     m = next(m for m, s in zip(row, scores, strict=True) if s - scores[-1] <= 0.01 * (scores[0] - scores[-1]))
     mean, square, course = torch.zeros_like(m), torch.zeros_like(m), []
     for step in range(steps + 1):
@@ -105,7 +105,7 @@ def twin(
         down, right = (torch.randint(jitter + 1, (2,), generator=draw) - jitter // 2).tolist()
         m = m.detach().requires_grad_()
         noisy = (m + noise * drawn).clamp(0, 1)
-        score = under(net, shifted(x, down, right), shifted(hidden, down, right), noisy, target)
+        score = masked_score(net, shifted(x, down, right), shifted(hidden, down, right), noisy, target)
         rough = sum(
             abs(m[i + 1, j] - m[i, j]) ** beta + abs(m[j, i + 1] - m[j, i]) ** beta
             for i in range(cells - 1)
