@@ -27,13 +27,16 @@ from pellucid.engine.memory import ByTensor
 from pellucid.engine.names import recognised
 from pellucid.layers import Layout
 
+Interval = tuple[float, float]
+WHOLE: Interval = (0.0, 1.0)
+
 
 class Trace(NamedTuple):
     """What is known of a tensor that depends on the picture.
 
     `axes` has a word for each of its axes, or is None where they are unknown; `flips` tells whether rows and
     columns run backwards; `pooled` whether a pooling gave it; `attends` whether it is a softmax's weights;
-    `shift` how much more was padded before rows and columns than behind them, as a share of the side;
+    `cover` from where to where rows and columns reach, the picture being from 0 to 1;
     `mixed` whether attention had a part in it;
     `paths` are the bits of the layers through which the picture last came, by group (see `Follower.group`),
     `behind` those of all calls of layers that it depends on; `why` says how the axes were lost.
@@ -46,7 +49,7 @@ class Trace(NamedTuple):
     paths: int = 0
     behind: int = 0
     why: str = ""
-    shift: tuple[float, float] = (0.0, 0.0)
+    cover: tuple[Interval, Interval] = (WHOLE, WHOLE)
     mixed: bool = False
 
 
@@ -141,7 +144,7 @@ class Follower(TorchFunctionMode):
             turned = next(iter(flips), (False, False))
             if name in ("flip", "fliplr", "flipud") and axes is not None:
                 turned = rules.flipped(name, args, kwargs, turned)
-            traces[out] = _joined(before, axes, turned, name in POOLS, attends, why, rules.shift)
+            traces[out] = _joined(before, axes, turned, name in POOLS, attends, why, rules.edges)
             if mixes:
                 traces[out] = traces[out]._replace(mixed=True)
             base = out._base if axes is None and args and out is args[0] else None
@@ -243,7 +246,7 @@ def _nothing() -> None:
     return None
 
 
-_STILL: Mapping[Any, float] = {}
+_KEPT: Mapping[Any, tuple[int, int, int]] = {}
 
 
 def _joined(
@@ -253,16 +256,31 @@ def _joined(
     pooled: bool = False,
     attends: bool = False,
     why: str = "",
-    shift: Mapping[Any, float] = _STILL,
+    edges: Mapping[Any, tuple[int, int, int]] = _KEPT,
 ) -> Trace:
     paths = behind = 0
-    rows, columns = (max((t.shift[i] for t in before), key=abs, default=0.0) for i in (0, 1))
     for trace in before:
         paths |= trace.paths
         behind |= trace.behind
-    moved = (rows + shift.get("h", 0.0), columns + shift.get("w", 0.0))
+    known = [trace for trace in before if trace.axes is not None and spatial(trace.axes)]
+    covers = [max((t.cover[i] for t in known), key=uneven, default=WHOLE) for i in (0, 1)]
+    rows, columns = (_moved(cover, edges.get(axis)) for cover, axis in zip(covers, "hw", strict=True))
     mixed = any(trace.mixed for trace in before)
-    return Trace(axes, flips, pooled, attends, paths, behind, why, moved, mixed)
+    return Trace(axes, flips, pooled, attends, paths, behind, why, (rows, columns), mixed)
+
+
+def uneven(cover: Interval) -> float:
+    """By how much more there is on one side of the picture than on the other, as a share of it."""
+    return abs(cover[0] + cover[1] - 1)
+
+
+def _moved(cover: Interval, edges: tuple[int, int, int] | None) -> Interval:
+    """What rows or columns reach over after cells were put before and behind them, or cut off."""
+    if edges is None:
+        return cover
+    low, high, size = edges
+    cell = (cover[1] - cover[0]) / size
+    return cover[0] - low * cell, cover[1] + high * cell
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -45,12 +45,13 @@ def spatial(axes: Axes) -> bool:
 class Rules:
     """The axes of the tensors that one operation was given.
 
-    `why` says how some were lost, `shift` how much more was put before rows and columns than behind them.
+    `why` says how some were lost, `edges` how many cells were put before and behind rows or columns (or cut
+    off, if below 0), of how many.
     """
 
     def __init__(self, batch: int, axes: dict[int, Axes | None]) -> None:
         self.batch, self.axes, self.why = batch, axes, ""
-        self.shift: dict[Any, float] = {}
+        self.edges: dict[Any, tuple[int, int, int]] = {}
         self.mixed: set[int] = set()  # operands in which attention had a part
 
     def of(self, value: Any) -> Axes | None:
@@ -124,7 +125,7 @@ class Rules:
             if isinstance(axis, Tokens) and min(low, high) >= 0:
                 found[-1 - i] = Tokens(axis.grid, axis.before + low, axis.after + high)
             elif axis in ("h", "w"):
-                self.shift[axis] = (low - high) / max(1, size + low + high)
+                self.edges[axis] = low, high, size
                 if abs(low) + abs(high) > max(2, 2 * PADDING * size) and not (
                     abs(low - high) <= 1 and 0 <= low + high <= BORDER
                 ):
@@ -320,7 +321,7 @@ class Rules:
             lost = start + max(0, size - stop)
             if (step > 1 and start < step and size - stop < step) or lost <= max(1, PADDING * size / 2):
                 if step == 1:
-                    self.shift[axis] = (size - stop - start) / max(1, stop - start)
+                    self.edges[axis] = -start, min(0, stop - size), size
                 return axis
             self.why = "the picture is padded or cropped inside the model"
         return None

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from pellucid.engine.axes import Follower, Trace, layout_of, turned
+from pellucid.engine.axes import Follower, Trace, layout_of, turned, uneven
 from pellucid.engine.operations import Operations
 from pellucid.engine.run import Engine
 from pellucid.engine.scripted import of_this_thread as here
@@ -317,7 +317,7 @@ class Finder:
         layout = layout_of(trace, tensor.shape, self.images) if real else None
         misplaced = TURNED if real and layout is None and turned(trace.axes) else ""
         if layout is not None and any(
-            abs(shift) * side > 1 for shift, side in zip(trace.shift, layout.grid, strict=True)
+            uneven(cover) * side > 1 for cover, side in zip(trace.cover, layout.grid, strict=True)
         ):
             layout, misplaced = None, SHIFTED
         unknown = real and trace.axes is None and tensor.ndim in (3, 4) and self.images in tensor.shape[:2]
