@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from pellucid.engine.axis_rules import (
     DROPPED,
     KNOWN_RULES,
+    LIKE,
     MAKERS,
     POOLS,
     RECURRENT,
@@ -124,7 +125,8 @@ class Follower(TorchFunctionMode):
         if known.asks and known.name != "get data":
             return
         traces = self.traces
-        given = [t for t in _tensors((args, kwargs) if kwargs else args) if t in traces]
+        values = args[:1] if known.name in LIKE and args else (args, kwargs) if kwargs else args
+        given = [t for t in _tensors(values) if t in traces]
         if not given or known.name in MAKERS:
             return
         before = [traces[t] for t in given]

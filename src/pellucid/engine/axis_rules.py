@@ -553,6 +553,8 @@ MAKERS = {
     "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "new", "size", "dim",
 }  # fmt: skip
 """Operations that only take a tensor's shape or type."""
+LIKE = {"to", "type_as", "expand_as", "view_as", "reshape_as"}
+"""Operations that only take the shape or type of what they are given second."""
 ELEMENTWISE = {
     "add", "sub", "rsub", "mul", "div", "rdiv", "pow", "rpow", "neg", "abs", "exp", "exp2", "log", "log1p",
     "log2", "log10", "expm1", "sqrt", "rsqrt", "square", "sin", "cos", "tan", "tanh", "sigmoid", "relu",
