@@ -99,8 +99,8 @@ def state_of(module: Any) -> int:
     while ahead:  # a model's modules are many, and this is asked often
         part = ahead.pop()
         own = part.__dict__
-        children = own["_modules"].values()
-        seen += [id(part), len(own["_forward_hooks"]), len(own["_forward_pre_hooks"])]
+        children = own.get("_modules", {}).values()  # TorchScript has them elsewhere
+        seen += [id(part), *(len(own.get(hooks, ())) for hooks in ("_forward_hooks", "_forward_pre_hooks"))]
         seen += [value for value in own.values() if type(value) in _PLAIN]
         ahead += [child for child in children if child is not None and id(child) not in met]
         met.update(map(id, children))
