@@ -55,7 +55,7 @@ def test_evidence_is_told_again_of_the_images_it_was_told_of_and_of_nested_evide
         def inner() -> int:
             probe.note("inner", torch.tensor([False, True, False]))
             probe.choose("what", "this")
-            probe.one(2).lower()
+            probe.one(2).mark_bf16()
             return int(probe.outputs.shape[1])
 
         def outer() -> int:

@@ -167,7 +167,7 @@ def attribute(
         >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
         >>> requested = [Request.of("grad-cam"), Request.of("saliency")]
-        >>> outcomes, cost = attribute(Model.wrap(net), torch.rand(2, 3, 9, 12), asked, [1])
+        >>> outcomes, cost = attribute(Model.wrap(net), torch.rand(2, 3, 9, 12), requested, [1])
         >>> [tuple(outcome.answer.finding.map.shape) for outcome in outcomes], cost.forward, cost.backward
         ([(2, 7, 10), (2, 3, 9, 12)], 2, 2)
     """

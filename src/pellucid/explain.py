@@ -94,6 +94,7 @@ def explain(
         The method's: see `pellucid.methods()`.
 
     Example:
+        >>> import torch
         >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))
         >>> e = explain(net, torch.rand(2, 3, 9, 12), method="grad-cam", target=1)

@@ -45,11 +45,11 @@ class Panel:
         method, options, model, name: which method with which options, which model, which picture.
         label, output, score, prediction: what was explained, and what the model predicts, best first.
         rgb, box: the picture, and the part of it that became the input.
-        values: (H, W) signed evidence over the input, its channels summed, float64.
+        values: (H, W) signed evidence over the input, its channels summed, float64; a layer's on its own grid.
         raw: (D, h, w) the map on the formula's own grid, D one or the input's channels.
         lowest, highest: of the map's values before its channels were summed.
         per_pixel: whether the formula speaks of the input's own pixels, which makes a map grainy.
-        stderr: (H, W) standard errors of `values`, for sampled maps.
+        stderr: (at_input_H, at_input_W) standard errors at the input's resolution, for sampled maps.
         segments: the segments and their coefficients, of methods that explain those.
         trace: an optimisation's course: for each name its values (T, ...) by step.
         diagnostics: samples drawn, and errors other than standard errors.
@@ -70,7 +70,7 @@ class Panel:
     lowest: float
     highest: float
     per_pixel: bool
-    stderr: Float[Tensor, "H W"] | None = None
+    stderr: Float[Tensor, "at_input_H at_input_W"] | None = None
     segments: Weighted | None = None
     trace: Mapping[str, Tensor] = field(default_factory=dict)
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
