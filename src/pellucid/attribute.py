@@ -169,7 +169,7 @@ def attribute(
         >>> requested = [Request.of("grad-cam"), Request.of("saliency")]
         >>> outcomes, cost = attribute(Model.wrap(net), torch.rand(2, 3, 9, 12), requested, [1])
         >>> [tuple(outcome.answer.finding.map.shape) for outcome in outcomes], cost.forward, cost.backward
-        ([(2, 7, 10), (2, 3, 9, 12)], 2, 2)
+        ([(2, 7, 10), (2, 1, 9, 12)], 2, 2)
     """
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise InvalidType(f"seed must be a whole number; got {seed!r}.")

@@ -277,11 +277,15 @@ def uneven(cover: Interval) -> float:
 
 
 def _moved(cover: Interval, edges: tuple[int, int, int] | None) -> Interval:
-    """What rows or columns reach over after cells were put before and behind them, or cut off."""
+    """What rows or columns reach over after cells were put before and behind them, or cut off.
+
+    What is put on both sides alike is what a convolution without padding of its own takes away again.
+    """
     if edges is None:
         return cover
     low, high, size = edges
-    cell = (cover[1] - cover[0]) / size
+    cell, both = (cover[1] - cover[0]) / size, min(low, high, key=abs) if low * high > 0 else 0
+    low, high = low - both, high - both
     return cover[0] - low * cell, cover[1] + high * cell
 
 

@@ -317,7 +317,7 @@ class Finder:
         layout = layout_of(trace, tensor.shape, self.images) if real else None
         misplaced = TURNED if real and layout is None and turned(trace.axes) else ""
         if layout is not None and any(
-            uneven(cover) * side > 1 for cover, side in zip(trace.cover, layout.grid, strict=True)
+            uneven(cover) * side > 2 for cover, side in zip(trace.cover, layout.grid, strict=True)
         ):
             layout, misplaced = None, SHIFTED
         unknown = real and trace.axes is None and tensor.ndim in (3, 4) and self.images in tensor.shape[:2]

@@ -45,7 +45,7 @@ class Panel:
         method, options, model, name: which method with which options, which model, which picture.
         label, output, score, prediction: what was explained, and what the model predicts, best first.
         rgb, box: the picture, and the part of it that became the input.
-        values: (H, W) signed evidence over the input, its channels summed, float64; a layer's on its own grid.
+        values: (H, W) signed evidence over the input, its channels summed, float64; on a layer's own grid.
         raw: (D, h, w) the map on the formula's own grid, D one or the input's channels.
         lowest, highest: of the map's values before its channels were summed.
         per_pixel: whether the formula speaks of the input's own pixels, which makes a map grainy.
