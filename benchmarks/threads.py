@@ -10,8 +10,8 @@ from functools import partial
 import pellucid
 from harness import Job, Jobs, main
 
-METHODS = ("grad-cam", "saliency", "integrated-gradients:steps=16", "rise:samples=64", "lrp")
-CALLS = 5
+METHODS = ("grad-cam", "saliency", "integrated-gradients:steps=8", "rise:samples=32", "lrp")
+CALLS = 2
 
 
 def groups() -> Mapping[str, Jobs]:
