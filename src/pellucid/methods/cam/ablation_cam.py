@@ -11,7 +11,7 @@ from pellucid.probe import LayerEvidence
 
 @cam(
     "ablation-cam",
-    paper="Desai & Ramaswamy 2020, doi:10.1109/WACV45572.2020.00360",
+    paper="Desai & Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360",
     gradient=False,
     passes=(1, 0, 0, 1),
 )
