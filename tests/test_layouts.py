@@ -1,11 +1,14 @@
 """Layers of networks that surprise: which is taken, how it lies, which calls, what lies around it."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import odd_nets as odd
 import pellucid
+from pellucid.engine.finding import FOLLOWED
 from pellucid.errors import InvalidValue, ModelError
 from zoo import seeded
 
@@ -426,3 +429,37 @@ def test_padding_on_one_side_by_more_than_a_cell_is_refused(pad, fits):
     else:
         with pytest.raises(ModelError, match="padded or cropped on one side"):
             pellucid.explain(module, torch.rand(1, 3, 32, 32), layer="features")
+
+
+class Scaled(nn.Module):
+    """A constant is brought to the type and shape of the feature maps, and multiplies them."""
+
+    def __init__(self, bring: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.act, self.fc, self.bring = (
+            nn.Conv2d(3, 4, 4, 4),
+            nn.Identity(),
+            nn.Linear(4, 3),
+            bring,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.conv(x).relu()
+        scale = torch.arange(1.0, 5.0, dtype=torch.float32, device="cpu")[:, None, None]
+        return self.fc(self.act(maps * self.bring(scale, maps)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "bring",
+    [
+        lambda constant, maps: constant.to(maps),
+        lambda constant, maps: constant.type_as(maps),
+        lambda constant, maps: constant.to(maps).expand_as(maps),
+        lambda constant, maps: constant.to(maps).expand_as(maps).reshape(-1)[: maps.numel()].view_as(maps),
+    ],
+    ids=["to", "type_as", "expand_as", "view_as"],
+)
+def test_constants_brought_to_the_maps_type_hold_nothing_of_the_picture(bring):
+    e = pellucid.explain(seeded(Scaled, bring), torch.rand(1, 3, 16, 24), "grad-cam", layer="act", target=1)
+    chosen = e.details["chosen"]["layer"]
+    assert (chosen["layout"], chosen["proof"]) == ("NCHW 4x6", FOLLOWED)
