@@ -206,11 +206,16 @@ def _tensors(rows: Any) -> bool:
 
 def _number(rows: Any) -> float | None:
     """A number of the only image; None where it is unknown."""
-    return float(rows[0]) if per_image(rows, 1) else None
+    if not per_image(rows, 1):
+        return None
+    one = rows[0]
+    if isinstance(one, Tensor) and one.numel() == 1:
+        return float(one)
+    return float(one) if isinstance(one, int | float) and not isinstance(one, bool) else None
 
 
 def _samples(drawn: Any) -> int | None:
     """How many samples were drawn for the only image, of all layers together; None where none were."""
-    if isinstance(drawn, dict):
-        return sum(int(rows[0]) for rows in drawn.values())
-    return int(drawn[0]) if per_image(drawn, 1) else None
+    layers = list(drawn.values()) if isinstance(drawn, dict) else [drawn]
+    counts = [count for count in map(_number, layers) if count is not None and count == count // 1]
+    return int(sum(counts)) if counts and len(counts) == len(layers) else None
