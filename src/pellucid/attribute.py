@@ -200,9 +200,8 @@ def attribute(
             probes: dict[tuple[int, str], Probe] = {}
             again: list[int] = []
             which = [i for i in which if answers[i].refused is None]
-            for t, _, about in (
-                requested[i] for i in which
-            ):  # evidence is made for all targets that ask for it
+            # All probes are there before the first is asked: evidence is made for all their targets.
+            for t, _, about in (requested[i] for i in which):
                 if (t, about) not in probes:
                     probes[t, about] = base.about(_some(targets[t], start, stop), about)
             for i in which:
@@ -297,7 +296,7 @@ def _examine(probe: Probe, request: Request, total: int) -> Part:
     engine, n = probe.engine, len(probe.inputs)
     probe.start()
     finding = request.method(probe, **request.options)
-    value = probe.score
+    score = probe.score
     left = [image for image in range(n) if image not in probe.failures]
     predictions = _read(probe, n, left)
     finding = finding.detached()
@@ -322,7 +321,7 @@ def _examine(probe: Probe, request: Request, total: int) -> Part:
         tuple(probe.numbers[image] for image in left),
         finding if len(left) == n else finding.pick(left),
         probe.target_fn if len(left) == n else probe.target_fn.pick(left),
-        value[left],
+        score[left],
         [predictions[image] for image in left],
         [notes[image] for image in left],
         [image in probe.lowered for image in left],

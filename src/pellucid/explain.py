@@ -200,8 +200,8 @@ def at_input(map: Tensor, size: tuple[int, int]) -> Float[Tensor, "N D H W"]:
     return interpolate(map[:, None].float(), size, mode="bilinear", align_corners=False)
 
 
-def _classes(score: TargetFn, n: int) -> list[int | None]:
-    return [None] * n if score.classes is None else score.classes.tolist()
+def _classes(target_fn: TargetFn, n: int) -> list[int | None]:
+    return [None] * n if target_fn.classes is None else target_fn.classes.tolist()
 
 
 def _matters(name: str, request: Request) -> bool:
