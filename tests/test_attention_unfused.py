@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from pellucid.engine.attention import attend
-from pellucid.engine.operations import Operations, Tag
+from pellucid.engine.calls import Tag
+from pellucid.engine.operations import Operations
 from pellucid.model import Model
 
 F64 = torch.float64

@@ -10,9 +10,10 @@ from torch import nn
 
 import pellucid
 from nets import TinyCNN, pictures, state_of
+from pellucid.engine.chunks import in_chunks, out_of_memory
 from pellucid.engine.cost import Cost
 from pellucid.engine.progress import Bar, Silent, showing
-from pellucid.engine.run import Engine, in_chunks, out_of_memory
+from pellucid.engine.run import Engine
 from pellucid.model import Model
 from zoo import seeded
 

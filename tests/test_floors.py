@@ -38,7 +38,7 @@ FLOORS = [
 ]
 """From the bottom to the top; a name is that of a module, or of a package with all that is in it."""
 
-HIDDEN = {"pellucid.engine.run", "pellucid.engine.progress"}
+HIDDEN = {"pellucid.engine.run", "pellucid.engine.chunks", "pellucid.engine.progress"}
 """What runs the model, chunk by chunk, and says how far it is: formulas leave that to the probe."""
 
 SOURCE = Path(pellucid.__file__).parent

@@ -13,10 +13,11 @@ from torch.overrides import TorchFunctionMode, _len_torch_function_stack
 
 import pellucid
 from nets import BUILDERS, Around, TinyCNN, Viewing, net, pictures, seeded, state_of, watched
+from pellucid.engine.calls import Call
 from pellucid.engine.capture import Capture, capture
 from pellucid.engine.memory import ByTensor
 from pellucid.engine.names import recognised
-from pellucid.engine.operations import Call, Operations
+from pellucid.engine.operations import Operations
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
 from pellucid.model import Model

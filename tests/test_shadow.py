@@ -13,7 +13,8 @@ from torch.nn import functional
 
 import pellucid
 from nets import TinyCNN, state_of
-from pellucid.engine.shadow import SMALL, Uncompiled, shadow_of
+from pellucid.engine.fast_paths import Uncompiled
+from pellucid.engine.shadow import SMALL, shadow_of
 from pellucid.errors import ModelError
 from zoo import ResidualNet, raw, seeded
 

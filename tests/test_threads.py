@@ -150,10 +150,10 @@ def test_a_child_that_is_forked_while_another_thread_explains_does_not_wait_for_
 def test_the_switch_of_compiled_functions_is_put_back_by_the_last_to_leave():
     import torch._dynamo
 
-    from pellucid.engine.operations import _EAGER
+    from pellucid.engine.eager import EAGER
 
     stances = [torch._dynamo.eval_frame._stance.stance]
-    for step in (_EAGER.__enter__, _EAGER.__enter__, _EAGER.__exit__, _EAGER.__exit__):
+    for step in (EAGER.__enter__, EAGER.__enter__, EAGER.__exit__, EAGER.__exit__):
         step()
         stances.append(torch._dynamo.eval_frame._stance.stance)
     assert stances == ["default", *["force_eager"] * 3, "default"]

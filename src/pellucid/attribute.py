@@ -13,11 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.certainty import flat
+from pellucid.engine.chunks import batch_limit, copies_limit, in_chunks
 from pellucid.engine.cost import Cost
 from pellucid.engine.mixing import SamplesMix
-from pellucid.engine.operations import HALF
+from pellucid.engine.precision import HALF, Precision
 from pellucid.engine.progress import showing
-from pellucid.engine.run import Engine, Precision, batch_limit, copies_limit, in_chunks
+from pellucid.engine.run import Engine
 from pellucid.errors import InvalidType, InvalidValue, ModelError, ModelFailed, PellucidError
 from pellucid.inputs import Extras
 from pellucid.layers import layer_names

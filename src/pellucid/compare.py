@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pellucid.agreement import agreement
 from pellucid.engine.cost import Cost
-from pellucid.engine.run import Precision
+from pellucid.engine.precision import Precision
 from pellucid.entries import Entry, Refusal
 from pellucid.errors import InvalidValue, PellucidError
 from pellucid.explain import Explained, explain_all

@@ -68,3 +68,9 @@ class SomeFailed(InvalidValue):
 
 class PluginWarning(UserWarning):
     """An installed package that adds to Pellucid could not be imported, and is left out."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

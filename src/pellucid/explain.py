@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 from pellucid.attribute import Attribution, attribute
 from pellucid.certainty import doubtful
 from pellucid.engine.cost import Cost
-from pellucid.engine.run import Precision
+from pellucid.engine.precision import Precision
 from pellucid.errors import PellucidError, SomeFailed
 from pellucid.explanation import Explanation
 from pellucid.images import Batch

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pellucid.errors import ExtraMissing, FileMissing, InvalidValue, ModelError, PellucidError
+from pellucid.errors import ExtraMissing, FileMissing, InvalidValue, ModelError, PellucidError, first_line
 from pellucid.labels import LabelsLike, class_names, config_labels
 from pellucid.model import Model
 from pellucid.preprocess import Preprocess
@@ -271,7 +271,7 @@ def _loading(spec: str, local: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each library, and each of its transports, has errors of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise ModelError(
             f"{spec} cannot be loaded ({reason}): pass {local} weights=FILE (--weights FILE), "
             "or random_weights=True (--random-weights).".replace("  ", " ")
@@ -293,7 +293,7 @@ def _device(device: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=device, dtype=torch.float32).device
     except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise InvalidValue(
             f"device must be one that torch can use here, such as 'cpu'; got {device!r}: {reason}."
         ) from error

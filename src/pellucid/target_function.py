@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.errors import InvalidValue, PellucidError
+from pellucid.errors import InvalidValue, PellucidError, first_line
 from pellucid.structures import repeated, some_rows
 
 _FORM = (
@@ -86,7 +86,7 @@ class TargetFunction:
         except Exception as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise InvalidValue(f"The callable target {self.name!r} failed ({reason}): {_FORM}.") from error
 
     def _in_place(self, raw: Any, row: int, number: int, rows: int) -> Float[Tensor, ""]:

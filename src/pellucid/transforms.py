@@ -9,7 +9,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from pellucid.errors import InvalidType, InvalidValue, ModelError
+from pellucid.errors import InvalidType, InvalidValue, ModelError, first_line
 from pellucid.images import Picture
 from pellucid.preprocess import Preprocess
 from pellucid.structures import plain
@@ -116,9 +116,9 @@ def _transformed(transform: Transform, picture: Picture) -> Float[Tensor, "C H W
     try:
         made = transform(picture.rgb)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"preprocess must take a PIL image and give a tensor (C, H, W); it failed on one: {reason}"
+            "preprocess must take a PIL image and give a tensor (C, H, W); it failed on one: "
+            f"{first_line(error)}"
         ) from error
     if isinstance(made, np.ndarray):
         made = torch.from_numpy(np.ascontiguousarray(made))

@@ -24,9 +24,9 @@ from pellucid.cli.screen import (
     table,
     waiting,
 )
+from pellucid.engine.chunks import batch_limit
 from pellucid.engine.cost import Cost
 from pellucid.engine.progress import showing
-from pellucid.engine.run import batch_limit
 from pellucid.errors import FileMissing, InvalidValue, PellucidError, PictureError
 from pellucid.explain import Explained, explain_all, versions
 from pellucid.explanation import Explanation

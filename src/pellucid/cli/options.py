@@ -10,7 +10,7 @@ import typer
 from torch import nn
 
 from pellucid.cli.screen import complain
-from pellucid.engine.run import Precision
+from pellucid.engine.precision import Precision
 from pellucid.errors import FileMissing, InvalidValue, PellucidError
 from pellucid.images import SUFFIXES, find_pictures
 from pellucid.layers import layer_names

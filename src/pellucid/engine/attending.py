@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pellucid.engine.axis_rules import Axes, Tokens
+from pellucid.engine.calls import Call, Tag
 from pellucid.engine.following import Following
-from pellucid.engine.operations import Call, Operations, Tag
+from pellucid.engine.operations import Operations
 from pellucid.errors import ModelError
 from pellucid.layers import Layout, first_tensor, with_first_tensor
 from pellucid.model import Model

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from pellucid.engine.attending import follow, mixing
+from pellucid.engine.calls import Call, Handler, Tag
 from pellucid.engine.composites import read_composite
-from pellucid.engine.operations import Call, Handler, Tag
 from pellucid.engine.relevance import OPERATIONS, Run
 from pellucid.engine.relevance import norms as relevance_norms
 from pellucid.engine.relevance import sums as relevance_sums

@@ -31,9 +31,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from pellucid.engine.axes import layout_of
 from pellucid.engine.axis_rules import Axes, Tokens
+from pellucid.engine.calls import Call, Handler
 from pellucid.engine.following import Following
 from pellucid.engine.mixing import RowsUnknown
-from pellucid.engine.operations import Call, Handler
 from pellucid.errors import ModelError
 from pellucid.layers import Layout
 

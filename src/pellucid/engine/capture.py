@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pellucid.engine.billing import Charge
 from pellucid.engine.cheap_backward import CheapBackward
 from pellucid.engine.finding import (
     Event,
@@ -27,9 +28,10 @@ from pellucid.engine.finding import (
     keep_found,
     without_batch,
 )
-from pellucid.engine.operations import HALF, Operations
+from pellucid.engine.operations import Operations
 from pellucid.engine.origins import Origins
-from pellucid.engine.run import Charge, Engine
+from pellucid.engine.precision import HALF
+from pellucid.engine.run import Engine
 from pellucid.engine.scripted import guard_norms, scripted_parts
 from pellucid.engine.scripted import of_this_thread as here
 from pellucid.engine.taps import Tap, make_tap

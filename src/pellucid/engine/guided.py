@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.engine.operations import Call, Operations
+from pellucid.engine.calls import Call
+from pellucid.engine.operations import Operations
 
 RECTIFIERS = {
     "relu", "relu6", "leaky_relu", "prelu", "rrelu", "threshold", "_threshold", "elu", "selu", "celu",

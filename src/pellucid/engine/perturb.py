@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.engine.chunks import out_of_memory
 from pellucid.engine.pace import Way, pace_of
-from pellucid.engine.run import Engine, lowered, out_of_memory
+from pellucid.engine.precision import bf16_autocast
+from pellucid.engine.run import Engine
 from pellucid.errors import InvalidValue
 
 Copies = Callable[[int, int], Tensor]
@@ -45,7 +47,7 @@ def score_copies(
     """
     precision = "bfloat16" if low or engine.precision == "bfloat16" else "float32"
     pace = pace_of(engine.model.module, image, precision, engine.batch_size)
-    autocast = lowered(image.device) if low else nullcontext()
+    autocast = bf16_autocast(image.device) if low else nullcontext()
     values = [torch.empty(len(scorers), 0, dtype=torch.float64, device="cpu")]
 
     def run(start: int, end: int, way: Way) -> Tensor:

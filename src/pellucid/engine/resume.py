@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pellucid.engine.run import Engine, in_chunks, out_of_memory
+from pellucid.engine.chunks import in_chunks, out_of_memory
+from pellucid.engine.run import Engine
 from pellucid.engine.taps import Tap
 from pellucid.errors import ModelError
 from pellucid.layers import with_first_tensor

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 from jaxtyping import Float
@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from pellucid.allocator import Region
+from pellucid.engine.billing import Bill, Charge
+from pellucid.engine.chunks import out_of_memory
 from pellucid.engine.cost import Cost
 from pellucid.engine.mixing import SamplesMix, Watch, differ, known_apart, remember_apart
 from pellucid.engine.pace import bfloat16_pays
+from pellucid.engine.precision import Precision, bf16_autocast
 from pellucid.engine.progress import Progress, Silent
 from pellucid.engine.randomness import Randomness
 from pellucid.engine.shadow import shadow_of
-from pellucid.errors import InvalidValue, ModelError, ModelFailed, PellucidError
+from pellucid.errors import InvalidValue, ModelError, ModelFailed, PellucidError, first_line
 from pellucid.inputs import Extras
 from pellucid.model import Model
 from pellucid.output_scale import Origin
@@ -29,28 +32,6 @@ from pellucid.structures import as_plain, restored
 T = TypeVar("T")
 _VIEW = "view size is not compatible"
 """What PyTorch says where `view` meets activations that are not contiguous."""
-Precision = Literal["auto", "float32", "bfloat16"]
-
-
-@dataclass(eq=False)
-class Charge:
-    """The cost of one piece of evidence; whoever uses that evidence is billed for it, once."""
-
-    cost: Cost = field(default_factory=Cost)
-
-
-@dataclass(eq=False)
-class Bill:
-    """What one method used: evidence shared with others counts in full, as if it had run alone."""
-
-    used: set[Charge] = field(default_factory=set)
-    measured: float = 0.0  # seconds spent making evidence while this bill was open
-    opened: float = field(default_factory=time.perf_counter)
-
-    def total(self) -> Cost:
-        """What the work done since the bill was opened would have cost alone."""
-        own = time.perf_counter() - self.opened - self.measured
-        return sum((charge.cost for charge in self.used), Cost(seconds=own))
 
 
 @dataclass
@@ -140,7 +121,7 @@ class Engine:
             self._region.hold()  # for a single pass it would not pay
         self._ran = True
         try:
-            with lowered(inputs.device) if low else nullcontext():
+            with bf16_autocast(inputs.device) if low else nullcontext():
                 raw = self._drawing(lambda: self._watched(inputs, watch, numbers))
         except (torch.OutOfMemoryError, ModelError):
             raise
@@ -307,70 +288,3 @@ class Engine:
         if self.precision == "bfloat16":
             return "bfloat16"
         return str(self.model.dtype).removeprefix("torch.")
-
-
-def lowered(device: torch.device) -> torch.autocast:
-    """The model in bfloat16; weights that are cast for it are not shared with autocast of other threads."""
-    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, in one line; its type where it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on an accelerator or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def batch_limit(batch_size: int | str, device: torch.device) -> int:
-    """The most samples run together: few on a CPU, where each sample of a larger batch takes longer.
-
-    There 4 was best of 1, 2, 4, 8 and 16 both for a forward pass and for one with its gradient: the pages of
-    larger activations are mapped anew for every layer.
-
-    Raises:
-        InvalidValue: neither "auto" nor at least 1.
-    """
-    if batch_size == "auto":
-        return 4 if device.type == "cpu" else 64
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise InvalidValue(f"batch_size must be 'auto' or at least 1; got {batch_size!r}.")
-    return batch_size
-
-
-def copies_limit(batch_size: int | str, device: torch.device) -> int:
-    """The most perturbed inputs whose gradients are taken together.
-
-    On a CPU 8 with channels last were best of 1, 2, 4, 8 and 16, for which images of their own are too many
-    to share one probe.
-    """
-    return 8 if batch_size == "auto" and device.type == "cpu" else batch_limit(batch_size, device)
-
-
-def in_chunks(total: int, size: int, step: Callable[[int, int], None]) -> None:
-    """Calls `step(start, stop)` over range(total); when memory runs out, halves the chunk and goes on.
-
-    A step that fails must not have kept anything.
-
-    Example:
-        >>> in_chunks(5, 2, lambda start, stop: print(start, stop))
-        0 2
-        2 4
-        4 5
-    """
-    start = 0
-    while start < total:
-        stop = min(start + size, total)
-        try:
-            step(start, stop)
-        except Exception as error:
-            if not out_of_memory(error) or size == 1:
-                raise
-            size = max(1, size // 2)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-        else:
-            start = stop

@@ -10,25 +10,22 @@ import random
 import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
 from copy import copy, deepcopy
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import Module
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from pellucid.errors import ModelError
+from pellucid.engine.evaluation_mode import WritesToWeights, evaluate, overrides_mode
+from pellucid.engine.fast_paths import Uncompiled, is_compiled, unfused_forward
+from pellucid.engine.references import LEAF_TYPES, cell_content, parts_of, slots_of
 
 SMALL = 2**16
 """Buffers of up to so many elements are copied: a model that writes to them does not write to the user's."""
 DEPTH = 4
 """How many plain objects deep a reference to a module is looked for."""
-
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
 _SHARED = (
@@ -38,11 +35,6 @@ _SHARED = (
 """What no forward pass writes to."""
 _TREE = {"_parameters", "_buffers", "_modules", "_compiled_call_impl", *_SHARED, *_HOOKS, *_FLAGS}
 _NUMBERS = {int, float, bool, str, type(None)}
-_PLAIN = {
-    int, float, bool, str, bytes, complex, type(None), type, torch.Size, torch.dtype, torch.device, Tensor,
-    nn.Parameter, np.ndarray, types.ModuleType, types.BuiltinFunctionType, slice, range,
-}  # fmt: skip
-"""Types that lead to no module."""
 _SOURCES = (random.Random, np.random.Generator, np.random.RandomState)
 _CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
 
@@ -66,7 +58,7 @@ def shadow_of(module: nn.Module) -> nn.Module:
     shadow = Shadow(private).module(module)
     try:
         evaluate(shadow, module)
-    except _Writes:  # its eval() changes weights, as merged adapters do: it gets weights of its own
+    except WritesToWeights:  # its eval() changes weights, as merged adapters do: it gets weights of its own
         _OWN_WEIGHTS.add(module)
         shadow = Shadow(private=True).module(module)
         evaluate(shadow, None)
@@ -104,12 +96,12 @@ class Shadow:
             return cast(nn.Module, self.made[id(module)])
         if isinstance(module, torch.jit.ScriptModule):
             return cast(nn.Module, self._keep(module, _scripted(module)))
-        kind = Uncompiled if _compiled(module) else type(module)
+        kind = Uncompiled if is_compiled(module) else type(module)
         shadow: nn.Module = object.__new__(kind)
         self.made[id(module)] = shadow
         tree.append((module, shadow))
         own, new = module.__dict__, shadow.__dict__
-        alias = alias or _overrides_mode(module)
+        alias = alias or overrides_mode(module)
         parameters = own["_parameters"]
         new["_parameters"] = (
             {name: None if p is None else self._weight(p) for name, p in parameters.items()}
@@ -143,7 +135,7 @@ class Shadow:
                 hooks[key] = self.value(hook)
         for name in _FLAGS:
             new[name] = OrderedDict(own[name])
-        for name, value in _slots(module):
+        for name, value in slots_of(module):
             object.__setattr__(shadow, name, self.value(value))
         if isinstance(shadow, Uncompiled):
             new.pop("forward", None)
@@ -152,12 +144,12 @@ class Shadow:
         elif isinstance(shadow, nn.TransformerEncoder):
             new["enable_nested_tensor"] = new["use_nested_tensor"] = False
         elif isinstance(shadow, nn.MultiheadAttention) and "forward" not in new:
-            new["forward"] = partial(_unfused, type(shadow).forward, weakref.ref(shadow))
+            new["forward"] = partial(unfused_forward, type(shadow).forward, weakref.ref(shadow))
 
     def value(self, value: Any, depth: int = DEPTH) -> Any:
         """What stands for a value: containers anew, modules by their shadows, the rest as it is."""
         kind = type(value)
-        if kind in _PLAIN:
+        if kind in LEAF_TYPES:
             return self.made.get(id(value), value)
         if id(value) in self.made:
             return self.made[id(value)]
@@ -175,7 +167,7 @@ class Shadow:
         made = self._keep(value, copy(value))
         items = value.values() if isinstance(value, dict) else value
         kinds = set(map(type, items))
-        if kinds <= _PLAIN and not kinds & {Tensor, nn.Parameter}:
+        if kinds <= LEAF_TYPES and not kinds & {Tensor, nn.Parameter}:
             return made
         if isinstance(value, dict):
             for key, item in list(value.items()):
@@ -214,20 +206,20 @@ class Shadow:
             self._keep(value, function)
             function.__dict__.update({name: self.value(item, depth) for name, item in vars(value).items()})
             for cell, of in zip(cells, value.__closure__ or (), strict=True):
-                for content in _content(of):
+                for content in cell_content(of):
                     cell.cell_contents = self.value(content, depth)
             return function
         made = self._keep(value, object.__new__(type(value)))
         for name, item in list(getattr(value, "__dict__", {}).items()):
             made.__dict__[name] = self.value(item, depth)
-        for name, item in _slots(value):
+        for name, item in slots_of(value):
             object.__setattr__(made, name, self.value(item, depth))
         return made
 
     def _leads(self, value: Any, depth: int) -> bool:
         """Whether a value leads to a module; plain objects are followed so many deep."""
         kind = type(value)
-        if kind in _PLAIN or depth < 0:
+        if kind in LEAF_TYPES or depth < 0:
             return False
         if isinstance(value, nn.Module):
             return True
@@ -236,7 +228,7 @@ class Shadow:
             return known
         self.leads[id(value)] = False, depth  # while it is found out: what leads back to itself leads nowhere
         self.originals.append(value)
-        found = any(self._leads(part, depth - 1) for part in _parts(value))
+        found = any(self._leads(part, depth - 1) for part in parts_of(value))
         self.leads[id(value)] = found, depth
         return found
 
@@ -263,160 +255,8 @@ class Shadow:
         return made
 
 
-class Uncompiled(nn.Module):
-    """What stands for torch.compile's wrapper: the module as it was written, under the same name."""
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module gives."""
-        return self._orig_mod(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        """The attributes of the module, as the wrapper has them."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.__dict__["_modules"]["_orig_mod"], name)
-
-
-# --- evaluation mode ----------------------------------------------------------------------------------------
-
-
-def evaluate(shadow: nn.Module, original: nn.Module | None) -> None:
-    """Puts a shadow in evaluation mode by its own `eval()`, which may clear or fill caches there.
-
-    Raises:
-        _Writes: it writes to weights that it shares with the original.
-        ModelError: it fails.
-    """
-    modules = list(shadow.modules())
-    if not any(getattr(module, "training", False) for module in modules):
-        return
-    custom = original is not None and any(map(_overrides_mode, original.modules()))
-    try:
-        if custom and original is not None:
-            with _Watching(t for t in (*original.parameters(), *original.buffers())):
-                shadow.eval()
-        else:
-            shadow.eval()
-    except _Writes:
-        raise
-    except NotImplementedError:  # an exported graph has no modes
-        for module in modules:
-            module.training = False
-    except Exception as error:
-        raise ModelError(
-            f"The model's own eval() must put it in evaluation mode; it fails: {error}"
-        ) from error
-
-
-class _Writes(Exception):
-    """A model's `eval()` writes to weights that are the user's."""
-
-
-class _Watching(TorchDispatchMode):
-    """Within it nothing may be written to the memory of some tensors."""
-
-    def __init__(self, tensors: Iterable[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.shared = {tensor.untyped_storage().data_ptr() for tensor in tensors} - {0}
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        for i, argument in enumerate(func._schema.arguments):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                written = args[i] if i < len(args) else kwargs.get(argument.name)
-                if isinstance(written, Tensor) and written.untyped_storage().data_ptr() in self.shared:
-                    raise _Writes
-        return func(*args, **kwargs)
-
-
-def _overrides_mode(module: nn.Module) -> bool:
-    """Whether a module does more than set flags when its mode changes."""
-    kind = type(module)
-    return kind.train is not Module.train or kind.eval is not Module.eval
-
-
-# --- parts --------------------------------------------------------------------------------------------------
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    """What a value holds that a module may be found in."""
-    if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
-        items = list(value.values() if isinstance(value, dict) else value)
-        if not set(map(type, items)) <= _PLAIN:
-            yield from items
-    elif isinstance(value, types.MethodType):
-        yield value.__self__
-    elif isinstance(value, partial):
-        yield from (value.func, *value.args, *value.keywords.values())
-    elif isinstance(value, weakref.ref):
-        yield value()
-    elif isinstance(value, types.FunctionType):
-        yield from vars(value).values()
-        for cell in value.__closure__ or ():
-            yield from _content(cell)
-    elif not _foreign(value):
-        yield from list(getattr(value, "__dict__", {}).values())
-        yield from (item for _, item in _slots(value))
-
-
-def _content(cell: types.CellType) -> Iterator[Any]:
-    """What a closure's cell holds, if anything yet."""
-    try:
-        yield cell.cell_contents
-    except ValueError:
-        return
-
-
-def _foreign(value: Any) -> bool:
-    """Whether an object is a class, has no attributes, or is one of PyTorch's own, which are left alone."""
-    kind = type(value)
-    return (
-        isinstance(value, type)
-        or not (hasattr(value, "__dict__") or any(_slots(value)))
-        or vars(object)["__new__"] is not getattr(kind, "__new__", None)
-        or kind.__module__.partition(".")[0] in ("torch", "numpy", "builtins", "threading", "logging")
-    )
-
-
-def _slots(value: Any) -> Iterator[tuple[str, Any]]:
-    """The attributes of an object that lie in slots."""
-    kind: Any = type(value)
-    for name in _slot_names(kind):
-        if hasattr(value, name):
-            yield name, getattr(value, name)
-
-
-@lru_cache(1024)
-def _slot_names(kind: Any) -> tuple[str, ...]:
-    slots = [base.__dict__.get("__slots__", ()) for base in kind.__mro__]
-    names = [name for some in slots for name in ((some,) if isinstance(some, str) else some)]
-    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
-
-
-def _compiled(module: nn.Module) -> bool:
-    """Whether a module is torch.compile's wrapper of another."""
-    return "_orig_mod" in module._modules and type(module).__name__ == "OptimizedModule"
-
-
 def _scripted(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     """A TorchScript module as it is; where it is in training mode a copy, whose mode is its own."""
     if not any(getattr(child, "training", False) for child in module.modules()):  # frozen, it has no mode
         return module
     return deepcopy(module)
-
-
-class _Plain(TorchFunctionMode):
-    """Changes nothing; while it is on, PyTorch's attention takes no fused path, which would skip layers."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        return func(*args, **(kwargs or {}))
-
-
-def _unfused(forward: Callable[..., Any], module: Any, *args: Any, **kwargs: Any) -> Any:
-    with _Plain():
-        return forward(module(), *args, **kwargs)

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from pellucid.engine.operations import Call, Handler, Operations
+from pellucid.engine.calls import Call, Handler
+from pellucid.engine.operations import Operations
 
 R = TypeVar("R", bound=Operations)
 

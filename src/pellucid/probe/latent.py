@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pellucid.engine.run import out_of_memory
+from pellucid.engine.chunks import out_of_memory
 from pellucid.engine.shadow import shadow_of
 from pellucid.errors import InvalidValue, ModelError
 from pellucid.probe.probe import Probe

@@ -6,7 +6,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from torch import Tensor
 
-from pellucid.engine.run import Charge, Engine
+from pellucid.engine.billing import Charge
+from pellucid.engine.run import Engine
 from pellucid.errors import PellucidError
 
 T = TypeVar("T")

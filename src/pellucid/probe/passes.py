@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.engine.capture import Capture, capture
+from pellucid.engine.chunks import out_of_memory
 from pellucid.engine.operations import Operations
-from pellucid.engine.run import Engine, first_line, out_of_memory
-from pellucid.errors import ModelError, ModelFailed
+from pellucid.engine.run import Engine
+from pellucid.errors import ModelError, ModelFailed, first_line
 from pellucid.layers import quantised_layer
 from pellucid.probe.ledger import Evidence, Ledger
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from pellucid.baselines import baseline
 from pellucid.caching import cached_property
 from pellucid.engine.capture import Capture
+from pellucid.engine.chunks import in_chunks, out_of_memory
 from pellucid.engine.finding import Found
 from pellucid.engine.looking import first_nonfinite
 from pellucid.engine.mixing import SamplesMix
 from pellucid.engine.perturb import Copies, Scorer, score_copies
-from pellucid.engine.run import Engine, first_line, in_chunks, out_of_memory
-from pellucid.errors import InvalidValue, ModelError, PellucidError
+from pellucid.engine.run import Engine
+from pellucid.errors import InvalidValue, ModelError, PellucidError, first_line
 from pellucid.images import Picture
 from pellucid.layers import layer_names
 from pellucid.model import Model

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.relevance.backward import pass_relevance
 from pellucid.engine.relevance.folding import Affine
 from pellucid.engine.relevance.run import Run

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.relevance.activations import alone, gate
 from pellucid.engine.relevance.backward import custom_backward
 from pellucid.engine.relevance.run import Run

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.relevance.backward import custom_backward, pass_relevance
 from pellucid.engine.relevance.run import Run
 from pellucid.engine.rule_registry import Sharing

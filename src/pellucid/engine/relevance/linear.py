@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear as dense
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.relevance.backward import first_arguments
 from pellucid.engine.relevance.folding import (
     Affine,

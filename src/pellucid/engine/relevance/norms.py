@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.relevance.backward import custom_backward, first_arguments, pass_relevance
 from pellucid.engine.relevance.folding import Affine, LinearMap, ScaleWeights, merge, share_in_proportion
 from pellucid.engine.relevance.run import Run

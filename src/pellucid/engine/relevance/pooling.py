@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.relevance.activations import alone
 from pellucid.engine.relevance.folding import share_in_proportion
 from pellucid.engine.relevance.run import Run

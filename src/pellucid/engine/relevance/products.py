@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.relevance.backward import custom_backward, first_arguments, first_order, pass_relevance
 from pellucid.engine.relevance.run import Run
 from pellucid.engine.tables import Table

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
+from pellucid.engine.calls import Call, Tag
 from pellucid.engine.composites import Composite
-from pellucid.engine.operations import Call, Operations, Tag
+from pellucid.engine.operations import Operations
 from pellucid.engine.relevance.account import Account
 from pellucid.engine.rule_registry import Sharing
 from pellucid.engine.rules import ZBox

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-from pellucid.engine.operations import Call, Tag
+from pellucid.engine.calls import Call, Tag
 from pellucid.engine.relevance.backward import custom_backward, gradients
 from pellucid.engine.relevance.run import Run
 from pellucid.engine.tables import Table

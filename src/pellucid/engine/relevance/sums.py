@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.relevance.backward import custom_backward, pass_relevance
 from pellucid.engine.relevance.folding import LinearMap, merge, share_in_proportion
 from pellucid.engine.relevance.run import Run

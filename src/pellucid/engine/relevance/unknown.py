@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.relevance.backward import custom_backward, first_order
 from pellucid.engine.relevance.run import Run
 from pellucid.engine.tables import Table

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.paths import rule
 from pellucid.engine.rescale.paired import PairedRun, with_surrogate_gradient
 from pellucid.engine.tables import Table

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.rescale.integrals import integral
 from pellucid.engine.rescale.paired import PairedRun
 from pellucid.engine.tables import Table

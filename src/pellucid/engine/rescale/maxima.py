@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.rescale import multipliers
 from pellucid.engine.rescale.paired import PairedRun, with_surrogate_gradient
 from pellucid.engine.tables import Table

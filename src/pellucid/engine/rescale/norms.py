@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.rescale.linear import linear
 from pellucid.engine.rescale.paired import PairedRun
 from pellucid.engine.tables import Table

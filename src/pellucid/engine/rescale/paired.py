@@ -16,7 +16,8 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pellucid.engine.operations import Call, Operations, Tag
+from pellucid.engine.calls import Call, Tag
+from pellucid.engine.operations import Operations
 from pellucid.engine.tables import Table
 from pellucid.model import Model
 

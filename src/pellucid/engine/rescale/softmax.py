@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.engine.operations import Call
+from pellucid.engine.calls import Call
 from pellucid.engine.rescale import multipliers
 from pellucid.engine.rescale.paired import PairedRun
 from pellucid.engine.tables import Table

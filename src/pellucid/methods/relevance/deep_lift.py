@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.operations import HALF
+from pellucid.engine.precision import HALF
 from pellucid.engine.rescale import Rescale
 from pellucid.methods.finding import Finding
 from pellucid.methods.options import Baseline, same
