@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pellucid.methods import METHODS
-from pellucid.methods.registry import WRAPPERS, Method, Passes
+from pellucid.methods.definition import WRAPPERS, Method, Passes
 
 PAGE = Path(__file__).with_name("methods.md")
 README = PAGE.parents[1] / "README.md"

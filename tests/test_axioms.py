@@ -19,7 +19,8 @@ from pellucid.cli import app
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.explain import Request
 from pellucid.methods import METHODS, get_method
-from pellucid.methods.registry import AXIOMS, method
+from pellucid.methods.definition import AXIOMS
+from pellucid.methods.registry import method
 from pellucid.probe import layer_evidence
 from zoo import Homogeneous, LinearNet, Quadratic, ResidualNet, images, seeded
 

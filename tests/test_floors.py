@@ -16,7 +16,7 @@ FLOORS = [
     # what knows nothing of models: errors, files, structures, statistics of maps
     "errors allocator bundle caching certainty files indexing plugins prediction ranks renamed structures",
     # pictures, how they become inputs, and their superpixels
-    "grain grey images inputs preprocess segments transforms",
+    "grain grey images input_tensors inputs preprocess segments transforms",
     # what is asked, of whom; what stands for a hidden part
     "baselines labels layers model models output_scale outputs target target_function weights",
     # how a model is run
@@ -32,7 +32,7 @@ FLOORS = [
     # the self-contained page
     "report",
     # the verbs
-    "__init__ attribute axioms compare doctor explain request",
+    "__init__ answering attribute axioms compare doctor explain outcomes request",
     # the command line
     "__main__ cli",
 ]

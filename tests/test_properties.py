@@ -37,7 +37,7 @@ from nets import (
 from pellucid.engine.pace import CPU_WAYS
 from pellucid.errors import ModelError
 from pellucid.explanation import Explanation
-from pellucid.methods.registry import Passes
+from pellucid.methods.definition import Passes
 from zoo import seeded
 
 CAMS = [m.name for m in pellucid.methods() if m.family == "cam"]

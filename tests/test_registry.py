@@ -20,8 +20,8 @@ from nets import TinyCNN, net, pictures, unchecked
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods import FAMILIES, METHODS, get_method, parse
 from pellucid.methods.cam.form import cam
+from pellucid.methods.definition import WRAPPERS
 from pellucid.methods.option_types import LayerOption, Option
-from pellucid.methods.registry import WRAPPERS
 from pellucid.probe import Probe
 from zoo import seeded
 

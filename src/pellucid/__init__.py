@@ -11,7 +11,8 @@ from pellucid.explain import explain
 from pellucid.explanation import Explanation
 from pellucid.images import open_picture
 from pellucid.methods import METHODS
-from pellucid.methods.registry import Method, method
+from pellucid.methods.definition import Method
+from pellucid.methods.registry import method
 from pellucid.model import Model
 from pellucid.models import load
 from pellucid.preprocess import Preprocess

@@ -3,120 +3,28 @@
 No pictures are read and nothing is drawn; what one image or method cannot give costs the others nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.certainty import flat
+from pellucid.answering import answer_request
 from pellucid.engine.chunks import batch_limit, copies_limit, in_chunks
 from pellucid.engine.cost import Cost
 from pellucid.engine.mixing import SamplesMix
-from pellucid.engine.precision import HALF, Precision
+from pellucid.engine.precision import Precision
 from pellucid.engine.progress import showing
 from pellucid.engine.run import Engine
-from pellucid.errors import InvalidType, InvalidValue, ModelError, ModelFailed, PellucidError
+from pellucid.errors import InvalidType, InvalidValue, PellucidError
 from pellucid.inputs import Extras
 from pellucid.layers import layer_names
-from pellucid.methods.finding import Finding, concatenated
 from pellucid.model import Model
-from pellucid.outputs import Reading, ends_in
-from pellucid.prediction import Prediction
+from pellucid.outcomes import Answer, Outcome, Part, outcome_of
 from pellucid.probe import Probe
 from pellucid.request import Request
-from pellucid.target import OneTarget, Output, Target, TargetFn, class_name
-
-TOP = 5
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """What one request gave for one target: of some of the images, the tensors where they were computed.
-
-    Attributes:
-        images: which, counted from 0, in order.
-        finding: the method's map, standard error, details.
-        target_fn: the target, resolved for these images.
-        score: (N,) the explained number of each.
-        predictions: the classes of the highest probability of each.
-        notes: what was said of each.
-        lowered: whether some scores that count were had in bfloat16, of each.
-        chosen: what was inferred, and what else there was.
-        precision: what the model ran in, unless lowered.
-        cost: what the request would have cost alone.
-        seed: of everything drawn.
-    """
-
-    images: tuple[int, ...]
-    finding: Finding
-    target_fn: TargetFn
-    score: Float[Tensor, " N"]
-    predictions: Sequence[list[Prediction]]
-    notes: Sequence[list[str]]
-    lowered: Sequence[bool]
-    chosen: Mapping[str, Any]
-    precision: str = "float32"
-    cost: Cost = field(default_factory=Cost)
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one request gave for one target.
-
-    Attributes:
-        request: what was asked.
-        answer: the `Attribution` of some images, or, where no image has one, the reason why.
-        failures: the other images, counted from 0, and why they have none.
-    """
-
-    request: Request
-    answer: Attribution | PellucidError
-    failures: Mapping[int, PellucidError] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one request gave for a chunk of images, and those of the chunk for which it failed."""
-
-    found: Attribution
-    failures: Mapping[int, PellucidError]
-
-
-@dataclass
-class Answer:
-    """What has come of one request for one target.
-
-    `refused` is an error that is about the request or the model, `first` that of several images together.
-    """
-
-    parts: list[Part] = field(default_factory=list)
-    failures: dict[int, PellucidError] = field(default_factory=dict)
-    refused: PellucidError | None = None
-    first: PellucidError | None = None
-    cost: Cost = field(default_factory=Cost)
-
-    def take(self, images: range, found: Part | PellucidError, cost: Cost) -> None:
-        """Adds what came of some images."""
-        self.cost += cost
-        if isinstance(found, Part):
-            self.parts.append(found)
-            self.failures |= found.failures
-        elif len(images) == 1:
-            self.failures[images[0]] = found
-        else:
-            self.first = self.first or found
-        if self.refuses(found):
-            self.refused = found
-
-    def refuses(self, found: Part | PellucidError) -> TypeGuard[PellucidError]:
-        """Whether an error is about the request or the model, whatever the image."""
-        return isinstance(found, PellucidError) and not isinstance(found, ModelFailed) and not self.parts
-
+from pellucid.target import OneTarget, Output, Target
 
 Tried = tuple[int, range, Part | PellucidError, Cost]
 """The number of a request, some images, and what came of them at what cost."""
@@ -210,7 +118,7 @@ def attribute(
                 found: Part | PellucidError
                 with engine.bill() as bill:
                     try:
-                        found = _examine(probes[t, about], request, len(inputs))
+                        found = answer_request(probes[t, about], request, len(inputs))
                     except PellucidError as error:
                         found = error
                 if len(images) > 1 and isinstance(found, PellucidError) and not answers[i].refuses(found):
@@ -236,36 +144,9 @@ def attribute(
         if engine.alone:
             in_chunks(len(inputs), 1, step)
     return [
-        _outcome(request, answer, engine, seed)
+        outcome_of(request, answer, engine, seed)
         for answer, (_, request, _) in zip(answers, requested, strict=True)
     ], engine.spent
-
-
-def _outcome(request: Request, answer: Answer, engine: Engine, seed: int) -> Outcome:
-    """The outcome of all images, from what came of each chunk."""
-    total = engine.images or 0
-    parts = sorted((part.found for part in answer.parts), key=lambda part: part.images[0])
-    images = tuple(image for part in parts for image in part.images)
-    known, refused = answer.failures, answer.refused
-    failures = {i: known.get(i) or refused for i in range(total) if i not in images}
-    reasons = {i: error for i, error in failures.items() if error is not None}
-    if not parts:
-        return Outcome(request, answer.first or refused or reasons[min(reasons)], reasons)
-    found = Attribution(
-        images,
-        concatenated([part.finding for part in parts]),
-        TargetFn.concatenated([part.target_fn for part in parts]),
-        torch.cat([part.score for part in parts]),
-        [row for part in parts for row in part.predictions],
-        [notes for part in parts for notes in part.notes],
-        [lowered for part in parts for lowered in part.lowered],
-        # The first chunk speaks for all.
-        {what: choice for part in reversed(parts) for what, choice in part.chosen.items()},
-        engine.ran_in(),
-        answer.cost,
-        seed,
-    )
-    return Outcome(request, found, reasons)
 
 
 def _plan(model: Model, requests: Sequence[Request]) -> dict[str, Any]:
@@ -290,82 +171,3 @@ def _is_list(target: Target) -> TypeGuard[Sequence[OneTarget] | Tensor]:
     return (isinstance(target, Sequence) and not isinstance(target, str)) or (
         isinstance(target, Tensor | np.ndarray) and target.ndim > 0
     )
-
-
-def _examine(probe: Probe, request: Request, total: int) -> Part:
-    """Runs one method on a chunk of `total` images, and looks at what it gives; failed ones are left out."""
-    engine, n = probe.engine, len(probe.inputs)
-    probe.start()
-    finding = request.method(probe, **request.options)
-    score = probe.score
-    left = [image for image in range(n) if image not in probe.failures]
-    predictions = _read(probe, n, left)
-    finding = finding.detached()
-    map = finding.map
-    for image in left:
-        if not map[image].isfinite().all():
-            number = probe.numbers[image]
-            bad = map[image][~map[image].isfinite()][0].item()
-            text = f"{request.title} gave a value that is not finite ({bad}) for image {number}."
-            if engine.model.dtype in HALF or engine.precision == "bfloat16":
-                text += " Half precision overflows where float32 does not: try the model in float32."
-            probe.fail(image, InvalidValue(text))
-    probe.note("The map is zero everywhere.", (map == 0).flatten(1).all(1).cpu() & ~_noted(probe, n))
-    for image in left:
-        if text := flat(map[image], probe.inputs[image]):
-            probe.note(text, torch.arange(n, dtype=torch.long, device="cpu") == image)
-    if engine.alone and (total > 1 or request.method.cost(request.options).forward > 1):
-        probe.note(engine.alone)
-    notes = [[text for text, images in probe.notes.items() if i in images] for i in range(n)]
-    left = [image for image in left if image not in probe.failures]
-    found = Attribution(
-        tuple(probe.numbers[image] for image in left),
-        finding if len(left) == n else finding.pick(left),
-        probe.target_fn if len(left) == n else probe.target_fn.pick(left),
-        score[left],
-        [predictions[image] for image in left],
-        [notes[image] for image in left],
-        [image in probe.lowered for image in left],
-        probe.chosen,
-    )
-    return Part(found, {probe.numbers[image]: error for image, error in probe.failures.items()})
-
-
-def _noted(probe: Probe, n: int) -> Tensor:
-    noted = torch.zeros(n, dtype=torch.bool, device="cpu")
-    for images in probe.notes.values():
-        noted[images] = True
-    return noted
-
-
-def _read(probe: Probe, n: int, left: Sequence[int]) -> list[list[Prediction]]:
-    """What each image that is `left` is predicted as; how the outputs were read is reported and noted."""
-    try:
-        outputs, reading = probe.outputs, probe.reading
-    except ModelError:
-        if probe.target_fn.function is None:
-            raise
-        return [[] for _ in range(n)]  # a callable target may read outputs that hold no classes
-    for what, choice in reading.chosen.items():
-        probe.choose(what, choice)
-    if probe.target_fn.function is None:
-        for text in filter(None, (ends_in(reading, probe.output), reading.note)):
-            probe.note(text)
-    elif probe.model.labels is not None and len(probe.model.labels) != max(2, outputs.shape[1]):
-        return [[] for _ in range(n)]
-    predictions: list[list[Prediction]] = [[] for _ in range(n)]
-    for image, row in zip(left, _predictions(probe.model, outputs[list(left)], reading), strict=True):
-        predictions[image] = row
-    return predictions
-
-
-def _predictions(model: Model, outputs: Float[Tensor, "N K"], reading: Reading) -> list[list[Prediction]]:
-    p = reading.scale.probabilities(outputs.float())
-    values, classes = p.topk(min(TOP, p.shape[1]), dim=1)
-    return [
-        [
-            Prediction(index, class_name(model, index, outputs.shape[1]), probability)
-            for index, probability in zip(row, odds, strict=True)
-        ]
-        for row, odds in zip(classes.tolist(), values.tolist(), strict=True)
-    ]

@@ -11,15 +11,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from pellucid.attribute import Attribution, attribute
+from pellucid.attribute import attribute
 from pellucid.certainty import doubtful
 from pellucid.engine.cost import Cost
 from pellucid.engine.precision import Precision
 from pellucid.errors import PellucidError, SomeFailed
 from pellucid.explanation import Explanation
 from pellucid.images import Batch
-from pellucid.methods.registry import WRAPPERS
+from pellucid.methods.definition import WRAPPERS
 from pellucid.model import Model
+from pellucid.outcomes import Attribution
 from pellucid.request import Request, plain
 from pellucid.target import Output, Target, TargetFn
 

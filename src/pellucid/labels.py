@@ -1,9 +1,11 @@
 """Class names: however they come, one for each class, in order."""
 
+import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from operator import index as as_index
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -82,3 +84,62 @@ def first_names(labels: tuple[str, ...]) -> Counter[str]:
 def folded(name: str) -> str:
     """A name whose case, underscores and spaces do not count."""
     return " ".join(name.replace("_", " ").casefold().split())
+
+
+Labels = tuple[str, ...] | None
+"""One name for each class, where they are known."""
+
+
+def class_label(labels: Labels, index: int) -> str:
+    """The name of class `index`, its synonyms left out where that stays unambiguous; "class 282" if none."""
+    if labels is None or not 0 <= index < len(labels):
+        return f"class {index}"
+    whole = labels[index]
+    short = synonyms(whole)[0]
+    return short if short and first_names(labels)[short] == 1 else whole
+
+
+def find_class(labels: Labels, target: SupportsIndex | str, model: str) -> int:
+    """The class of a `model` meant by an index, a whole label, or one of its synonyms; case does not count.
+
+    A string of digits is an index unless a class has that very name.
+
+    Raises:
+        InvalidValue: an index out of range, an unknown name (the closest ones are told), or a name of
+            several classes (all are told).
+        InvalidType: neither a whole number nor a string.
+    """
+    if isinstance(target, bool) or not isinstance(target, SupportsIndex | str):
+        raise InvalidType(f"A class must be an index or a name; got {type(target).__name__}.")
+    if not isinstance(target, str):
+        return _in_range(labels, as_index(target))
+    found = _named(labels or (), target)
+    if len(found) == 1:
+        return found[0]
+    if len(found) > 1:
+        which = ", ".join(f"{i} ({(labels or ())[i]})" for i in found)
+        raise InvalidValue(f"{target!r} must name one class; it names {which}: pass the index.")
+    if target.strip().isdecimal():
+        return _in_range(labels, int(target))
+    if labels is None:
+        raise InvalidValue(f"{model} has no class names: pass a class index; got {target!r}.")
+    names = [name for label in labels for name in (label, *synonyms(label))]
+    close = difflib.get_close_matches(folded(target), dict.fromkeys(map(folded, names)), n=3)
+    hint = f"the closest are {', '.join(close)}" if close else "see model.labels"
+    raise InvalidValue(f"{model} has no class {target!r}: {hint}.")
+
+
+def _in_range(labels: Labels, index: int) -> int:
+    if index < 0 or (labels is not None and index >= len(labels)):
+        last = f"from 0 to {len(labels) - 1}" if labels else "0 or more"
+        raise InvalidValue(f"A class index must be {last}; got {index}.")
+    return index
+
+
+def _named(labels: tuple[str, ...], name: str) -> list[int]:
+    """The classes `name` fits best: spelled exactly so, else in another case, else as a synonym."""
+    return (
+        [i for i, label in enumerate(labels) if label == name]
+        or [i for i, label in enumerate(labels) if folded(label) == folded(name)]
+        or [i for i, label in enumerate(labels) if folded(name) in map(folded, synonyms(label))]
+    )

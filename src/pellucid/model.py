@@ -3,10 +3,8 @@
 `Model` keeps no state of its own and never switches the module's mode; running it is the engine's job.
 """
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from operator import index
 from typing import Any, SupportsIndex, cast
 
 import torch
@@ -16,13 +14,13 @@ from torch import Tensor, nn
 
 from pellucid.errors import InvalidType, InvalidValue, ModelError
 from pellucid.images import Batch, Box, Picture, open_picture
+from pellucid.input_tensors import as_picture, checked_tensor, refuse_nonfinite
 from pellucid.inputs import Extras, several, with_keywords
-from pellucid.labels import class_names, config_labels, first_names, folded, synonyms
+from pellucid.labels import class_label, class_names, config_labels, find_class
 from pellucid.output_scale import Origin, ScaleName, check_scale
 from pellucid.outputs import OutputKey, Reading, read_outputs
 from pellucid.preprocess import Preprocess
-from pellucid.structures import plain
-from pellucid.transforms import as_preprocess, transformed
+from pellucid.transforms import as_preprocess, timm_preprocess, transformed
 
 UNKNOWN_CROP = (
     "The preprocess does not tell which part of the picture it keeps: the map lies on the model's input, not "
@@ -101,7 +99,7 @@ class Model:
         if isinstance(model, Model):
             return model
         wrapped = cls(model)
-        wrapped.preprocess = _timm_preprocess(wrapped.module)
+        wrapped.preprocess = timm_preprocess(wrapped.module)
         wrapped.labels = config_labels(getattr(wrapped.module, "config", None))
         return wrapped
 
@@ -164,7 +162,7 @@ class Model:
 
     def pictures(self, inputs: Float[Tensor, "N C H W"]) -> list[Picture]:
         """What inputs show, at their own resolution; without preprocessing their range is stretched."""
-        return self.preprocess.undo(inputs) if self.preprocess else [_shown(one) for one in inputs]
+        return self.preprocess.undo(inputs) if self.preprocess else [as_picture(one) for one in inputs]
 
     @property
     def device(self) -> torch.device:
@@ -228,37 +226,21 @@ class Model:
         inputs = transformed(cast(Callable[[Image.Image], Any], transform), pictures).to(
             self.device, self.dtype
         )
-        _refuse_non_finite(inputs)
+        refuse_nonfinite(inputs)
         batch = self._as_they_are(inputs)
         seen = [
             replace(own, name=p.name, path=p.path, note=" ".join(filter(None, (p.note, UNKNOWN_CROP))))
             for own, p in zip(batch.pictures, pictures, strict=True)
         ]
-        told = {"choice": "the input itself", "because": "preprocess does not tell what it crops"}
-        return replace(batch, pictures=seen, chosen={**batch.chosen, "picture": told})
+        reported = {"choice": "the input itself", "because": "preprocess does not tell what it crops"}
+        return replace(batch, pictures=seen, chosen={**batch.chosen, "picture": reported})
 
     def _read_tensor(self, images: Tensor) -> Batch:
-        images = plain(images.detach())
-        if images.layout is not torch.strided or images.is_meta or images.is_nested:
-            kind = "on the meta device" if images.is_meta else "nested" if images.is_nested else "sparse"
-            raise InvalidType(
-                f"A tensor must hold the value of every pixel, densely; got one that is {kind}"
-                f"{': pass images.to_dense()' if kind == 'sparse' else ''}."
-            )
-        if not images.is_floating_point():
-            raise InvalidType(
-                f"A tensor must be floating, the model's own input; got {images.dtype}: "
-                "pass pictures of 8-bit pixels as arrays (H, W, C)."
-            )
-        if images.ndim not in (3, 4) or images.numel() == 0:
-            raise InvalidValue(
-                "A tensor must be (C, H, W) or (N, C, H, W) with at least one pixel; "
-                f"got {tuple(images.shape)}."
-            )
+        images = checked_tensor(images)
         home = next(self._floating(), images)  # a callable's device and type are unknown: left as they are
         inputs = images.to(home.device, home.dtype, copy=True)
         inputs = inputs[None] if inputs.ndim == 3 else inputs
-        _refuse_non_finite(inputs)
+        refuse_nonfinite(inputs)
         return self._as_they_are(inputs)
 
     def _as_they_are(self, inputs: Float[Tensor, "N C H W"]) -> Batch:
@@ -277,11 +259,7 @@ class Model:
             >>> Model(nn.Flatten(), labels=["tabby, tabby cat"]).label(0)
             'tabby'
         """
-        if self.labels is None or not 0 <= index < len(self.labels):
-            return f"class {index}"
-        whole = self.labels[index]
-        short = synonyms(whole)[0]
-        return short if short and first_names(self.labels)[short] == 1 else whole
+        return class_label(self.labels, index)
 
     def class_index(self, target: SupportsIndex | str) -> int:
         """The class meant by an index, a whole label, or one of its synonyms; upper and lower case are one.
@@ -293,84 +271,4 @@ class Model:
                 several classes (all are told).
             InvalidType: neither a whole number nor a string.
         """
-        if isinstance(target, bool) or not isinstance(target, SupportsIndex | str):
-            raise InvalidType(f"A class must be an index or a name; got {type(target).__name__}.")
-        if not isinstance(target, str):
-            return self._in_range(index(target))
-        found = self._named(target)
-        if len(found) == 1:
-            return found[0]
-        if len(found) > 1:
-            which = ", ".join(f"{i} ({(self.labels or ())[i]})" for i in found)
-            raise InvalidValue(f"{target!r} must name one class; it names {which}: pass the index.")
-        if target.strip().isdecimal():
-            return self._in_range(int(target))
-        if self.labels is None:
-            raise InvalidValue(f"{self.name} has no class names: pass a class index; got {target!r}.")
-        names = [name for label in self.labels for name in (label, *synonyms(label))]
-        close = difflib.get_close_matches(folded(target), dict.fromkeys(map(folded, names)), n=3)
-        hint = f"the closest are {', '.join(close)}" if close else "see model.labels"
-        raise InvalidValue(f"{self.name} has no class {target!r}: {hint}.")
-
-    def _in_range(self, index: int) -> int:
-        if index < 0 or (self.labels is not None and index >= len(self.labels)):
-            last = f"from 0 to {len(self.labels) - 1}" if self.labels else "0 or more"
-            raise InvalidValue(f"A class index must be {last}; got {index}.")
-        return index
-
-    def _named(self, name: str) -> list[int]:
-        """The classes `name` fits best: spelled exactly so, else in another case, else as a synonym."""
-        labels = self.labels or ()
-        return (
-            [i for i, label in enumerate(labels) if label == name]
-            or [i for i, label in enumerate(labels) if folded(label) == folded(name)]
-            or [i for i, label in enumerate(labels) if folded(name) in map(folded, synonyms(label))]
-        )
-
-
-def _timm_preprocess(module: Any) -> Preprocess | None:
-    """The preprocessing a timm module was trained with; none where its channels are no picture's."""
-    if not isinstance(getattr(module, "pretrained_cfg", None), Mapping):
-        return None
-    from timm.data import resolve_model_data_config
-
-    config = resolve_model_data_config(module)
-    channels = _input_channels(module)
-    if channels in (None, int(config["input_size"][0])):
-        return Preprocess.from_timm(config)
-    return Preprocess.from_timm(config, channels=channels) if channels in (1, 3, 4) else None
-
-
-def _input_channels(module: nn.Module) -> int | None:
-    """How many channels a network's first convolution reads, before blocks of pixels are folded into more."""
-    from timm.layers import SpaceToDepth
-
-    folded = 1
-    for child in module.modules():
-        if isinstance(child, nn.PixelUnshuffle):
-            folded *= child.downscale_factor**2
-        elif isinstance(child, SpaceToDepth):
-            folded *= child.bs**2
-        elif isinstance(child, nn.Conv2d):
-            return child.in_channels // folded if child.in_channels % folded == 0 else child.in_channels
-    return None
-
-
-def _refuse_non_finite(inputs: Float[Tensor, "N C H W"]) -> None:
-    finite = inputs.isfinite()
-    if not finite.all():
-        n, c, y, x = (int(i) for i in (~finite).nonzero()[0])
-        raise InvalidValue(
-            f"Every pixel must be finite; image {n} has {inputs[n, c, y, x].item()} at channel {c}, row {y}, "
-            f"column {x} (in {inputs.dtype})."
-        )
-
-
-def _shown(image: Float[Tensor, "C H W"]) -> Picture:
-    """An input for display only: its range stretched to 8 bits; other than 1 or 3 channels as their mean."""
-    image = image.cpu().double()
-    if image.shape[0] not in (1, 3):  # which of them are red, green and blue, if any, is not known
-        image = image.mean(0, keepdim=True)
-    low, high = image.min(), image.max()
-    stretched = (image - low) / (high - low if high > low else 1) * 255
-    return open_picture(stretched.round().to(torch.uint8).permute(1, 2, 0).numpy())
+        return find_class(self.labels, target, self.name)

@@ -1,13 +1,13 @@
 """Preprocessing of the user's own: any callable picture -> tensor, a `Preprocess` where that is proven."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from pellucid.errors import InvalidType, InvalidValue, ModelError, first_line
 from pellucid.images import Picture
@@ -129,3 +129,31 @@ def _transformed(transform: Transform, picture: Picture) -> Float[Tensor, "C H W
         raise ModelError(f"preprocess must give a floating tensor (C, H, W); it gave {came}.")
     tensor: Tensor = plain(made.detach())
     return tensor
+
+
+def timm_preprocess(module: Any) -> Preprocess | None:
+    """The preprocessing a timm module was trained with; none where its channels are no picture's."""
+    if not isinstance(getattr(module, "pretrained_cfg", None), Mapping):
+        return None
+    from timm.data import resolve_model_data_config
+
+    config = resolve_model_data_config(module)
+    channels = _input_channels(module)
+    if channels in (None, int(config["input_size"][0])):
+        return Preprocess.from_timm(config)
+    return Preprocess.from_timm(config, channels=channels) if channels in (1, 3, 4) else None
+
+
+def _input_channels(module: nn.Module) -> int | None:
+    """How many channels a network's first convolution reads, before blocks of pixels are folded into more."""
+    from timm.layers import SpaceToDepth
+
+    folded = 1
+    for child in module.modules():
+        if isinstance(child, nn.PixelUnshuffle):
+            folded *= child.downscale_factor**2
+        elif isinstance(child, SpaceToDepth):
+            folded *= child.bs**2
+        elif isinstance(child, nn.Conv2d):
+            return child.in_channels // folded if child.in_channels % folded == 0 else child.in_channels
+    return None

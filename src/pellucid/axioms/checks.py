@@ -17,8 +17,8 @@ from pellucid.axioms.question import Question, by_name, changed
 from pellucid.axioms.rewriting import REWRITINGS
 from pellucid.errors import InvalidValue, PellucidError
 from pellucid.explanation import Explanation
+from pellucid.methods.definition import Axiom
 from pellucid.methods.options import SEGMENT_MEAN
-from pellucid.methods.registry import Axiom
 from pellucid.outputs import Reading
 from pellucid.request import Request
 from pellucid.target import Output, resolve

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pellucid.methods.registry import Axiom
+from pellucid.methods.definition import Axiom
 
 HEADS: dict[Axiom, str] = {
     "completeness": "complete",

@@ -13,7 +13,7 @@ from pellucid.engine.progress import showing
 from pellucid.errors import InvalidValue, PellucidError
 from pellucid.explanation import Explanation
 from pellucid.methods import METHODS, Method
-from pellucid.methods.registry import Axiom
+from pellucid.methods.definition import Axiom
 from pellucid.model import Model
 from pellucid.request import Request
 from pellucid.target import OneTarget, Output

@@ -10,7 +10,7 @@ from rich.text import Text
 from pellucid.cli import options
 from pellucid.cli.screen import complain, console, plain_errors, print_json, table
 from pellucid.methods import METHODS, Method, Option, get_method
-from pellucid.methods.registry import WRAPPERS
+from pellucid.methods.definition import WRAPPERS
 from pellucid.models import ModelSource, available
 
 

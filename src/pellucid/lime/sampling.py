@@ -14,7 +14,8 @@ from pellucid.errors import InvalidType, InvalidValue
 from pellucid.lime.predictions import Mode, Numbers, predictions
 from pellucid.lime.records import LabelExplanation
 from pellucid.methods.perturb import surrogate
-from pellucid.methods.perturb.surrogate import Fit, Selection
+from pellucid.methods.perturb.least_squares import Fit
+from pellucid.methods.perturb.surrogate import Selection
 from pellucid.ranks import rank_correlation
 
 ROUND = 500

@@ -3,8 +3,9 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
+from pellucid.methods.definition import FAMILIES, Method
 from pellucid.methods.option_types import Option
-from pellucid.methods.registry import FAMILIES, METHODS, Method, get_method, method, parse
+from pellucid.methods.registry import METHODS, get_method, method, parse
 
 for _family in FAMILIES:
     _folder = import_module(f"{__name__}.{_family}")

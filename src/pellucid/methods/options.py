@@ -5,8 +5,9 @@ from functools import partial
 from typing import Annotated, Any
 
 from pellucid import baselines, segments
+from pellucid.methods.definition import Counting, Passes
 from pellucid.methods.option_types import Kind
-from pellucid.methods.registry import Counting, Passes, method
+from pellucid.methods.registry import method
 
 Segments = Annotated[
     Any, Kind("quickshift | slic | felzenszwalb | grid:N", lambda _, how: segments.check(how))

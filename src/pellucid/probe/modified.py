@@ -10,7 +10,7 @@ from pellucid.engine.capture import Capture
 from pellucid.engine.operations import Operations
 from pellucid.engine.taps import Tap
 from pellucid.errors import ModelError
-from pellucid.probe.passes import NO_GRADIENT
+from pellucid.probe.pass_cache import NO_GRADIENT
 from pellucid.probe.probe import Probe
 
 

@@ -19,7 +19,8 @@ from pellucid.methods.attention.rolling import (
     placed,
     readers,
 )
-from pellucid.methods.registry import Passes, method
+from pellucid.methods.definition import Passes
+from pellucid.methods.registry import method
 from pellucid.methods.relevance.propagation import output_relevance
 from pellucid.probe import Probe, run_with
 

@@ -3,7 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.methods.cam.form import cam, principal_component
+from pellucid.methods.cam.combining import principal_component
+from pellucid.methods.cam.form import cam
 from pellucid.probe import LayerEvidence
 
 

@@ -10,9 +10,9 @@ from torch.nn.functional import pad
 from pellucid.errors import InvalidValue
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import enlarged
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding, of_each
 from pellucid.methods.options import Baseline
-from pellucid.methods.registry import Passes
 from pellucid.probe import LayerEvidence, Probe
 
 

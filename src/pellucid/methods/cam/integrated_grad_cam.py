@@ -6,9 +6,9 @@ from torch import Tensor
 
 from pellucid.engine.paths import Quadrature, rule
 from pellucid.methods.cam.form import cam
+from pellucid.methods.definition import Passes
 from pellucid.methods.options import Baseline
 from pellucid.methods.path.integrated_gradients import NOWHERE
-from pellucid.methods.registry import Passes
 from pellucid.probe import LayerEvidence
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import constant, enlarged
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import of_each
-from pellucid.methods.registry import Passes
 from pellucid.probe import LayerEvidence, Probe
 from pellucid.probe.screening import ScoreUse, screened
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import constant, enlarged
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.option_types import Samples
-from pellucid.methods.registry import Passes
 from pellucid.probe import LayerEvidence, Probe
 from pellucid.probe.convergence import Estimate
 from pellucid.probe.sampling import sample

@@ -6,7 +6,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.methods.registry import Axiom, method
+from pellucid.methods.definition import Axiom
+from pellucid.methods.registry import method
 from pellucid.probe import Probe
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.option_types import Samples
-from pellucid.methods.registry import Axiom, Passes, method
+from pellucid.methods.registry import method
 from pellucid.methods.wrappers import MOST, smooth
 from pellucid.probe import Probe
 

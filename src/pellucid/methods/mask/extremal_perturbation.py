@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from pellucid.errors import InvalidValue
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import smoothed
 from pellucid.methods.mask.searching import LOST, alike, check, scores_and_gradients
 from pellucid.methods.option_types import Kind, Option
-from pellucid.methods.registry import Passes, method
+from pellucid.methods.registry import method
 from pellucid.probe import Probe
 
 MOMENTUM = 0.9

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.descent import (
     HALVINGS,
@@ -18,7 +19,6 @@ from pellucid.methods.mask.descent import (
 from pellucid.methods.mask.masking import total_variation
 from pellucid.methods.mask.optimise import Evaluation, SearchState, backtracking, nesterov, spectral
 from pellucid.methods.options import Baseline, perturbation
-from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 
 Search = Literal["spectral", "nesterov", "official"]

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.descent import (
     HALVINGS,
@@ -19,7 +20,6 @@ from pellucid.methods.mask.descent import (
 from pellucid.methods.mask.masking import bilateral_total_variation
 from pellucid.methods.mask.optimise import Evaluation, SearchState, nesterov, spectral
 from pellucid.methods.options import Baseline, perturbation
-from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 
 

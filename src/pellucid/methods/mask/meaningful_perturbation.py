@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import blend, smoothed, total_variation
 from pellucid.methods.mask.searching import LOST, baselines_of, check, scores_and_gradients
 from pellucid.methods.options import Baseline, perturbation
-from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 
 CIRCLES = 32

@@ -7,9 +7,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from pellucid.errors import InvalidValue
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.path.random_baseline_ig import value_range
-from pellucid.methods.registry import Passes, method
+from pellucid.methods.registry import method
 from pellucid.probe import Probe
 
 

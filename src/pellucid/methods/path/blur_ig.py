@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.errors import InvalidValue
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.path.integrated_gradients import warn_if_incomplete
-from pellucid.methods.registry import Passes, method
+from pellucid.methods.registry import method
 from pellucid.probe import Probe
 
 Spacing = Literal["quadratic", "linear", "sqrt"]

@@ -13,13 +13,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pellucid.errors import InvalidType, InvalidValue
+from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.option_types import Kind
 from pellucid.methods.path.baseline_sets import CHOICES, nearest
 from pellucid.methods.path.integrated_gradients import NOWHERE, TOLERATED, warn_if_incomplete
 from pellucid.methods.path.neighbours import Neighbourhood, along
 from pellucid.methods.path.references import References, references_of
-from pellucid.methods.registry import Axiom, Passes, method
+from pellucid.methods.registry import method
 from pellucid.probe import Probe
 from pellucid.probe.latent import Space
 

@@ -5,10 +5,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.errors import InvalidValue
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.options import Baseline
 from pellucid.methods.path.integrated_gradients import NOWHERE, warn_if_incomplete
-from pellucid.methods.registry import Passes, method
+from pellucid.methods.registry import method
 from pellucid.probe import Probe
 
 

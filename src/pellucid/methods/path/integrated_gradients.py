@@ -10,10 +10,11 @@ from torch import Tensor
 
 from pellucid.engine.paths import Node, Quadrature, refine, rule
 from pellucid.errors import InvalidValue
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding, of_each
 from pellucid.methods.option_types import Steps
 from pellucid.methods.options import Baseline
-from pellucid.methods.registry import Passes, method
+from pellucid.methods.registry import method
 from pellucid.probe import Probe
 
 USUAL, MOST = 64, 512

@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.option_types import Steps
 from pellucid.methods.path.integrated_gradients import passes, straight
 from pellucid.methods.path.random_baseline_ig import extremes
 from pellucid.methods.path.regions import MULTI_SCALE, Algorithm, RegionSegments, candidates, grow, least_of
-from pellucid.methods.registry import Axiom, Passes, method
+from pellucid.methods.registry import method
 from pellucid.probe import Probe
 
 Baselines = Literal["extremes", "black-and-white"]

@@ -9,12 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pellucid.errors import InvalidValue
+from pellucid.methods.definition import AXIOMS
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.option_types import Samples
 from pellucid.methods.options import SegmentBaseline, Segments, at_most, perturbation, same
+from pellucid.methods.perturb.least_squares import Fit
+from pellucid.methods.perturb.shapley_surrogate import shapley_fit
 from pellucid.methods.perturb.superpixels import Superpixels
-from pellucid.methods.perturb.surrogate import Fit, shapley_fit
-from pellucid.methods.registry import AXIOMS
 from pellucid.probe import Probe
 from pellucid.probe.convergence import Estimate
 from pellucid.probe.sampling import sample

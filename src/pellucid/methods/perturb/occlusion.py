@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import InvalidValue
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.option_types import Size
 from pellucid.methods.options import Baseline, perturbation, same
-from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 from pellucid.probe.screening import ScoreUse, screened
 

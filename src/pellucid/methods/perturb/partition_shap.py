@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pellucid.errors import InvalidValue
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.options import SegmentBaseline, Segments, perturbation
 from pellucid.methods.perturb.superpixels import Superpixels
-from pellucid.methods.registry import Passes
 from pellucid.probe import Probe
 from pellucid.segments import hierarchy
 

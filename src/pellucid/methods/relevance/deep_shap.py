@@ -5,10 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.path.integrated_gradients import NOWHERE, warn_if_incomplete
 from pellucid.methods.path.references import References, references_of
-from pellucid.methods.registry import Passes, method
+from pellucid.methods.registry import method
 from pellucid.methods.relevance.deep_lift import TOLERATED, Difference, advice, difference
 from pellucid.probe import Probe
 

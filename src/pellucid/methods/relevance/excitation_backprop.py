@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from pellucid.methods.cam.form import fuse, together
+from pellucid.methods.cam.combining import fuse, together
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.option_types import LayerOption, LayoutOption
-from pellucid.methods.registry import Passes, method
+from pellucid.methods.registry import method
 from pellucid.methods.relevance.propagation import Relevances, propagate
 from pellucid.probe import Probe
 

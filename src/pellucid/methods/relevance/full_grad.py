@@ -12,9 +12,10 @@ from torch.nn.functional import interpolate
 
 from pellucid.engine.biases import Bias, Biases, See, by_sample
 from pellucid.errors import InvalidValue
+from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.noise import noisy, sigma_of
-from pellucid.methods.registry import Passes, method
+from pellucid.methods.registry import method
 from pellucid.probe import Probe, run_with
 
 TOLERATED = 1e-3

@@ -21,7 +21,7 @@ NO_GRADIENT = (
 )
 
 
-class Passes:
+class PassCache:
     """What was run on one batch. The `ledger` of whoever asks is billed and told what was noted.
 
     Args:

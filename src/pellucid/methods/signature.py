@@ -1,0 +1,46 @@
+"""The options of a method, read off its function's signature."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, get_origin
+
+from pellucid.errors import InvalidValue
+from pellucid.methods.option_types import Kind
+
+
+def keyword_options(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The options of a function of one piece of evidence: its keyword-only parameters, their types resolved.
+
+    Raises:
+        InvalidValue: it does not take one positional argument and options, or an option lacks a type or a
+            default, or has a type that options cannot have.
+    """
+    where = f"{function.__module__}.{function.__qualname__}"
+    first, *others = inspect.signature(function).parameters.values() or (None,)
+    if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
+        raise InvalidValue(f"{where} must take its evidence first, as in (probe, *, options).")
+    for p in others:
+        if p.kind is not p.KEYWORD_ONLY:
+            raise InvalidValue(f"{where} must take {p.name} by keyword only, as in (probe, *, {p.name}=...).")
+        if p.annotation is p.empty or p.default is p.empty:
+            lacks = "a type" if p.annotation is p.empty else "a default"
+            raise InvalidValue(
+                f"{where}: the option {p.name} must have a type and a default; it lacks {lacks}."
+            )
+    return [p.replace(annotation=_resolved_type(p, function, where)) for p in others]
+
+
+def _resolved_type(option: inspect.Parameter, function: Callable[..., Any], where: str) -> Any:
+    """The type of an option, which is text where a module postpones the evaluation of annotations."""
+    kind = option.annotation
+    try:
+        kind = eval(kind, getattr(function, "__globals__", {})) if isinstance(kind, str) else kind
+    except NameError as error:
+        raise InvalidValue(f"{where}: the type of the option {option.name} is not known: {error}.") from None
+    known = any(isinstance(part, Kind) for part in getattr(kind, "__metadata__", ()))
+    if not known and get_origin(kind) is not Literal and kind not in (bool, int, float, str):
+        raise InvalidValue(
+            f"{where}: the option {option.name} must be a bool, int, float, str, Literal or one of the types "
+            f"in pellucid.methods.option_types and pellucid.methods.options; got {kind}."
+        )
+    return kind
