@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode, _len_torch_function_stack
 import pellucid
 from nets import BUILDERS, Around, TinyCNN, Viewing, net, pictures, seeded, state_of, watched
 from pellucid.engine.calls import Call
-from pellucid.engine.capture import Capture, capture
+from pellucid.engine.capture import capture
+from pellucid.engine.forward_pass import Capture
 from pellucid.engine.memory import ByTensor
 from pellucid.engine.names import recognised
 from pellucid.engine.operations import Operations

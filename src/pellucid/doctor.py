@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.engine.capture import survey
+from pellucid.engine.find_layers import survey
 from pellucid.engine.run import Engine
 from pellucid.errors import PellucidError
 from pellucid.explain import explain_all

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.capture import Capture
+from pellucid.engine.forward_pass import Capture
 from pellucid.engine.operations import Operations
 from pellucid.engine.taps import Tap
 from pellucid.errors import ModelError

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.capture import Capture, capture
+from pellucid.engine.capture import capture
 from pellucid.engine.chunks import out_of_memory
+from pellucid.engine.forward_pass import Capture
 from pellucid.engine.operations import Operations
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError, ModelFailed, first_line
