@@ -103,6 +103,20 @@ def test_all_of_its_own_options_are_explained(entry):
 
 
 @every
+def test_what_a_type_says_of_its_options_stands_in_the_docstring(entry):
+    words = " ".join(entry.doc.split())
+    assert not re.search(r": see `\w+`\.", words)
+    for option in entry.options:
+        assert not option.about or f"{option.name}: {option.about}" in words
+
+
+def test_the_tolerance_of_samples_is_explained_once_for_all():
+    entry = get_method("rise")
+    assert "tolerance: see `Tolerance`." in entry.function.__doc__
+    assert 'tolerance: of samples="auto": the relative standard error of the top decile' in entry.doc
+
+
+@every
 def test_what_makes_it_quick_are_options_that_it_has(entry):
     assert set(entry.quick) <= {option.name for option in entry.options}
     assert entry.resolve_options(entry.quick)

@@ -14,6 +14,7 @@ from torch import Tensor
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.option_types import Option
+from pellucid.methods.signature import documented
 from pellucid.methods.wrappers import COPIES, Statistic, augment, smooth
 from pellucid.probe import Probe
 from pellucid.renamed import Renamed
@@ -107,8 +108,8 @@ class Method(Renamed):
 
     @property
     def doc(self) -> str:
-        """Its whole docstring."""
-        return inspect.cleandoc(self.function.__doc__ or "")
+        """Its whole docstring, with what its options' types say of them."""
+        return documented(inspect.cleandoc(self.function.__doc__ or ""), self.options)
 
     _renamed: ClassVar[dict[str, str]] = {"settle": "resolve_options"}
 

@@ -16,10 +16,12 @@ class Kind:
     """A type that only options have, as the metadata of an `Annotated`: its words, and how a value is read.
 
     `read(name, value)` gives the value as the method takes it, from Python or from the command line's text.
+    `about` says what an option of this type means, where a docstring refers to the type.
     """
 
     words: str
     read: Callable[[str, Any], Any]
+    about: str = ""
 
 
 def _layers(name: str, value: Any) -> Any:
@@ -56,6 +58,16 @@ LayoutOption = Annotated[str | None, Kind("layout", _layout)]
 """How a named layer holds its grid: "NCHW", "NHWC", "NTC", "NTC:1" (a prefix token), "NTC:1:7x7", "TNC"."""
 Samples = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
 """How many random draws: a number, or "auto" to draw until the map has converged."""
+Tolerance = Annotated[
+    float,
+    Kind(
+        "float",
+        lambda name, value: Option(name, float, 0.0).check(value),
+        'of samples="auto": the relative standard error of the top decile, and how far from 1 the rank '
+        "correlation of the samples' halves may be.",
+    ),
+]
+"""When samples="auto" has converged."""
 Size = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
 """A number of pixels, or "auto" for one that follows from the input's size."""
 Steps = Annotated[int | Literal["auto"], Kind("int | auto", _count)]
@@ -78,6 +90,11 @@ class Option:
         if get_origin(self.type) is Literal:
             return " | ".join(map(str, get_args(self.type)))
         return str(getattr(self.type, "__name__", self.type))
+
+    @property
+    def about(self) -> str:
+        """What every option of its type means; empty where only its method can say."""
+        return self._kind.about if self._kind is not None else ""
 
     @property
     def _kind(self) -> Kind | None:

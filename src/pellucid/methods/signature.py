@@ -1,11 +1,13 @@
 """The options of a method, read off its function's signature."""
 
 import inspect
-from collections.abc import Callable
+import re
+import textwrap
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_origin
 
 from pellucid.errors import InvalidValue
-from pellucid.methods.option_types import Kind
+from pellucid.methods.option_types import Kind, Option
 
 
 def keyword_options(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -44,3 +46,19 @@ def _resolved_type(option: inspect.Parameter, function: Callable[..., Any], wher
             f"in pellucid.methods.option_types and pellucid.methods.options; got {kind}."
         )
     return kind
+
+
+def documented(doc: str, options: Sequence[Option]) -> str:
+    """A method's docstring, in which what an option's type says of it stands in place of "see `ItsType`".
+
+    Example:
+        >>> print(documented("    tolerance: see `Tolerance`.", [Option("tolerance", Tolerance, 0.1)]))
+            tolerance: of samples="auto": the relative standard error of the top decile, and how far from 1
+                the rank correlation of the samples' halves may be.
+    """
+    for option in options:
+        if option.about:
+            text = textwrap.fill(f"    {option.name}: {option.about}", 102, subsequent_indent=" " * 8)
+            reference = re.search(rf"^    {option.name}: see `\w+`\.$", doc, re.MULTILINE)
+            doc = doc.replace(reference.group(), text) if reference else doc
+    return doc

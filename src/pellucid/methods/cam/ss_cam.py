@@ -12,7 +12,7 @@ from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import constant, enlarged
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.option_types import Samples
+from pellucid.methods.option_types import Samples, Tolerance
 from pellucid.probe import LayerEvidence, Probe
 from pellucid.probe.convergence import Estimate
 from pellucid.probe.sampling import sample
@@ -35,7 +35,7 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     quick={"samples": 2},
 )
 def ss_cam(
-    at: LayerEvidence, *, samples: Samples = 35, tolerance: float = 0.1, noise: float = 2.0
+    at: LayerEvidence, *, samples: Samples = 35, tolerance: Tolerance = 0.1, noise: float = 2.0
 ) -> Finding:
     """ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * (M_k + e_i)), e_i ~ N(0, noise^2) at each pixel.
 
@@ -48,8 +48,7 @@ def ss_cam(
         at: the evidence.
         samples: noisy masks N of each channel (paper: 35), or "auto" to draw until the map has converged, up
             to 35.
-        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
-            correlation of the samples' halves may be.
+        tolerance: see `Tolerance`.
         noise: the standard deviation of the noise, in units of the mask's own range (paper: 2).
 
     Returns:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import Samples
+from pellucid.methods.option_types import Samples, Tolerance
 from pellucid.methods.registry import method
 from pellucid.methods.wrappers import MOST, smooth
 from pellucid.probe import Probe
@@ -29,7 +29,7 @@ sampled = partial(method, passes=_passes, reads="perturbed inputs", random=True,
 
 @sampled("smooth-grad", paper="Smilkov et al. 2017, arXiv:1706.03825", promises=(*GRADIENTS, "linearity"))
 def smooth_grad(
-    probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noise: float = 0.15
+    probe: Probe, *, samples: Samples = 50, tolerance: Tolerance = 0.1, noise: float = 0.15
 ) -> Finding:
     """mean_n dS/dx(x + e_n), e_n ~ N(0, (noise * (max x - min x))^2); signed, with its standard error.
 
@@ -38,8 +38,7 @@ def smooth_grad(
     Args:
         probe: the evidence.
         samples: noisy copies, or "auto" to draw until the map has converged, up to 1000.
-        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
-            correlation of the samples' halves may be.
+        tolerance: see `Tolerance`.
         noise: standard deviation as a share of each image's range (the paper: 0.1 to 0.2).
 
     Returns:
@@ -66,7 +65,7 @@ def smooth_grad(
 
 @sampled("smooth-grad-squared", paper="Hooker et al. 2018, arXiv:1806.10758", promises=GRADIENTS)
 def smooth_grad_squared(
-    probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noise: float = 0.15
+    probe: Probe, *, samples: Samples = 50, tolerance: Tolerance = 0.1, noise: float = 0.15
 ) -> Finding:
     """mean_n (dS/dx(x + e_n))^2: at least 0, with its standard error.
 
@@ -75,8 +74,7 @@ def smooth_grad_squared(
     Args:
         probe: the evidence.
         samples: noisy copies, or "auto" to draw until the map has converged, up to 1000.
-        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
-            correlation of the samples' halves may be.
+        tolerance: see `Tolerance`.
         noise: standard deviation as a share of each image's range.
 
     Returns:
@@ -102,7 +100,9 @@ def smooth_grad_squared(
 
 
 @sampled("var-grad", paper="Adebayo et al. 2018, arXiv:1810.03307", promises=GRADIENTS)
-def var_grad(probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noise: float = 0.15) -> Finding:
+def var_grad(
+    probe: Probe, *, samples: Samples = 50, tolerance: Tolerance = 0.1, noise: float = 0.15
+) -> Finding:
     """Var_n dS/dx(x + e_n): smooth-grad-squared minus the square of smooth-grad; with its standard error.
 
     S is the score and x the input.
@@ -110,8 +110,7 @@ def var_grad(probe: Probe, *, samples: Samples = 50, tolerance: float = 0.1, noi
     Args:
         probe: the evidence.
         samples: noisy copies, or "auto" to draw until the map has converged, up to 1000.
-        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
-            correlation of the samples' halves may be.
+        tolerance: see `Tolerance`.
         noise: standard deviation as a share of each image's range.
 
     Returns:

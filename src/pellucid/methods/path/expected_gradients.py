@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.noise import drawn, sigma_of
-from pellucid.methods.option_types import Samples
+from pellucid.methods.option_types import Samples, Tolerance
 from pellucid.methods.path.integrated_gradients import NOWHERE
 from pellucid.methods.path.pairs import Drawn, draw_pairs, even, mean_of_draws
 from pellucid.methods.path.references import References, references_of
@@ -44,7 +44,7 @@ def passes(options: Mapping[str, Any]) -> Passes:
     quick={"samples": 4, "references": "zero,mean,blur"},
 )
 def expected_gradients(
-    probe: Probe, *, references: References = None, samples: Samples = 200, tolerance: float = 0.1
+    probe: Probe, *, references: References = None, samples: Samples = 200, tolerance: Tolerance = 0.1
 ) -> Finding:
     """E[(x - r) * dS/dx(r + a (x - r))] over references r and a ~ U(0, 1): integrated gradients' mean over r.
 
@@ -56,8 +56,7 @@ def expected_gradients(
             more of the training data; a folder of them, a tensor (R, C, H, W), or names of baselines.
         samples: gradients, each for one reference and one a; an odd number is made even; "auto" to draw until
             the map has converged, up to 1000.
-        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
-            correlation of the samples' halves may be.
+        tolerance: see `Tolerance`.
 
     Returns:
         (N, C, H, W), signed, with its standard error. `delta` compares its sum with S(x) minus the mean

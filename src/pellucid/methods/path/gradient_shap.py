@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import Samples
+from pellucid.methods.option_types import Samples, Tolerance
 from pellucid.methods.path.expected_gradients import PROMISES, mean_gradient, passes
 from pellucid.methods.path.references import References
 from pellucid.methods.registry import method
@@ -26,7 +26,7 @@ def gradient_shap(
     references: References = None,
     samples: Samples = 50,
     noise: float = 0.0,
-    tolerance: float = 0.1,
+    tolerance: Tolerance = 0.1,
 ) -> Finding:
     """E[(x + e - r) * dS/dx(r + a (x + e - r))] over references r, a ~ U(0, 1) and noise e.
 
@@ -38,8 +38,7 @@ def gradient_shap(
             (R, C, H, W), or names of baselines.
         samples: draws; an odd number is made even; "auto" to draw until the map has converged, up to 1000.
         noise: standard deviation of e, as a share of each image's range.
-        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
-            correlation of the samples' halves may be.
+        tolerance: see `Tolerance`.
 
     Returns:
         (N, C, H, W), signed, with its standard error. `delta` compares its sum with S(x) minus the mean

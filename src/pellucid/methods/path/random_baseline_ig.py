@@ -11,7 +11,7 @@ from pellucid.engine.paths import Quadrature
 from pellucid.errors import ModelError
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import Samples, Steps
+from pellucid.methods.option_types import Samples, Steps, Tolerance
 from pellucid.methods.path.integrated_gradients import NOWHERE, USUAL, passes, straight, warn_if_incomplete
 from pellucid.methods.path.pairs import Drawn, draw_pairs, even, mean_of_draws
 from pellucid.methods.registry import method
@@ -48,7 +48,7 @@ def random_baseline_ig(
     samples: Samples = 10,
     steps: Steps = "auto",
     quadrature: Quadrature = "gauss-legendre",
-    tolerance: float = 0.1,
+    tolerance: Tolerance = 0.1,
 ) -> Finding:
     """The mean of integrated gradients from baselines of uniform noise: sums to S(x) minus their mean score.
 
@@ -64,8 +64,7 @@ def random_baseline_ig(
         steps: gradients along the line from each baseline, as integrated-gradients takes them; "auto" for as
             many as bring the completeness error below a hundredth.
         quadrature: how the gradients are placed and weighted, unless steps="auto".
-        tolerance: of samples="auto": the relative standard error of the top decile, and how far from 1 the
-            rank correlation of the samples' halves may be.
+        tolerance: see `Tolerance`.
 
     Returns:
         (N, C, H, W), signed, with its standard error over the baselines; `delta` is the completeness error,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import Kind, Samples
+from pellucid.methods.option_types import Kind, Samples, Tolerance
 from pellucid.methods.options import (
     SEGMENT_MEAN,
     SegmentBaseline,
@@ -54,7 +54,7 @@ def baylime(
     probe: Probe,
     *,
     samples: Samples = 1000,
-    tolerance: float = 0.1,
+    tolerance: Tolerance = 0.1,
     mode: Mode = "non-informative",
     prior: Prior = None,
     prior_precision: float = 1.0,
@@ -73,7 +73,7 @@ def baylime(
     Args:
         probe: the evidence.
         samples: pictures scored, of which the first is whole; or "auto", as for lime.
-        tolerance: of "auto", as for lime.
+        tolerance: see `Tolerance`.
         mode: "non-bayes" is LIME; "non-informative" fits lambda and alpha to the samples; "informative" takes
             both as given, "informative-alpha" only lambda.
         prior: mu_0 of the informative modes: coefficients (d,), or a map that is averaged over the segments;

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.definition import AXIOMS
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.option_types import Samples
+from pellucid.methods.option_types import Samples, Tolerance
 from pellucid.methods.options import SegmentBaseline, Segments, at_most, perturbation, same
 from pellucid.methods.perturb.least_squares import Fit
 from pellucid.methods.perturb.shapley_surrogate import shapley_fit
@@ -42,7 +42,7 @@ def kernel_shap(
     probe: Probe,
     *,
     samples: Samples = 1000,
-    tolerance: float = 0.1,
+    tolerance: Tolerance = 0.1,
     segments: Segments = "slic",
     baseline: SegmentBaseline = "zero",
 ) -> Finding:
@@ -62,8 +62,7 @@ def kernel_shap(
         probe: the evidence.
         samples: pictures scored, the whole and the empty one among them, or "auto" to draw until
             the map has converged, up to 8000. With 2^d of them the values are exact.
-        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
-            correlation of the samples' halves may be.
+        tolerance: see `Tolerance`.
         segments: superpixels: an algorithm, labels (H, W), or a callable `rgb (H, W, 3) -> labels`.
         baseline: what shows where a superpixel is hidden.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.definition import Axiom
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import Samples
+from pellucid.methods.option_types import Samples, Tolerance
 from pellucid.methods.options import (
     SEGMENT_MEAN,
     SegmentBaseline,
@@ -40,7 +40,7 @@ def lime(
     probe: Probe,
     *,
     samples: Samples = 1000,
-    tolerance: float = 0.1,
+    tolerance: Tolerance = 0.1,
     segments: Segments = "quickshift",
     baseline: SegmentBaseline = SEGMENT_MEAN,
     width: float = 0.25,
@@ -59,8 +59,7 @@ def lime(
         probe: the evidence.
         samples: pictures scored, of which the first is whole; or "auto" to draw until the map has converged,
             up to 8000.
-        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
-            correlation of the samples' halves may be.
+        tolerance: see `Tolerance`.
         segments: superpixels: an algorithm, labels (H, W), or a callable `rgb (H, W, 3) -> labels`.
         baseline: what shows where a superpixel is hidden; the paper's is its mean colour.
         width: of the kernel exp(-d^2 / 2 width^2) over the cosine distance d of a sample to the whole.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.option_types import Samples
+from pellucid.methods.option_types import Samples, Tolerance
 from pellucid.methods.options import Baseline, at_most, perturbation, same
 from pellucid.probe import Probe
 from pellucid.probe.convergence import Estimate
@@ -32,7 +32,7 @@ def rise(
     probe: Probe,
     *,
     samples: Samples = 4000,
-    tolerance: float = 0.1,
+    tolerance: Tolerance = 0.1,
     cells: int = 7,
     keep: float = 0.5,
     paired: bool = True,
@@ -50,8 +50,7 @@ def rise(
     Args:
         probe: the evidence.
         samples: masks N, or "auto" to draw until the map has converged, up to 8000.
-        tolerance: of "auto": the relative standard error of the top decile, and how far from 1 the rank
-            correlation of the samples' halves may be.
+        tolerance: see `Tolerance`.
         cells: s, cells along each side (paper: 7).
         keep: p, the share of cells kept.
         paired: with keep=0.5, each mask is followed by its complement. Both are as likely, so the map is as
