@@ -14,7 +14,7 @@ from pellucid.render.scale import merge_channels
 def agreement(
     explanations: Sequence[Explanation], index: int = 0, *, magnitudes: bool = False
 ) -> Float[Tensor, "M M"]:
-    """How alike the maps of one picture are: Spearman's rank correlation of their evidence in cells.
+    """How similar the maps of one picture are: Spearman's rank correlation of their evidence in cells.
 
     Maps differ in grain: a gradient speaks of single pixels, whose signs alternate, a CAM of regions. So
     evidence, channels summed, is added up in a grid of 14 cells to the longer side of what all models saw,

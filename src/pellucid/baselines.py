@@ -30,7 +30,7 @@ def check(spec: Any) -> Any:
     """`spec` if `baseline` may take it, before there are inputs; a number written as text becomes one.
 
     Raises:
-        InvalidValue: an unknown name (the closest is told), a number or value that is not finite.
+        InvalidValue: an unknown name (the closest is named), a number or value that is not finite.
         InvalidType: neither a name, a number, values, nor a picture.
     """
     if isinstance(spec, str) and spec not in NAMES:

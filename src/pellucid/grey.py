@@ -157,14 +157,14 @@ def eight_bits(
         ends = None  # a tag that its own pixels contradict
     if ends is None:
         ends = _ends(grey, what)
-        told = "the smallest usual white that holds all its values"
+        source = "the smallest usual white that holds all its values"
     else:
-        told = "as its file declares"
+        source = "as its file declares"
     if not given and ends not in ((0.0, 65535.0), (0.0, 1.0)):
         values = f"{least:.6g} to {most:.6g}"
         note = (
             f"The picture's {grey.dtype} values, {values}, are shown with {ends[0]:.6g} as black and "
-            f"{ends[1]:.6g} as white ({told}); open_picture(path, range=(black, white)) says it otherwise."
+            f"{ends[1]:.6g} as white ({source}); open_picture(path, range=(black, white)) says it otherwise."
         )
     black, white = ends
     scaled = (grey.astype(np.float64) - black) * (255 / (white - black))

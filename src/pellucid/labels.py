@@ -105,8 +105,8 @@ def find_class(labels: Labels, target: SupportsIndex | str, model: str) -> int:
     A string of digits is an index unless a class has that very name.
 
     Raises:
-        InvalidValue: an index out of range, an unknown name (the closest ones are told), or a name of
-            several classes (all are told).
+        InvalidValue: an index out of range, an unknown name (the closest ones are named), or a name of
+            several classes (all are named).
         InvalidType: neither a whole number nor a string.
     """
     if isinstance(target, bool) or not isinstance(target, SupportsIndex | str):

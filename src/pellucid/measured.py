@@ -184,8 +184,8 @@ class Measured(Record):
             >>> import torch, pellucid
             >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
             >>> e = pellucid.explain(net, torch.rand(2, 3, 2, 2), "saliency", target=[0, 1])
-            >>> told = e.to_dict()
-            >>> told["method"], told["target"], len(told["score"])
+            >>> record = e.to_dict()
+            >>> record["method"], record["target"], len(record["score"])
             ('saliency', [0, 1], 2)
         """
         return storage.to_json(self._values())

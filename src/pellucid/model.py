@@ -267,8 +267,8 @@ class Model:
         A string of digits is an index unless a class has that very name.
 
         Raises:
-            InvalidValue: an index out of range, an unknown name (the closest ones are told), or a name of
-                several classes (all are told).
+            InvalidValue: an index out of range, an unknown name (the closest ones are named), or a name of
+                several classes (all are named).
             InvalidType: neither a whole number nor a string.
         """
         return find_class(self.labels, target, self.name)

@@ -1,4 +1,4 @@
-"""Rank correlation: whether two maps order their pixels alike."""
+"""Rank correlation: whether two maps order their pixels the same way."""
 
 import torch
 from jaxtyping import Float

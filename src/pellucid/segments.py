@@ -24,7 +24,7 @@ def check(how: Any) -> Any:
     """`how` if `segment` may take it, before there is a picture.
 
     Raises:
-        InvalidValue: an unknown name (the closest is told), or a grid of fewer than 2 x 2 blocks.
+        InvalidValue: an unknown name (the closest is named), or a grid of fewer than 2 x 2 blocks.
         InvalidType: neither a name, a label array, nor a callable.
     """
     if isinstance(how, str):

@@ -26,7 +26,7 @@ def to_json(record: Mapping[str, Any], tensors: dict[str, Tensor] | None = None)
     Args:
         record: values by name; "cost", "prediction", "boxes" and "pictures" hold what an `Explanation` does.
         tensors: takes the arrays, pixels included, by the names that the JSON then has for them. Without it,
-            small arrays are lists, large ones are told by shape, and pictures by name, path and size.
+            small arrays are lists, large ones are described by shape, and pictures by name, path and size.
 
     Raises:
         InvalidType: a value that a file cannot hold, where `tensors` is given.
@@ -79,7 +79,7 @@ def read(path: Path) -> dict[str, Any]:
     known["cost"] = Cost(**known["cost"])
     known["prediction"] = [[Prediction(**best) for best in image] for image in known["prediction"]]
     known["boxes"] = [Box(*edges) for edges in known["boxes"]]
-    known["pictures"] = [_picture(told) for told in known["pictures"]]
+    known["pictures"] = [_picture(described) for described in known["pictures"]]
     return known
 
 
@@ -100,29 +100,29 @@ def _from_version_1(form: Mapping[str, Any]) -> dict[str, Any]:
 
 def _described(picture: Picture, *, pixels: bool) -> dict[str, Any]:
     """A picture's name, where it came from and its size, and its pixels where they are asked for."""
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "name": picture.name,
         "path": picture.path and str(picture.path),
         "size": list(picture.rgb.size),
         "note": picture.note,
     }
     if pixels:
-        told |= {
+        described |= {
             "rgb": _encoded(picture.rgb),
             "rgba": None if picture.rgba is None else _encoded(picture.rgba),
         }
-    return told
+    return described
 
 
-def _picture(told: Mapping[str, Any]) -> Picture:
+def _picture(described: Mapping[str, Any]) -> Picture:
     """The inverse of `_described` with pixels."""
-    path, rgba = told["path"], told["rgba"]
+    path, rgba = described["path"], described["rgba"]
     return Picture(
-        _decoded(told["rgb"]),
-        told["name"],
+        _decoded(described["rgb"]),
+        described["name"],
         path and Path(path),
         None if rgba is None else _decoded(rgba),
-        told.get("note", ""),
+        described.get("note", ""),
     )
 
 

@@ -11,7 +11,7 @@ from pellucid.engine.progress import Bar
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError
 from pellucid.methods.mask.extremal_perturbation import blurs
-from pellucid.methods.mask.searching import alike, scores_and_gradients
+from pellucid.methods.mask.searching import equals_baseline, scores_and_gradients
 from pellucid.model import Model
 from pellucid.probe import Probe
 from zoo import images, seeded
@@ -42,22 +42,24 @@ def test_copies_whose_score_is_not_finite_have_nan_and_the_others_what_they_have
     assert slope[score.isfinite()].tolist() == ([2, 3, 6] if slopes else [0, 0, 0])
 
 
-def test_an_image_is_alike_to_its_baseline_but_for_rounding() -> None:
+def test_an_image_equals_its_baseline_but_for_rounding() -> None:
     x = images(3)
-    assert alike(x, x * torch.tensor([1, 1 + 1e-15, 1 + 1e-6])[:, None, None, None]).tolist() == [1, 1, 0]
+    assert equals_baseline(x, x * torch.tensor([1, 1 + 1e-15, 1 + 1e-6])[:, None, None, None]).tolist() == [
+        1,
+        1,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("spec", ["blur", "mean", "mixed"])
-def test_in_half_precision_too_only_what_is_its_own_baseline_is_alike_to_it(
-    dtype: torch.dtype, spec: str
-) -> None:
+def test_in_half_precision_too_only_what_is_its_own_baseline_equals_it(dtype: torch.dtype, spec: str) -> None:
     x = images(4).float().to(dtype)
     x[0], x[1] = 0.3, x[1] * 2**-6 + 0.3  # constant, and faint on a constant
     hidden = baseline(spec, x, Model(Brittle()), torch.Generator())
-    assert alike(x, hidden).tolist() == [1, 0, 0, 0]
+    assert equals_baseline(x, hidden).tolist() == [1, 0, 0, 0]
     levels = blurs(x, levels=3, max_blur=20.0)[:, 0]
-    assert alike(x, levels).tolist() == [1, 0, 0, 0]
+    assert equals_baseline(x, levels).tolist() == [1, 0, 0, 0]
 
 
 @every

@@ -90,7 +90,7 @@ def dummy(question: Question, request: Request, known: Explanation) -> Found:
     """
     blind = Ignoring(question.model.module, question.place, question.inputs)
     again = along(question, by_name(question, request, "net."))
-    return judged(*share_of(question.around(blind).explain(again), question.place))
+    return within_tolerance(*share_of(question.around(blind).explain(again), question.place))
 
 
 def implementation_invariance(question: Question, request: Request, known: Explanation) -> Found:
@@ -128,7 +128,7 @@ def written_otherwise(question: Question, request: Request, known: Explanation) 
     worst = max(errors, key=lambda way: errors[way])
     if errors[worst] > TOLERANCE:
         notes.insert(0, f"{worst}: the map differs most.")
-    return judged(errors[worst], note=" ".join(notes))
+    return within_tolerance(errors[worst], note=" ".join(notes))
 
 
 def linearity(question: Question, request: Request, known: Explanation) -> Found:
@@ -136,7 +136,7 @@ def linearity(question: Question, request: Request, known: Explanation) -> Found
     a, b = MIXED
     other = replace(question, target=question.other).explain(request).attribution
     mixed = replace(question, target=mixture(question, question.explains(request))).explain(request)
-    return judged(distance(mixed.attribution, a * known.attribution + b * other))
+    return within_tolerance(distance(mixed.attribution, a * known.attribution + b * other))
 
 
 def symmetry(question: Question, request: Request, known: Explanation) -> Found:
@@ -148,7 +148,7 @@ def symmetry(question: Question, request: Request, known: Explanation) -> Found:
     both = question.around(Mirrored(question.model.module, question.reading), scores=True)
     one = both.about((question.inputs + question.inputs.flip(-1)) / 2).explain(mirrored(question, request))
     error = 0.0 if one.stderr is None else 2**0.5 * norm(one.stderr) / max(norm(one.attribution), NONZERO)
-    return judged(distance(one.attribution, one.attribution.flip(-1)), error)
+    return within_tolerance(distance(one.attribution, one.attribution.flip(-1)), error)
 
 
 Check = Callable[[Question, Request, Explanation], Found]
@@ -235,13 +235,13 @@ def mirrored(question: Question, request: Request) -> Request:
 # --- maps compared ------------------------------------------------------------------------------------------
 
 
-def judged(error: float, sampled: float = 0.0, note: str = "") -> Found:
+def within_tolerance(error: float, sampled: float = 0.0, note: str = "") -> Found:
     """An error against the tolerance, and against the standard error of a sampled map."""
     if error <= TOLERANCE or error > ERRORS * sampled:
         return Found(error <= TOLERANCE, error, note)
-    told = ERRORS * sampled <= TELLING
-    reason = "Within its standard error." if told else "Its standard error is too large to tell."
-    return Found(True if told else None, error, f"{note} {reason}".strip())
+    precise = ERRORS * sampled <= TELLING
+    reason = "Within its standard error." if precise else "Its standard error is too large to tell."
+    return Found(True if precise else None, error, f"{note} {reason}".strip())
 
 
 def norm(map: Tensor) -> float:

@@ -30,7 +30,7 @@ def methods(
         elif name is None:
             _list_methods(chosen)
         else:
-            _tell(chosen[0])
+            _show_method(chosen[0])
 
 
 def models(
@@ -94,7 +94,7 @@ def _list_methods(chosen: list[Method]) -> None:
     screen.print("passes: forward+backward per picture. `pellucid methods NAME` tells more.", style="dim")
 
 
-def _tell(method: Method) -> None:
+def _show_method(method: Method) -> None:
     screen = console()
     screen.print(method.name, style="bold")
     for line in method.doc.splitlines():

@@ -111,7 +111,7 @@ def compare(
 
 
 def _readable(source: str, models: Sequence[Model]) -> bool:
-    """Whether a picture can be read by all models; if not, it is told why."""
+    """Whether a picture can be read by all models; if not, the reason is printed."""
     try:
         for model in models:
             model.read(source)
@@ -124,7 +124,7 @@ def _readable(source: str, models: Sequence[Model]) -> bool:
 Correlations = list[list[float]]
 
 
-def _alike(comparison: Comparison) -> list[tuple[list[Entry], Correlations, Correlations]]:
+def _agreements(comparison: Comparison) -> list[tuple[list[Entry], Correlations, Correlations]]:
     """The entries of each model and target, and how their maps agree: the mean over all pictures.
 
     First with the evidence's signs, then without.
@@ -144,7 +144,7 @@ def _alike(comparison: Comparison) -> list[tuple[list[Entry], Correlations, Corr
 
 def _show(comparison: Comparison, files: Sequence[Path]) -> None:
     screen = console()
-    for entries, signed, unsigned in _alike(comparison):
+    for entries, signed, unsigned in _agreements(comparison):
         first = entries[0].explanation
         for picture, best, label in zip(first.pictures, first.prediction, first.labels, strict=True):
             screen.print(f"{picture.name}: {label}, by {first.model} ({predicted(best, 1)})", style="bold")
@@ -154,7 +154,8 @@ def _show(comparison: Comparison, files: Sequence[Path]) -> None:
                 screen.print(f"{entry.title}: {warning}", style="yellow")
         screen.print()
     screen.print(
-        "alike: Spearman's rank correlation of the evidence in 14 x 14 cells; in brackets without its signs",
+        "Similarity: Spearman's rank correlation of the evidence in 14 x 14 cells; "
+        "in brackets without its signs",
         style="dim",
     )
     for refusal in comparison.refusals:
@@ -165,7 +166,7 @@ def _show(comparison: Comparison, files: Sequence[Path]) -> None:
 
 
 def _table(entries: Sequence[Entry], signed: Correlations, unsigned: Correlations) -> Table:
-    """What each method would have cost alone, and whose map is the most and the least like it.
+    """What each method would have cost alone, and whose map is the most and the least similar.
 
     Of the two correlations with another method the higher one counts.
     """
@@ -173,12 +174,15 @@ def _table(entries: Sequence[Entry], signed: Correlations, unsigned: Correlation
         [typical([panel.certainty() for panel in entry.explanation.panels()]) for entry in entries]
     )
     numbers = ["forward", "backward", "seconds", *sure]
-    shown = table("method", *numbers, "most alike", "least alike", right=numbers)
+    shown = table("method", *numbers, "most similar", "least similar", right=numbers)
     for i, (entry, known) in enumerate(zip(entries, cells, strict=True)):
         others = sorted(
             (j for j in range(len(entries)) if j != i), key=partial(_higher, signed[i], unsigned[i])
         )
-        ends = [_told(entries[at].title, signed[i][at], unsigned[i][at]) for at in (others[-1:] + others[:1])]
+        ends = [
+            _agreement_text(entries[at].title, signed[i][at], unsigned[i][at])
+            for at in (others[-1:] + others[:1])
+        ]
         ends = ends or ["", ""]
         cost = entry.explanation.cost
         shown.add_row(
@@ -191,7 +195,7 @@ def _higher(signed: Sequence[float], unsigned: Sequence[float], other: int) -> f
     return max(signed[other], unsigned[other])
 
 
-def _told(title: str, signed: float, unsigned: float) -> str:
+def _agreement_text(title: str, signed: float, unsigned: float) -> str:
     """One method's agreement; without signs too, where that is another number."""
     first, second = f"{signed:.2f}", f"{unsigned:.2f}"
     return f"{title} {first}" if first == second else f"{title} {first} ({second})"
@@ -208,7 +212,7 @@ def _report(comparison: Comparison, sources: Sequence[str], files: Sequence[Path
                 "agreement": signed,
                 "agreement_of_magnitudes": unsigned,
             }
-            for entries, signed, unsigned in _alike(comparison)
+            for entries, signed, unsigned in _agreements(comparison)
         ],
         "refusals": [vars(refusal) for refusal in comparison.refusals],
         "cost": vars(comparison.cost),

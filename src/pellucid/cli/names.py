@@ -17,11 +17,11 @@ def picture_names(sources: Sequence[str]) -> list[str]:
     >>> picture_names(["tom.jpg", "tom.png"])
     ['tom.jpg', 'tom.png']
     """
-    alike: dict[str, list[str]] = defaultdict(list)
+    groups: dict[str, list[str]] = defaultdict(list)
     for source in sources:
-        alike[_forms(source, 0)[0].casefold()].append(source)
+        groups[_forms(source, 0)[0].casefold()].append(source)
     names: dict[str, str] = {}
-    for group in alike.values():
+    for group in groups.values():
         longest = max(len(Path(source).parts) for source in group)
         for forms in zip(*(_forms(source, longest) for source in group), strict=True):
             if len({form.casefold() for form in forms}) == len(group):

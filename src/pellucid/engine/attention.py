@@ -93,10 +93,10 @@ def attend_with_heads(
     attention = _weights(scores, mask, blank=torch.nan if need_weights else 0.0)
     mixed = (attention @ v).permute(2, 0, 1, 3).reshape(length, samples, -1)
     out = linear(mixed, out_proj_weight, out_proj_bias)
-    told = attention.mean(1) if average_attn_weights else attention
+    weights = attention.mean(1) if average_attn_weights else attention
     if not batched:
-        out, told = out.squeeze(1), told.squeeze(0)
-    return out, told if need_weights else None
+        out, weights = out.squeeze(1), weights.squeeze(0)
+    return out, weights if need_weights else None
 
 
 def _weights(scores: Tensor, mask: Tensor | None, blank: float = 0.0) -> Tensor:

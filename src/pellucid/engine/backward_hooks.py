@@ -14,13 +14,13 @@ from torch.utils._pytree import tree_leaves
 
 from pellucid.errors import ModelError
 
-Came = Sequence[Tensor | None]
+Gradients = Sequence[Tensor | None]
 FUNCTION = "BackwardHookFunctionBackward"
 """What PyTorch puts around a module with such hooks."""
 
 
 @contextmanager
-def looking_on(module: nn.Module, name: str) -> Iterator[None]:
+def observing_backward_hooks(module: nn.Module, name: str) -> Iterator[None]:
     """Within this block a module's full backward hooks and backward pre-hooks see what comes back.
 
     Where what goes into the module is read elsewhere too, they see all that comes back to it. Afterwards the
@@ -44,15 +44,15 @@ def looking_on(module: nn.Module, name: str) -> Iterator[None]:
             )
 
     def attach(_: nn.Module, given: Any, made: Any) -> None:
-        gone: list[Came] = []
+        gone: list[Gradients] = []
         outputs = tree_leaves(made)
 
-        def at_output(came: Came) -> None:
+        def at_output(came: Gradients) -> None:
             for hook in list(before.values()):
                 call(hook, tuple(came))
             gone[:] = [came]
 
-        def at_input(came: Came) -> None:
+        def at_input(came: Gradients) -> None:
             if not gone:  # relevance of what is one with the next operation passes this output by
                 at_output(zeros)
             for hook in list(own.values()) if full else ():
@@ -61,8 +61,8 @@ def looking_on(module: nn.Module, name: str) -> Iterator[None]:
 
         with torch._C.DisableTorchFunction():
             zeros = [y.new_zeros(()).expand(y.shape) if isinstance(y, Tensor) else None for y in outputs]
-            _when_all_came(outputs, at_output)
-            _when_all_came(given, at_input)
+            _when_all_arrived(outputs, at_output)
+            _when_all_arrived(given, at_input)
 
     if full:
         module._backward_hooks = OrderedDict()
@@ -75,7 +75,7 @@ def looking_on(module: nn.Module, name: str) -> Iterator[None]:
         module._backward_hooks, module._backward_pre_hooks = own, before
 
 
-def _when_all_came(values: Sequence[Any], see: Callable[[Came], None]) -> None:
+def _when_all_arrived(values: Sequence[Any], see: Callable[[Gradients], None]) -> None:
     """Calls `see` on each way back, with what came back at each value; None for what is no tensor."""
     waiting = [i for i, value in enumerate(values) if isinstance(value, Tensor) and value.requires_grad]
     came: dict[int, Tensor] = {}

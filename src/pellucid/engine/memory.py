@@ -16,12 +16,12 @@ class ByTensor(MutableMapping[Tensor, T]):
 
     Example:
         >>> import torch
-        >>> told, x = ByTensor(), torch.ones(2)
-        >>> told[x] = "ones"
-        >>> x in told, torch.ones(2) in told
+        >>> names, x = ByTensor(), torch.ones(2)
+        >>> names[x] = "ones"
+        >>> x in names, torch.ones(2) in names
         (True, False)
         >>> del x
-        >>> len(told)
+        >>> len(names)
         0
     """
 

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from pellucid.engine.attention import attend, attend_with_heads
-from pellucid.engine.backward_hooks import looking_on
+from pellucid.engine.backward_hooks import observing_backward_hooks
 from pellucid.engine.calls import Call, Handler, Tag
 from pellucid.engine.checkpoints import as_written, run_unpacked, saved_elsewhere
 from pellucid.engine.dependence import InputDependence
@@ -90,7 +90,7 @@ class Operations(InputDependence, TorchFunctionMode):
 
         with ExitStack() as hooks:
             for module, name in names.items():
-                hooks.enter_context(looking_on(module, name))
+                hooks.enter_context(observing_backward_hooks(module, name))
                 hooks.callback(module.register_forward_pre_hook(enter, prepend=True).remove)
                 hooks.callback(module.register_forward_hook(leave, prepend=True, always_call=True).remove)
             yield

@@ -125,7 +125,7 @@ class Rerun:
 
         def step(start: int, stop: int) -> None:
             output, n = self.versions(start, stop, unaltered=1), stop - start
-            telling = [self.most_altered(output)] if check and not start else []
+            checked = [self.most_changed(output)] if check and not start else []
             failure: Exception | None = None
             with self.engine.making(forward=1, resumed=n + 1):
                 try:
@@ -136,9 +136,9 @@ class Rerun:
                     failure = error
             if failure:
                 raise NotAlone from failure
-            if telling:
-                telling.append(int((found[:n] - value).abs().argmax()))
-            expected = {n: value, **{i: self.alone(i) for i in telling}}
+            if checked:
+                checked.append(int((found[:n] - value).abs().argmax()))
+            expected = {n: value, **{i: self.alone(i) for i in checked}}
             if not all(abs(found[i] - known) <= tolerance for i, known in expected.items()):
                 raise NotAlone
             scores[start:stop] = found[:n]
@@ -148,7 +148,7 @@ class Rerun:
         in_chunks(total, max(1, min(most, size)), step)
         return scores
 
-    def most_altered(self, output: Tensor) -> int:
+    def most_changed(self, output: Tensor) -> int:
         """Which of the versions is the least like the unaltered output."""
         distances = torch.stack([(one - self.own).norm() for one in output.split(1, self.axis)])
         return int(distances.argmax())

@@ -88,8 +88,8 @@ class Operands:
         if factor.shape == values.shape:
             return (values * factor).sum(dims, dtype=torch.float64)
         factor = factor.view((1,) * (values.ndim - factor.ndim) + factor.shape)
-        alike = [dim for dim in dims if factor.shape[dim] == 1]  # where the factor is the same, sum first
-        values = values.sum(alike, keepdim=True, dtype=torch.float64) if alike else values
+        same = [dim for dim in dims if factor.shape[dim] == 1]  # where the factor is the same, sum first
+        values = values.sum(same, keepdim=True, dtype=torch.float64) if same else values
         return (values * factor).sum(dims)
 
     def few_outputs(self, relevance: Tensor) -> list[tuple["Operands", Tensor]]:

@@ -199,8 +199,8 @@ def agreement(
     across, down = places.unflatten(1, grid)
     columns = torch.arange(w, dtype=places.dtype, device=places.device).expand(h, w)
     rows = torch.arange(h, dtype=places.dtype, device=places.device)[:, None].expand(h, w)
-    straight = [_alike(across, columns) if w > 1 else None, _alike(down, rows) if h > 1 else None]
-    turned = [_alike(across, rows) if h > 1 else None, _alike(down, columns) if w > 1 else None]
+    straight = [_correlation(across, columns) if w > 1 else None, _correlation(down, rows) if h > 1 else None]
+    turned = [_correlation(across, rows) if h > 1 else None, _correlation(down, columns) if w > 1 else None]
     values = [[abs(v) for v in pair if v is not None] for pair in (straight, turned)]
     fits, turns = (min(pair) for pair in values)
     root = math.sqrt(max(1, h * w - 3))  # Fisher's z, and four ways round
@@ -214,7 +214,8 @@ def agreement(
     return fits, chance, ((straight[1] or 1) < 0, (straight[0] or 1) < 0)
 
 
-def _alike(a: Tensor, b: Tensor) -> float:
+def _correlation(a: Tensor, b: Tensor) -> float:
+    """Pearson\'s correlation of two maps; 0 where one is constant."""
     a, b = a - a.mean(), b - b.mean()
     scale = float(a.norm() * b.norm())
     return float((a * b).sum()) / scale if scale > 0 else 0.0

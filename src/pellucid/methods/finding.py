@@ -105,8 +105,8 @@ def _concatenated(details: Sequence[Details]) -> dict[str, Any]:
             joined[name] = _concatenated(values)
             continue
         tensors = [value for value in values if isinstance(value, Tensor)]
-        alike = len(tensors) == len(values) and len({tensor.shape[1:] for tensor in tensors}) == 1
-        joined[name] = torch.cat(tensors) if alike else [one for value in values for one in value]
+        same_shape = len(tensors) == len(values) and len({tensor.shape[1:] for tensor in tensors}) == 1
+        joined[name] = torch.cat(tensors) if same_shape else [one for value in values for one in value]
     return joined
 
 
@@ -155,8 +155,8 @@ def _stacked(details: Sequence[Details]) -> Details:
     stacked: dict[str, OfImages | Mapping[str, OfImages]] = {}
     for name in details[0]:
         values = [_of_one(one[name]) for one in details]
-        alike = len({value.shape for value in values}) == 1 and name not in RAGGED
-        stacked[name] = torch.stack(values) if alike else values
+        same_shape = len({value.shape for value in values}) == 1 and name not in RAGGED
+        stacked[name] = torch.stack(values) if same_shape else values
     return stacked
 
 

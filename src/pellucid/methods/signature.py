@@ -52,6 +52,7 @@ def documented(doc: str, options: Sequence[Option]) -> str:
     """A method's docstring, in which what an option's type says of it stands in place of "see `ItsType`".
 
     Example:
+        >>> from pellucid.methods.option_types import Tolerance
         >>> print(documented("    tolerance: see `Tolerance`.", [Option("tolerance", Tolerance, 0.1)]))
             tolerance: of samples="auto": the relative standard error of the top decile, and how far from 1
                 the rank correlation of the samples' halves may be.

@@ -13,7 +13,6 @@ from pellucid.engine.finding import Found
 from pellucid.engine.forward_pass import Capture
 from pellucid.engine.mixing import SamplesMix
 from pellucid.engine.perturb import Copies, Scorer, score_copies
-from pellucid.engine.run import Engine
 from pellucid.errors import InvalidValue, ModelError, PellucidError, first_line
 from pellucid.probe.ledger import Evidence
 from pellucid.probe.pass_cache import NO_GRADIENT
@@ -26,36 +25,10 @@ Sum = TypeVar("Sum")
 class Probe(Question):
     """The evidence that one model gives about one batch, for one target; see `Question` for its arguments."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        inputs: Float[Tensor, "N C H W"],
-        target: Target | TargetFn = None,
-        output: Output = "logit",
-        *,
-        layers: Sequence[str] = (),
-        with_input: bool = False,
-        seed: int = 0,
-        limit: int = 4,
-        numbers: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(
-            engine,
-            inputs,
-            target,
-            output,
-            layers=layers,
-            with_input=with_input,
-            seed=seed,
-            limit=limit,
-            numbers=numbers,
-        )
-        self._gradients: dict[Capture, Evidence[tuple[dict[str, Tensor], Tensor | None]]] = {}
-        # Who asks about the same inputs, each for another target; held weakly, so that no cycle keeps a pass.
-        self._family: WeakSet[Probe] = WeakSet([self])
-        self._scored: dict[Hashable, Evidence[WeakKeyDictionary[Probe, Tensor]]] = {}
-
     _parent: "tuple[Probe, int] | None"
+    _family: "WeakSet[Probe]"
+    _scored: "dict[Hashable, Evidence[WeakKeyDictionary[Probe, Tensor]]]"
+    _gradients: dict[Capture, Evidence[tuple[dict[str, Tensor], Tensor | None]]]
     _renamed: ClassVar[dict[str, str]] = {
         "altered": "perturbed",
         "at": "pellucid.probe.layer_evidence",

@@ -1,7 +1,8 @@
 """A model, a batch and a target: what is asked, and what the model answers."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -59,6 +60,10 @@ class Question(Ledger, Renamed):
         self.numbers = list(range(len(inputs)) if numbers is None else numbers)
         self.passes = PassCache(engine, inputs, self.numbers, planned=(tuple(layers), with_input))
         self.lenient = False  # whether scores that are not finite are given as they are
+        # Who asks about the same inputs, each for another target; held weakly, so that no cycle keeps a pass.
+        self._family: WeakSet[Any] = WeakSet([self])
+        self._scored: dict[Hashable, Any] = {}  # scores of perturbed inputs, for all who ask
+        self._gradients: dict[Any, Any] = {}  # of each pass
 
     @property
     def model(self) -> Model:

@@ -18,7 +18,7 @@ UNKNOWN = Table[Run]()
 
 @UNKNOWN.otherwise
 def unknown(run: Run, call: Call) -> Any:
-    """An operation without a rule: told, and taken by its first-order expansion R_i = x_i J^T (R / y).
+    """An operation without a rule: noted, and taken by its first-order expansion R_i = x_i J^T (R / y).
 
     Raises:
         ModelError: the operation gives complex numbers.

@@ -215,7 +215,7 @@ def found(problem: MaskProblem, state: SearchState) -> Finding:
     trace: dict[str, list[Tensor]] = {"mask": [masks[:, 0] for masks in frames]}
     for name in ("deletion", "insertion", "loss"):
         if name in state.frames[0]:
-            trace[name] = [torch.stack(told[name]) for told in state.frames]
+            trace[name] = [torch.stack(frame[name]) for frame in state.frames]
     if "insertion" not in trace:
         trace["insertion"] = insertion(problem, frames)
     kept, deleted = problem.shares(best)

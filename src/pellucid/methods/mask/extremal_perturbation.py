@@ -14,7 +14,7 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import smoothed
-from pellucid.methods.mask.searching import LOST, alike, check, scores_and_gradients
+from pellucid.methods.mask.searching import LOST, check, equals_baseline, scores_and_gradients
 from pellucid.methods.option_types import Kind, Option
 from pellucid.methods.registry import method
 from pellucid.probe import Probe
@@ -114,7 +114,7 @@ def extremal_perturbation(
     x = probe.inputs
     n, height, width = len(x), x.shape[-2], x.shape[-1]
     pyramid = blurs(x, levels, max_blur)
-    nothing = alike(x, pyramid[:, 0])
+    nothing = equals_baseline(x, pyramid[:, 0])
     probe.note(NOTHING_HIDDEN, nothing)
     kernels = kernel(cell, sigma).to(x.device, torch.promote_types(x.dtype, torch.float32))
     heights = kernels.new_ones(n, len(areas), math.ceil(height / cell), math.ceil(width / cell))

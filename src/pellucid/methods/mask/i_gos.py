@@ -131,9 +131,9 @@ class Deletion(MaskObjective):
         values, slope = self.problem.along(
             masks, images, self.points, with_gradients=with_gradients, noise=noise
         )
-        unit, told = self.range[images], {"deletion": values[:, -1]}
+        unit, extras = self.range[images], {"deletion": values[:, -1]}
         return Evaluation(
-            values.mean(1) / unit, told, slope / unit[:, None, None, None] if with_gradients else None
+            values.mean(1) / unit, extras, slope / unit[:, None, None, None] if with_gradients else None
         )
 
     def penalty(self, masks: Float[Tensor, "A 1 h w"], images: Int[Tensor, " A"]) -> Float[Tensor, " A"]:

@@ -120,13 +120,13 @@ class Bilateral(MaskObjective):
         ]
         left1, shown2, left, shown = (values for values, _ in paths)
         score = (left1 - shown2 + left - shown).mean(1) / unit
-        told = {"deletion": left[:, -1], "insertion": shown[:, -1]}
+        extras = {"deletion": left[:, -1], "insertion": shown[:, -1]}
         if not with_gradients:
-            return Evaluation(score, told)
+            return Evaluation(score, extras)
         d_left1, d_shown2, d_left, d_shown = (pull for _, pull in paths)
         d_both = d_left - d_shown
         slope = torch.cat([d_left1 + m2 * d_both, m1 * d_both - d_shown2], 1)
-        return Evaluation(score, told, slope / unit[:, None, None, None])
+        return Evaluation(score, extras, slope / unit[:, None, None, None])
 
     def penalty(self, masks: Float[Tensor, "A 2 h w"], images: Int[Tensor, " A"]) -> Float[Tensor, " A"]:
         """l1 mean(1 - m1 m2) + tv BTV(m1 m2)."""

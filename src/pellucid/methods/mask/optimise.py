@@ -27,10 +27,10 @@ PATIENCE, WORTH = 2, 0.01
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the model says of masks: their score, what else is told, and the score's slope if it is known."""
+    """What the model says of masks: their score, what else is recorded, and the score's slope if known."""
 
     score: Float[Tensor, " A"]
-    told: Mapping[str, Float[Tensor, " A"]] = field(default_factory=dict)
+    extras: Mapping[str, Float[Tensor, " A"]] = field(default_factory=dict)
     slope: Float[Tensor, "A K h w"] | None = None
 
     @property
@@ -65,7 +65,7 @@ class SearchState:
         best: the masks of least loss, under the penalties as they are now.
         active: whose search goes on.
         lost: whose search met a score or a slope that is not finite.
-        frames: per image, what was told of each mask on the way, `masks` and `loss` among it.
+        frames: per image, what was recorded of each mask on the way, `masks` and `loss` among it.
 
     Raises:
         InvalidValue: the score or slope of the first masks is not finite.
@@ -120,9 +120,9 @@ class SearchState:
         least = self.best_score[images] + self.objective.penalty(self.best[images], images)
         better = images[loss < least]
         self.best[better], self.best_score[better] = self.masks[better], self.score[better]
-        told = {"masks": masks, "loss": loss, **evaluation.told}
+        recorded = {"masks": masks, "loss": loss, **evaluation.extras}
         for i, image in enumerate(images.tolist()):
-            for name, values in told.items():
+            for name, values in recorded.items():
                 self.frames[image].setdefault(name, []).append(values[i].clone())
 
     def resume(self, images: Bool[Tensor, " N"]) -> None:
@@ -252,9 +252,9 @@ def _first(masks: Float[Tensor, "A K h w"], gradient: Float[Tensor, "A K h w"]) 
 
 
 def _only(evaluation: Evaluation, some: Bool[Tensor, " A"]) -> Evaluation:
-    told = {name: values[some] for name, values in evaluation.told.items()}
+    extras = {name: values[some] for name, values in evaluation.extras.items()}
     return Evaluation(
-        evaluation.score[some], told, None if evaluation.slope is None else evaluation.slope[some]
+        evaluation.score[some], extras, None if evaluation.slope is None else evaluation.slope[some]
     )
 
 

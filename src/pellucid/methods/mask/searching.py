@@ -28,7 +28,7 @@ def check(least: Mapping[str, tuple[int | float, int]], positive: Mapping[str, f
             raise InvalidValue(f"{name} must be above 0; got {value}.")
 
 
-def alike(x: Float[Tensor, "N C H W"], baseline: Float[Tensor, "N C H W"]) -> Bool[Tensor, " N"]:
+def equals_baseline(x: Float[Tensor, "N C H W"], baseline: Float[Tensor, "N C H W"]) -> Bool[Tensor, " N"]:
     """Which images equal their baselines, but for rounding.
 
     Baselines are computed in float32 at least: of an image in half precision that is its own baseline they
@@ -42,7 +42,7 @@ def alike(x: Float[Tensor, "N C H W"], baseline: Float[Tensor, "N C H W"]) -> Bo
 def baselines_of(probe: Probe, spec: Any) -> tuple[Float[Tensor, "N C H W"], Bool[Tensor, " N"]]:
     """The images' baselines, and which of them are the image itself: exactly so then, and noted."""
     x, hidden = probe.inputs, probe.baseline(spec)
-    nothing = alike(x, hidden)
+    nothing = equals_baseline(x, hidden)
     probe.note(NOTHING_HIDDEN, nothing)
     return x.where(nothing[:, None, None, None], hidden), nothing
 

@@ -20,7 +20,7 @@ from pellucid.probe import Probe
 USUAL, MOST = 64, 512
 """What steps="auto" takes on photographs as a rule, and where it gives up."""
 TOLERATED = 0.05
-"""A larger completeness error is told: the paper takes as many steps as bring it below."""
+"""A larger completeness error is noted: the paper takes as many steps as bring it below."""
 NOWHERE = "The baseline is the image itself: there is no path between them, and the map is zero."
 
 
@@ -148,8 +148,8 @@ def _converged(probe: Probe, start: Float[Tensor, "1 C H W"], tolerance: float) 
             seen = probe.perturbed(torch.lerp(start, probe.inputs, at))
             gradients = seen.input_gradient()
             slopes = (gradients * way).sum((1, 2, 3), dtype=torch.float64).tolist()
-            told = zip(times[first:last], seen.score.tolist(), slopes, gradients, strict=True)
-            return [Node(*each) for each in told]
+            rows = zip(times[first:last], seen.score.tolist(), slopes, gradients, strict=True)
+            return [Node(*each) for each in rows]
 
         return probe.sum_over(len(times), nodes)
 

@@ -67,8 +67,8 @@ class Drawn:
 
     def finding(self, dtype: torch.dtype) -> Finding:
         """The mean map with its completeness error, both with their standard errors."""
-        told = (self.maps.mean, self.maps.stderr, self.missed.mean, self.missed.stderr)
-        map, stderr, delta, delta_stderr = (part.to(dtype) for part in told)
+        parts = (self.maps.mean, self.maps.stderr, self.missed.mean, self.missed.stderr)
+        map, stderr, delta, delta_stderr = (part.to(dtype) for part in parts)
         samples = torch.full((len(map),), self.maps.count, dtype=torch.long, device="cpu")
         return Finding(map, stderr, {"samples": samples, "delta_stderr": delta_stderr}, delta=delta)
 

@@ -25,7 +25,7 @@ MOST = 8000
 PLANNED = 1000
 """What samples="auto" is planned for: coalitions of sizes that as many suffice for are all taken."""
 RELIABLE = 0.95
-"""Below this correlation of two seeds' values, a reader is told."""
+"""Below this correlation of two seeds' values, the result has a note."""
 _BLOCK = 64
 _BENDS = 6  # the most terms of the curve by which the score depends on the number of segments alone
 

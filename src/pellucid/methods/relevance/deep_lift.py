@@ -16,7 +16,7 @@ from pellucid.methods.registry import method
 from pellucid.probe import Probe, run_with
 
 TOLERATED = 1e-3
-"""A larger completeness error, as a share of the score's change, is told."""
+"""A larger completeness error, as a share of the score's change, is noted."""
 
 
 class Difference(NamedTuple):

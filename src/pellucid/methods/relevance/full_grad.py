@@ -19,7 +19,7 @@ from pellucid.methods.registry import method
 from pellucid.probe import Probe, run_with
 
 TOLERATED = 1e-3
-"""A score that its parts miss by a larger share is told."""
+"""A score that its parts miss by a larger share is noted."""
 NAMED = 4
 """So many of the layers that are left out are named."""
 
@@ -68,7 +68,7 @@ def full_grad(probe: Probe) -> Finding:
         True
     """
     map, decomposed = _aggregated(probe, Bias.times)
-    return Finding(map, details=decomposed.told)
+    return Finding(map, details=decomposed.details)
 
 
 @full("simple-full-grad", passes=(1, 1), reads="replaced operations")
@@ -171,12 +171,12 @@ def smooth_full_grad(probe: Probe, *, samples: int = 25, noise: float = 0.15) ->
 
         decomposed = decompose(probe.perturbed(noisy(probe, sigma, range(start, stop))), see)
         terms[0] = mean(decomposed.at_input)
-        return terms, {name: mean(value) for name, value in decomposed.told.items()}
+        return terms, {name: mean(value) for name, value in decomposed.details.items()}
 
-    terms, told = probe.sum_over(samples, means)
-    _tell_lost(probe, lost)
+    terms, details = probe.sum_over(samples, means)
+    _note_lost(probe, lost)
     map = torch.stack([psi(terms[number], x.shape[-2:]) for number in sorted(terms)]).sum(0)
-    return Finding(map, details=told)
+    return Finding(map, details=details)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Decomposed:
     """A score taken apart: x * dS/dx (N, C, H, W), and what its parts sum to, (N,) each."""
 
     at_input: Float[Tensor, "N C H W"]
-    told: dict[str, Tensor]
+    details: dict[str, Tensor]
 
 
 def decompose(probe: Probe, see: See) -> Decomposed:
@@ -210,7 +210,7 @@ def decompose(probe: Probe, see: See) -> Decomposed:
     return Decomposed(at_input, {"input_part": input_part, "bias_part": bias_part, "missed": missed})
 
 
-def _tell_lost(probe: Probe, layers: Iterable[str]) -> None:
+def _note_lost(probe: Probe, layers: Iterable[str]) -> None:
     """Notes the layers whose biases are left out of the map, as no one knows where its pixels lie in them."""
     names = sorted(layers)
     if names:
@@ -263,5 +263,5 @@ def _aggregated(
             map.add_(psi(bias.layout.maps(found), size))
 
     decomposed = decompose(probe, see)
-    _tell_lost(probe, lost)
+    _note_lost(probe, lost)
     return map + psi(decomposed.at_input, size), decomposed

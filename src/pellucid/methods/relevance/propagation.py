@@ -29,12 +29,12 @@ Biases = Literal["share", "ignore"]
 """Whether biases answer for their part of what an operation gives, or leave it all to the inputs."""
 
 TOLERATED = 1e-3
-"""A conservation error that is a larger share of what was shared out is told."""
+"""A conservation error that is a larger share of what was shared out is noted."""
 FAINT = 0.1
 """So is a map whose pixels hold a smaller share of it."""
 
 GREAT = 1e4
-"""Relevance of so many times the score, both signs added up, is told: it comes of denominators near zero."""
+"""Relevance of so many times the score, both signs added up, is noted: it comes of denominators near zero."""
 
 
 def _bound(name: str, value: Any) -> Tensor | None:
