@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from pellucid.engine.precision import HALF
 from pellucid.errors import ModelError, ModelFailed, PellucidError
 from pellucid.probe import Probe
 
@@ -68,8 +69,7 @@ class Finding:
         """The same outside the graph, half precision widened."""
 
         def kept(tensor: Tensor) -> Tensor:
-            half = tensor.dtype in (torch.float16, torch.bfloat16)
-            return tensor.detach().float() if half else tensor.detach()
+            return tensor.detach().float() if tensor.dtype in HALF else tensor.detach()
 
         return self.map_tensors(
             lambda values: list(map(kept, values)) if isinstance(values, list) else kept(values)
@@ -84,15 +84,20 @@ class Finding:
 
 def concatenated(findings: Sequence[Finding]) -> Finding:
     """What was found about the images of several chunks, as one finding."""
+    return _joined(findings, _concatenated)
+
+
+def _joined(findings: Sequence[Finding], join: Callable[[Sequence[Details]], Details]) -> Finding:
+    """The findings of several images or chunks as one, their details and traces by `join`."""
     stderrs = [one.stderr for one in findings if one.stderr is not None]
     deltas = [one.delta for one in findings if one.delta is not None]
     return Finding(
         torch.cat([one.map for one in findings]),
         torch.cat(stderrs) if stderrs else None,
-        _concatenated([one.details for one in findings]),
+        join([one.details for one in findings]),
         findings[0].layers,
         torch.cat(deltas) if deltas else None,
-        _concatenated([one.trace for one in findings]),
+        join([one.trace for one in findings]),
     )
 
 
@@ -115,17 +120,7 @@ def each(probe: Probe, formula: Callable[[Probe, int], Finding]) -> Finding:
 
     Details of different shapes, as many numbers as an image has segments, become a list.
     """
-    found = of_each(probe, formula)
-    stderrs = [one.stderr for one in found if one.stderr is not None]
-    deltas = [one.delta for one in found if one.delta is not None]
-    return Finding(
-        torch.cat([one.map for one in found]),
-        torch.cat(stderrs) if stderrs else None,
-        _stacked([one.details for one in found]),
-        found[0].layers,
-        torch.cat(deltas) if deltas else None,
-        _stacked([one.trace for one in found]),
-    )
+    return _joined(of_each(probe, formula), _stacked)
 
 
 def of_each(probe: Probe, find: Callable[[Probe, int], T]) -> list[T]:
