@@ -12,6 +12,9 @@ CHECKED = [f"pellucid.{m.name}" for m in iter_modules([SOURCE]) if m.name != "en
 # ten to a hundred times as long.
 UNCHECKED = {
     "shadow",
+    "references",
+    "evaluation_mode",
+    "fast_paths",
     "randomness",
     "axes",
     "axis_rules",
