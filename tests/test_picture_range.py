@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.TiffImagePlugin import AppendingTiffWriter
 from torch import nn
 
 import pellucid
@@ -173,10 +173,10 @@ def test_several_pages_are_refused_and_copies_of_one_are_not(tmp_path):
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(PictureError, match=r"pages\.tif has 5 pages.*uint8 array.*float tensor"):
         open_picture(tmp_path / "pages.tif")
-    small = Image.fromarray(RAMP).resize((32, 24))
-    small.encoderinfo = {"tiffinfo": (info := ImageFileDirectory_v2())}
-    info[254] = 1  # a reduced copy
-    Image.fromarray(RAMP).save(tmp_path / "pyramid.tif", save_all=True, append_images=[small])
+    with AppendingTiffWriter(tmp_path / "pyramid.tif", new=True) as file:
+        Image.fromarray(RAMP).save(file, "tiff")
+        file.newFrame()
+        Image.fromarray(RAMP).resize((32, 24)).save(file, "tiff", tiffinfo={254: 1})  # a reduced copy
     np.testing.assert_array_equal(shown(open_picture(tmp_path / "pyramid.tif")), RAMP)
 
 

@@ -1,6 +1,7 @@
 """Submodular pick: the few explanations that together show most of what a model relies on."""
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import NamedTuple
 
 import numpy as np
@@ -106,7 +107,8 @@ def _by_looks(pictures: Sequence[Explanation], clusters: int, seed: int) -> Numb
     spread = looks.std(0)
     looks = (looks - looks.mean(0)) / np.where(spread > 1e-6, spread, 1.0)  # all looks lie in [0, 1]
     distinct = len(np.unique(looks, axis=0))
-    words = kmeans2(looks, min(clusters, distinct), minit="++", rng=np.random.default_rng(seed))[1]
+    rng = {"rng" if "rng" in signature(kmeans2).parameters else "seed": np.random.default_rng(seed)}
+    words = kmeans2(looks, min(clusters, distinct), minit="++", **rng)[1]
     weights = np.zeros((len(pictures), int(words.max()) + 1))
     start = 0
     for row, (look, coefficients) in enumerate(described):

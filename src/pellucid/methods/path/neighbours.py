@@ -40,9 +40,9 @@ class Neighbourhood:
         if distances(ends[:1], ends[1:]) <= apart.min():
             return ends
         linked, lengths = closest(apart, self.neighbours)
-        columns = np.concatenate([self.linked.ravel(), linked.ravel()])
+        columns = np.concatenate([self.linked.ravel(), linked.ravel()]).astype(np.int32)
         weights = np.concatenate([self.lengths.ravel(), lengths.ravel()])
-        rows = np.cumsum([0, *[self.linked.shape[1]] * R, *[linked.shape[1]] * 2])
+        rows = np.cumsum([0, *[self.linked.shape[1]] * R, *[linked.shape[1]] * 2], dtype=np.int32)
         links = csr_array((weights, columns, rows), shape=(R + 2, R + 2))
         before: Any = dijkstra(links, directed=False, indices=R, return_predecessors=True)[1]
         way, at = [], int(before[R + 1])
