@@ -15,7 +15,7 @@ import pellucid
 from nets import unchecked
 from pellucid.engine import run
 from pellucid.engine.pace import CPU_WAYS, Pace, Way, pace_of
-from pellucid.engine.perturb import score_copies
+from pellucid.engine.perturb import score_perturbed
 from pellucid.engine.run import Engine
 from pellucid.errors import InvalidType, InvalidValue, ModelError, PellucidError
 from pellucid.methods.perturb.surrogate import fit
@@ -41,7 +41,7 @@ def scored(
 ) -> Tensor:
     scorers = [lambda raw, _, c=c: raw[:, c] for c in targets]
     with engine.session(0):
-        return score_copies(engine, x, copies, 0, total, scorers, low=low)
+        return score_perturbed(engine, x, copies, 0, total, scorers, low=low)
 
 
 def scaled(x: Tensor) -> Any:

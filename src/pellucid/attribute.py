@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.answering import answer_request
-from pellucid.engine.chunks import batch_limit, copies_limit, in_chunks
+from pellucid.engine.chunks import batch_limit, gradient_batch_limit, in_chunks
 from pellucid.engine.cost import Cost
 from pellucid.engine.mixing import SamplesMix
 from pellucid.engine.precision import Precision
@@ -82,7 +82,7 @@ def attribute(
     """
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise InvalidType(f"seed must be a whole number; got {seed!r}.")
-    limit, most = batch_limit(batch_size, model.device), copies_limit(batch_size, model.device)
+    limit, most = batch_limit(batch_size, model.device), gradient_batch_limit(batch_size, model.device)
     for target in targets:
         if _is_list(target) and len(target) != len(inputs):
             raise InvalidValue(

@@ -12,7 +12,7 @@ import pellucid
 from nets import net as small
 from nets import pictures, watched
 from pellucid.errors import InvalidValue
-from pellucid.methods.path.agi import rivals
+from pellucid.methods.path.agi import adversarial_classes
 from zoo import LinearNet, ResidualNet, assert_close, images, seeded
 
 
@@ -99,7 +99,7 @@ def test_of_two_linear_logits_each_step_adds_what_it_changes():
 @given(own=st.integers(0, 29), others=st.integers(1, 29), most=st.integers(1, 40))
 def test_false_classes_are_others_spread_evenly(own, others, most):
     own = min(own, others)
-    (found,) = rivals(torch.tensor([own]), others + 1, most).tolist()
+    (found,) = adversarial_classes(torch.tensor([own]), others + 1, most).tolist()
     assert own not in found
     assert len(found) == len(set(found)) == min(most, others)
     assert found[0] >= 0

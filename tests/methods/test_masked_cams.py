@@ -145,10 +145,10 @@ def test_auto_draws_until_the_map_is_settled_and_says_how_many(module):
 
 
 def test_unfinished_rounds_of_auto_weigh_each_channel_by_its_own_samples():
-    from pellucid.methods.cam.ss_cam import in_rounds, weighing
+    from pellucid.methods.cam.ss_cam import channel_weights, in_rounds
 
     scores = torch.tensor([1.0, 2, 3, 5, 6, 9, 9], dtype=torch.float64)
-    mean, stderr = weighing(in_rounds(scores, 3), torch.arange(12.0).double().view(3, 2, 2))
+    mean, stderr = channel_weights(in_rounds(scores, 3), torch.arange(12.0).double().view(3, 2, 2))
     torch.testing.assert_close(mean, torch.tensor([5.0, 4, 6]).double())
     columns = [[1, 5, 9], [2, 6], [3, 9]]
     expected = [np.std(c, ddof=1) / len(c) ** 0.5 for c in columns]

@@ -28,7 +28,7 @@ TOLERANCE = 0.01
 input of a ReLU is rounded across zero, a gradient jumps."""
 ERRORS = 2.0
 """Of a sampled map, the standard errors up to which it holds."""
-TELLING = 0.5
+MAX_SAMPLING_ERROR = 0.5
 """Samples whose error is a larger share of the map cannot tell whether it holds."""
 NONZERO = 1e-6
 """The least share of a map's norm that counts as evidence."""
@@ -70,7 +70,7 @@ def completeness(question: Question, request: Request, known: Explanation) -> Fo
 def sensitivity(question: Question, request: Request, known: Explanation) -> Found:
     """Where alone an image differs from the baseline, so that its score does too, there is evidence."""
     baseline, place = question.baseline(request), question.place
-    again = along(question, request)
+    again = with_place_as_segment(question, request)
     if "baseline" in request.options:
         again = changed(again, baseline=baseline)
     one = question.about(torch.where(place, question.inputs, baseline)).explain(again)
@@ -89,7 +89,7 @@ def dummy(question: Question, request: Request, known: Explanation) -> Found:
     The model sees the picture's own content there whatever its input shows, so the prediction stays.
     """
     blind = Ignoring(question.model.module, question.place, question.inputs)
-    again = along(question, by_name(question, request, "net."))
+    again = with_place_as_segment(question, by_name(question, request, "net."))
     return within_tolerance(*share_of(question.around(blind).explain(again), question.place))
 
 
@@ -99,19 +99,19 @@ def implementation_invariance(question: Question, request: Request, known: Expla
     What another way of writing changes by rounding alone may decide a method's steps. A map that differs is
     asked for again in float64, whose verdict counts where the model can be run in it.
     """
-    found = written_otherwise(question, request, known)
+    found = over_rewritings(question, request, known)
     if found.held is not False or question.inputs.dtype == torch.float64:
         return found
     try:
         precise, again = question.in_float64(), by_name(question, request)
-        exact = written_otherwise(precise, again, precise.explain(again))
+        exact = over_rewritings(precise, again, precise.explain(again))
     except PellucidError:
         return found
     said = f"In float64; in float32 the maps differ by {found.error:.0%}."
     return replace(exact, note=f"{said} {exact.note}".strip())
 
 
-def written_otherwise(question: Question, request: Request, known: Explanation) -> Found:
+def over_rewritings(question: Question, request: Request, known: Explanation) -> Found:
     """The largest error over all ways of writing the network."""
     again = by_name(question, request)
     errors: dict[str, float] = {}
@@ -210,7 +210,7 @@ def mixture(question: Question, output: Output) -> Callable[[Any], Tensor]:
     return score
 
 
-def along(question: Question, request: Request) -> Request:
+def with_place_as_segment(question: Question, request: Request) -> Request:
     """A method of segments with the place that is asked about as a segment of its own."""
     labels = question.labels(request)
     if labels is None:
@@ -239,7 +239,7 @@ def within_tolerance(error: float, sampled: float = 0.0, note: str = "") -> Foun
     """An error against the tolerance, and against the standard error of a sampled map."""
     if error <= TOLERANCE or error > ERRORS * sampled:
         return Found(error <= TOLERANCE, error, note)
-    precise = ERRORS * sampled <= TELLING
+    precise = ERRORS * sampled <= MAX_SAMPLING_ERROR
     reason = "Within its standard error." if precise else "Its standard error is too large to tell."
     return Found(True if precise else None, error, f"{note} {reason}".strip())
 

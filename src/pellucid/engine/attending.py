@@ -220,7 +220,7 @@ def blocks(layers: Sequence[Attention]) -> list[str]:
     return names
 
 
-class ReadingOut(Attending):
+class TokenReadout(Attending):
     """Every layer's tokens are read out by what follows the last layer, all in one pass.
 
     The last block gives on the tokens of all blocks, layer by layer, as a batch of L * N; each block takes
@@ -244,19 +244,19 @@ class ReadingOut(Attending):
         with ExitStack() as hooks:
             for name in self.names:
                 block = model.network.get_submodule(name)
-                hooks.callback(block.register_forward_pre_hook(self._taking, with_kwargs=True).remove)
-                hooks.callback(block.register_forward_hook(self._giving).remove)
+                hooks.callback(block.register_forward_pre_hook(self._check_input, with_kwargs=True).remove)
+                hooks.callback(block.register_forward_hook(self._replace_output).remove)
             hooks.enter_context(super().over(model, inputs))
             yield
 
-    def _taking(self, block: nn.Module, args: Any, kwargs: Any) -> None:
+    def _check_input(self, block: nn.Module, args: Any, kwargs: Any) -> None:
         if self.passed is not None and first_tensor([*args, *kwargs.values()]) is not self.passed:
             raise ModelError(
                 f"LeGrad needs layers in a row; {self.names[len(self.read)]!r} does not take what "
                 f"{self.names[len(self.read) - 1]!r} gave."
             )
 
-    def _giving(self, block: nn.Module, args: Any, output: Any) -> Any:
+    def _replace_output(self, block: nn.Module, args: Any, output: Any) -> Any:
         tokens = first_tensor(output)
         if tokens is None:
             return output

@@ -14,7 +14,7 @@ from pellucid.engine.composites import read_composite
 from pellucid.engine.relevance import OPERATIONS, Run
 from pellucid.engine.relevance import norms as relevance_norms
 from pellucid.engine.relevance import sums as relevance_sums
-from pellucid.engine.relevance.activations import alone
+from pellucid.engine.relevance.activations import is_only_operand
 from pellucid.engine.relevance.backward import custom_backward, pass_relevance
 from pellucid.engine.sharing import STABILISER, stabilised
 from pellucid.engine.tables import Table
@@ -27,7 +27,7 @@ CHEFER = Table[Run]()
 def softmax(run: Run, call: Call) -> Any:
     """R_x = R."""
     x = call.get(0, "input")
-    return run.noted(pass_relevance(call, x), gate=True) if alone(run, call, x) else run.other(call)
+    return run.noted(pass_relevance(call, x), gate=True) if is_only_operand(run, call, x) else run.other(call)
 
 
 @CHEFER.on("layer_norm", "group_norm")

@@ -28,7 +28,7 @@ def batch_limit(batch_size: int | str, device: torch.device) -> int:
     return batch_size
 
 
-def copies_limit(batch_size: int | str, device: torch.device) -> int:
+def gradient_batch_limit(batch_size: int | str, device: torch.device) -> int:
     """The most perturbed inputs whose gradients are taken together.
 
     On a CPU 8 with channels last were best of 1, 2, 4, 8 and 16, for which images of their own are too many

@@ -22,7 +22,7 @@ Scorer = Callable[[Any, int], Float[Tensor, " B"]]
 """A score of B copies of one image, from the model's raw output and B."""
 
 
-def score_copies(
+def score_perturbed(
     engine: Engine,
     image: Float[Tensor, "1 C H W"],
     copies: Copies,

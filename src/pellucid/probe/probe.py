@@ -12,7 +12,7 @@ from pellucid.engine.chunks import in_chunks, out_of_memory
 from pellucid.engine.finding import Found
 from pellucid.engine.forward_pass import Capture
 from pellucid.engine.mixing import SamplesMix
-from pellucid.engine.perturb import Copies, Scorer, score_copies
+from pellucid.engine.perturb import Copies, Scorer, score_perturbed
 from pellucid.errors import InvalidValue, ModelError, PellucidError, first_line
 from pellucid.probe.ledger import Evidence
 from pellucid.probe.pass_cache import NO_GRADIENT
@@ -100,7 +100,7 @@ class Probe(Question):
         self.engine.progress.at_least(stop - start)
         if self._parent is None or key is None:
             own, number = [self._scorer], self.numbers[0]
-            (scores,) = score_copies(
+            (scores,) = score_perturbed(
                 self.engine, self.inputs, copies, start, stop, own, low=low, number=number
             )
             return self._finite(scores, start)
@@ -111,7 +111,7 @@ class Probe(Question):
             asking = [probe for probe in parent._family if probe is parent or probe._answerable]
             scorers = [probe.one(image)._scorer for probe in asking]
             number = self.numbers[0]
-            rows = score_copies(
+            rows = score_perturbed(
                 self.engine, self.inputs, copies, start, stop, scorers, low=low, number=number
             )
             return WeakKeyDictionary(zip(asking, rows, strict=True))

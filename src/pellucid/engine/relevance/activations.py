@@ -25,7 +25,7 @@ ACTIVATIONS = Table[Run]()
 def activation(run: Run, call: Call) -> Any:
     """R_x = R."""
     x = call.get(0, "input")
-    if not alone(run, call, x):
+    if not is_only_operand(run, call, x):
         return run.other(call)
     return run.noted(pass_relevance(call, x), gate=run.note(x, "gate"), raw=run.note(x, "raw"))
 
@@ -35,7 +35,7 @@ def relu(run: Run, call: Call) -> Any:
     """R_x = R; a batch norm before it may still be folded into what follows."""
     x = call.get(0, "input")
     affine: Affine | None = run.note(x, "affine")
-    if affine is None or not alone(run, call, x):
+    if affine is None or not is_only_operand(run, call, x):
         return activation(run, call)
     made, kept = pass_relevance(call, x), run.note(x, "kept")
     notes = {name: run.note(x, name) for name in ("gate", "raw")}
@@ -46,7 +46,7 @@ def relu(run: Run, call: Call) -> Any:
 def gate(run: Run, call: Call) -> Any:
     """What scales something else, which is its signal; where it does not, R_x = R as of an activation."""
     x = call.get(0, "input")
-    if not alone(run, call, x):
+    if not is_only_operand(run, call, x):
         return run.other(call)
     return run.noted(pass_relevance(call, x), gate=True, raw=run.note(x, "raw"))
 
@@ -61,6 +61,6 @@ def dropout(run: Run, call: Call) -> Any:
     return activation(run, call) if call.get(2, "training", default) else same(run, call)
 
 
-def alone(run: Run, call: Call, x: Tensor) -> bool:
+def is_only_operand(run: Run, call: Call, x: Tensor) -> bool:
     """Whether x depends on the input, and no other operand does."""
     return run.depends_on_input(x) and len(run.carriers(call)) == 1

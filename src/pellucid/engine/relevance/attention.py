@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.calls import Call
-from pellucid.engine.relevance.activations import alone, gate
+from pellucid.engine.relevance.activations import gate, is_only_operand
 from pellucid.engine.relevance.backward import custom_backward
 from pellucid.engine.relevance.run import Run
 from pellucid.engine.tables import Table
@@ -21,7 +21,7 @@ def softmax(run: Run, call: Call) -> Any:
     x are the scores, s their softmax; it is the first-order expansion.
     """
     x = call.get(0, "input")
-    if run.composite.choice("attention") != "all" or not alone(run, call, x):
+    if run.composite.choice("attention") != "all" or not is_only_operand(run, call, x):
         return gate(run, call)
     s, a, dim = call.value(), x.detach(), call.get(1, "dim", -1)
 

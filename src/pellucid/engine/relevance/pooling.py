@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from pellucid.engine.calls import Call
-from pellucid.engine.relevance.activations import alone
+from pellucid.engine.relevance.activations import is_only_operand
 from pellucid.engine.relevance.folding import share_in_proportion
 from pellucid.engine.relevance.run import Run
 from pellucid.engine.relevance.shapes import filled, moved
@@ -34,7 +34,7 @@ POOLING.on(
 def average(run: Run, call: Call) -> Any:
     """z = W a, with fixed weights: R_i = sum_j a_i w_ij / z_j R_j."""
     x = call.get(0, "input")
-    if not alone(run, call, x) or x.numel() == 0:
+    if not is_only_operand(run, call, x) or x.numel() == 0:
         return run.other(call)
     raw = run.note(x, "raw")
     evenly = torch.ones_like(x) if raw else None  # of the picture itself, whatever the pixels' values
@@ -49,4 +49,8 @@ def average(run: Run, call: Call) -> Any:
 def resize(run: Run, call: Call) -> Any:
     """An average, or, by nearest neighbours, a move."""
     nearest = call.get(3, "mode", "nearest").startswith("nearest")
-    return filled(run, call) if nearest and alone(run, call, call.get(0, "input")) else average(run, call)
+    return (
+        filled(run, call)
+        if nearest and is_only_operand(run, call, call.get(0, "input"))
+        else average(run, call)
+    )

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from pellucid.engine.attending import Attention, Attentions
 from pellucid.errors import InvalidValue
-from pellucid.methods.attention.rolling import attended, carried, first_layer, gradients, placed, readers
+from pellucid.methods.attention.rolling import (
+    attention_pass,
+    first_layer,
+    gradients,
+    patch_map,
+    read_tokens,
+    rollout,
+)
 from pellucid.methods.registry import method
 from pellucid.probe import ModifiedRun, Probe
 
@@ -70,7 +77,7 @@ def attention_rollout(
     """
     if not 0 <= discard_ratio < 1:
         raise InvalidValue(f"discard_ratio must be at least 0 and below 1; got {discard_ratio}.")
-    modified, seen = attended(probe)
+    modified, seen = attention_pass(probe)
     layers = seen.layers[first_layer(start_layer, len(seen.layers)) :]
 
     def fused(attention: Attention) -> Float[Tensor, "N Q T"]:
@@ -84,7 +91,7 @@ def attention_rollout(
         for matrix in map(fused, layers)
     ]
     carrying += [shares(fused(seen.pooling))] if seen.pooling else []
-    return placed(carried(_read(probe, modified, seen), carrying), seen)
+    return patch_map(rollout(_read(probe, modified, seen), carrying), seen)
 
 
 def shares(matrix: Float[Tensor, "N Q T"]) -> Float[Tensor, "N Q T"]:
@@ -99,4 +106,4 @@ def _read(probe: Probe, modified: ModifiedRun, seen: Attentions) -> Float[Tensor
     ).to(modified.outputs)
     last = seen.all[-1]
     (gradient,) = gradients(probe, weighted, [last.weights])
-    return readers(probe, last.heads(len(probe.inputs), gradient))
+    return read_tokens(probe, last.heads(len(probe.inputs), gradient))

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.attending import ReadingOut, blocks
+from pellucid.engine.attending import TokenReadout, blocks
 from pellucid.errors import ModelError
-from pellucid.methods.attention.rolling import attended, first_layer, gradients, placed
+from pellucid.methods.attention.rolling import attention_pass, first_layer, gradients, patch_map
 from pellucid.methods.registry import method
 from pellucid.probe import Probe, run_with
 
@@ -60,11 +60,11 @@ def legrad(probe: Probe, *, readout: Readout = "model", start_layer: int = 0) ->
         >>> e.raw.shape, bool((e.raw >= 0).all())
         (torch.Size([1, 4, 4]), True)
     """
-    _, seen = attended(probe)
+    _, seen = attention_pass(probe)
     images, depth = len(probe.inputs), len(seen.layers)
     first = first_layer(start_layer, depth)
     alter = _mean if readout == "mean" else _same
-    modified = run_with(probe, ("legrad", readout), partial(ReadingOut, blocks(seen.layers), alter))
+    modified = run_with(probe, ("legrad", readout), partial(TokenReadout, blocks(seen.layers), alter))
     if len(modified.outputs) != images * depth:
         raise ModelError(
             "LeGrad runs what follows the last layer on the tokens of all layers together, which must give "
@@ -72,14 +72,14 @@ def legrad(probe: Probe, *, readout: Readout = "model", start_layer: int = 0) ->
         )
     scores = probe.target_fn.pick([*range(images)] * depth)(modified.taken.raw)
     numbers = {one.number for one in seen.all}
-    found = [one for one in cast(ReadingOut, modified.operations).found if one.number in numbers]
+    found = [one for one in cast(TokenReadout, modified.operations).found if one.number in numbers]
     if seen.pooling:  # one attention for all layers
         (gradient,) = gradients(probe, scores, [found[-1].weights])
         slopes = [*gradient.view(depth, images, *gradient.shape[1:])]
     else:
         slopes = gradients(probe, scores, [one.weights for one in found])
     maps = [one.heads(images, G).relu().mean((1, 2)) for one, G in zip(found, slopes, strict=False)]
-    return placed(torch.stack(maps[first:]).sum(0), seen)
+    return patch_map(torch.stack(maps[first:]).sum(0), seen)
 
 
 def _same(tokens: Float[Tensor, "N T K"]) -> Float[Tensor, "N T K"]:

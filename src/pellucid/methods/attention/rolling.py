@@ -12,7 +12,7 @@ from pellucid.errors import InvalidValue
 from pellucid.probe import ModifiedRun, Probe, run_with
 
 
-def attended(probe: Probe) -> tuple[ModifiedRun, Attentions]:
+def attention_pass(probe: Probe) -> tuple[ModifiedRun, Attentions]:
     """One forward pass that keeps its attentions, shared by all attention methods.
 
     Raises:
@@ -33,7 +33,7 @@ def gradients(probe: Probe, outputs: Tensor, weights: Sequence[Tensor]) -> list[
     return probe.passes.gradients_at(weights, outputs)
 
 
-def readers(probe: Probe, gradient: Float[Tensor, "N heads Q T"]) -> Float[Tensor, "N Q"]:
+def read_tokens(probe: Probe, gradient: Float[Tensor, "N heads Q T"]) -> Float[Tensor, "N Q"]:
     """Which tokens the head reads, in equal shares: a class token, two with distillation, or the patches.
 
     Where a token of the last attention is not read, the `gradient` of what the head gives is 0, whatever the
@@ -44,7 +44,7 @@ def readers(probe: Probe, gradient: Float[Tensor, "N heads Q T"]) -> Float[Tenso
     return read / read.sum(1, keepdim=True).clamp(min=1).to(gradient)
 
 
-def carried(start: Float[Tensor, "N Q"], layers: Sequence[Tensor]) -> Float[Tensor, "N T"]:
+def rollout(start: Float[Tensor, "N Q"], layers: Sequence[Tensor]) -> Float[Tensor, "N T"]:
     """start A_L ... A_1, of matrices (N, T, T): from the tokens that are read to those of the first layer."""
     row = start[:, None]
     for attention in reversed(layers):
@@ -52,7 +52,7 @@ def carried(start: Float[Tensor, "N Q"], layers: Sequence[Tensor]) -> Float[Tens
     return row[:, 0]
 
 
-def gained(start: Float[Tensor, "N T"], layers: Sequence[Tensor]) -> Float[Tensor, "N T"]:
+def rollout_gain(start: Float[Tensor, "N T"], layers: Sequence[Tensor]) -> Float[Tensor, "N T"]:
     """start (I + A_L) ... (I + A_1) - start, without taking the difference of almost equal numbers."""
     gain = torch.zeros_like(start)
     for attention in reversed(layers):
@@ -60,7 +60,7 @@ def gained(start: Float[Tensor, "N T"], layers: Sequence[Tensor]) -> Float[Tenso
     return gain
 
 
-def placed(row: Float[Tensor, "N T"], seen: Attentions) -> Float[Tensor, "N h w"]:
+def patch_map(row: Float[Tensor, "N T"], seen: Attentions) -> Float[Tensor, "N h w"]:
     """The patches' part of one number for each token, as a map."""
     return seen.layout.maps(row[..., None])[:, 0]
 

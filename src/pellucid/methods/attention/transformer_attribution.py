@@ -11,13 +11,13 @@ from pellucid.engine.attending import Attentions
 from pellucid.engine.attention_relevance import AttentionRelevance
 from pellucid.errors import ModelError
 from pellucid.methods.attention.rolling import (
-    attended,
-    carried,
+    attention_pass,
     first_layer,
-    gained,
     gradients,
-    placed,
-    readers,
+    patch_map,
+    read_tokens,
+    rollout,
+    rollout_gain,
 )
 from pellucid.methods.definition import Passes
 from pellucid.methods.registry import method
@@ -79,7 +79,7 @@ def transformer_attribution(
         >>> e.raw.shape, bool((e.raw >= 0).all())
         (torch.Size([1, 4, 4]), True)
     """
-    modified, seen = attended(probe)
+    modified, seen = attention_pass(probe)
     images, first = len(probe.inputs), first_layer(start_layer, len(seen.layers))
     found = gradients(probe, modified.score, [one.weights for one in seen.all])
     slopes = [one.heads(images, G) for one, G in zip(seen.all, found, strict=True)]
@@ -88,11 +88,11 @@ def transformer_attribution(
     else:
         weighing = [one.heads(images, R) for one, R in zip(seen.all, _relevances(probe, seen), strict=True)]
     raising = [(G * R).relu().mean(1) for G, R in zip(slopes, weighing, strict=True)]
-    layers, read = raising[first : len(seen.layers)], readers(probe, slopes[-1])
+    layers, read = raising[first : len(seen.layers)], read_tokens(probe, slopes[-1])
     if seen.pooling:
-        start = carried(read, raising[-1:])
-        return placed(start + gained(start, layers), seen)
-    return placed(gained(read, layers), seen)
+        start = rollout(read, raising[-1:])
+        return patch_map(start + rollout_gain(start, layers), seen)
+    return patch_map(rollout_gain(read, layers), seen)
 
 
 def _relevances(probe: Probe, seen: Attentions) -> list[Tensor]:

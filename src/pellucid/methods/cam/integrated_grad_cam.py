@@ -8,7 +8,7 @@ from pellucid.engine.paths import Quadrature, rule
 from pellucid.methods.cam.form import cam
 from pellucid.methods.definition import Passes
 from pellucid.methods.options import Baseline
-from pellucid.methods.path.integrated_gradients import NOWHERE
+from pellucid.methods.path.integrated_gradients import NO_PATH
 from pellucid.probe import LayerEvidence
 
 
@@ -64,7 +64,7 @@ def integrated_grad_cam(
     """
     probe, x = at.probe, at.probe.inputs
     start = probe.baseline(baseline)
-    probe.note(NOWHERE, (x == start).flatten(1).all(1) & (not official))
+    probe.note(NO_PATH, (x == start).flatten(1).all(1) & (not official))
     nodes, weights = (values.to(x) for values in rule("left" if official else quadrature, steps))
     before = torch.zeros_like(at.A) if official else at.of(probe.perturbed(start)).A  # A_k(x')
 

@@ -12,8 +12,8 @@ from pellucid.methods.finding import Finding
 from pellucid.probe import LayerEvidence
 
 PATIENCE = 10
-"""The search for an image ends when so many steps brought less than `WORTH` of all that was gained."""
-WORTH = 1e-3
+"""An image's search ends when so many steps brought less than `MIN_IMPROVEMENT` of all that was gained."""
+MIN_IMPROVEMENT = 1e-3
 
 
 @cam(
@@ -85,7 +85,7 @@ def opti_cam(at: LayerEvidence, *, steps: int = 100, learning_rate: float = 0.1)
         best = u.detach().where(better[:, None], best)
         tops.append(score.where(better, tops[-1]))
         if step >= PATIENCE:
-            searching &= tops[-1] - tops[-1 - PATIENCE] > WORTH * (tops[-1] - tops[1])
+            searching &= tops[-1] - tops[-1 - PATIENCE] > MIN_IMPROVEMENT * (tops[-1] - tops[1])
         if slope is None or not searching.any():
             break
         lost = searching & ~slope.isfinite().flatten(1).all(1)

@@ -80,12 +80,12 @@ def ss_cam(
         raise InvalidValue(f"noise must be at least 0, in units of the mask's range; got {noise}.")
 
     def one(probe: Probe, image: int) -> Finding:
-        return _weighed(at.A[image], probe, at.name, samples, tolerance, noise)
+        return _sampled_weights(at.A[image], probe, at.name, samples, tolerance, noise)
 
     return each(at.probe, one)
 
 
-def _weighed(
+def _sampled_weights(
     A: Float[Tensor, "K h w"], probe: Probe, layer: str, samples: int | str, tolerance: float, noise: float
 ) -> Finding:
     """The weights of one image's channels; copy number n * K + k is channel k with its noise number n."""
@@ -102,13 +102,13 @@ def _weighed(
 
     def estimate(scores: Float[Tensor, " S"]) -> Estimate:
         rounds = in_rounds(scores, K)
-        weights, stderr = weighing(rounds, maps)
+        weights, stderr = channel_weights(rounds, maps)
         return Estimate(
             torch.einsum("k,khw->hw", weights, maps),
             torch.einsum("k,khw->hw", stderr**2, maps**2).sqrt(),
             lambda: (
-                torch.einsum("k,khw->hw", weighing(rounds[::2], maps)[0], maps),
-                torch.einsum("k,khw->hw", weighing(rounds[1::2], maps)[0], maps),
+                torch.einsum("k,khw->hw", channel_weights(rounds[::2], maps)[0], maps),
+                torch.einsum("k,khw->hw", channel_weights(rounds[1::2], maps)[0], maps),
             ),
         )
 
@@ -122,7 +122,7 @@ def _weighed(
         key=("ss-cam", layer, noise),
         least=2 * K,
     )
-    weights, stderr = weighing(in_rounds(found.scores, K), maps)
+    weights, stderr = channel_weights(in_rounds(found.scores, K), maps)
     count = len(found.scores) // K
     return Finding(
         weights[None].to(A),
@@ -136,7 +136,7 @@ def in_rounds(scores: Float[Tensor, " S"], K: int) -> Float[Tensor, "rounds K"]:
     return torch.cat([scores, scores.new_full((-len(scores) % K,), torch.nan)]).view(-1, K)
 
 
-def weighing(
+def channel_weights(
     rounds: Float[Tensor, "rounds K"], maps: Float[Tensor, "K h w"]
 ) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
     """Each channel's mean score and its standard error, NaN after one round; 0 for a constant channel."""

@@ -205,7 +205,7 @@ def l1_schedule(l1: Float[Tensor, " N"], steps: int) -> L1Schedule:
     return schedule
 
 
-def found(problem: MaskProblem, state: SearchState) -> Finding:
+def finding_of(problem: MaskProblem, state: SearchState) -> Finding:
     """The best masks as a map, how little of each image suffices, and the course of the search.
 
     Several masks of an image count as their product.
@@ -223,7 +223,7 @@ def found(problem: MaskProblem, state: SearchState) -> Finding:
     return Finding(
         (1 - best[:, 0]).to(problem.x),
         details={"kept_share": kept, "deleted_share": deleted},
-        trace={name: together(rows) for name, rows in trace.items()},
+        trace={name: stacked_or_list(rows) for name, rows in trace.items()},
     )
 
 
@@ -244,6 +244,6 @@ def insertion(problem: MaskProblem, frames: list[Float[Tensor, "_ 1 h w"]]) -> l
     return list(problem.scores(images, copies).split(lengths))
 
 
-def together(rows: list[Tensor]) -> Tensor | list[Tensor]:
+def stacked_or_list(rows: list[Tensor]) -> Tensor | list[Tensor]:
     """One tensor, or a list of them where searches were not equally long."""
     return torch.stack(rows) if len({row.shape for row in rows}) == 1 else rows

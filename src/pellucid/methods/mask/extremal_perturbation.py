@@ -130,8 +130,8 @@ def extremal_perturbation(
             p = heights[:, start:stop].clone().requires_grad_()
             whole = mask_of(p.flatten(0, 1), kernels, frame).unflatten(0, (n, -1))
             m = whole[:, :, *inside]
-            off = off_area(whole.flatten(2), kept[start:stop])
-            copies = seen_through(m, pyramid)
+            off = area_loss(whole.flatten(2), kept[start:stop])
+            copies = perturb(m, pyramid)
             copies = copies.flip(-1) if mirror and step % 2 == 0 else copies
             score, slope = scores_and_gradients(probe.perturbed(copies.detach()), with_gradients=step < steps)
             score = score.unflatten(0, (n, -1))
@@ -150,24 +150,24 @@ def extremal_perturbation(
         lost = searching & ~torch.stack([t.isfinite().flatten(1).all(1) for t in now]).all(0)
         probe.note(LOST, lost)
         searching = searching & ~lost
-        last = [only(searching, new, old) for new, old in zip(now, last, strict=True)]
+        last = [update_where(searching, new, old) for new, old in zip(now, last, strict=True)]
         heights, masks, scores, losses, slopes = last
         seen = avg_pool2d(masks.mean(1), cell, ceil_mode=True)
         for name, value in (("mask", seen), ("insertion", scores.mean(1)), ("loss", losses.mean(1))):
             course[name].append(value)
         pull = MOMENTUM * pull + (1 - MOMENTUM) * slopes if step else slopes
-        heights = only(searching, (heights - learning_rate * pull).clamp(0, 1), heights)
+        heights = update_where(searching, (heights - learning_rate * pull).clamp(0, 1), heights)
     masks = masks.masked_fill(nothing[:, None, None, None], 0.0)
     details = {"masks": masks, "area": masks.mean((2, 3)), "masked_score": scores}
     return Finding(masks.mean(1), details=details, trace={k: torch.stack(v, 1) for k, v in course.items()})
 
 
-def only(where: Bool[Tensor, " N"], new: Tensor, old: Tensor) -> Tensor:
+def update_where(where: Bool[Tensor, " N"], new: Tensor, old: Tensor) -> Tensor:
     """The new values of some images, the old ones of the others."""
     return new.where(where.view(-1, *[1] * (new.ndim - 1)), old)
 
 
-def off_area(m: Float[Tensor, "N B P"], kept: Int[Tensor, " B"]) -> Float[Tensor, "N B"]:
+def area_loss(m: Float[Tensor, "N B P"], kept: Int[Tensor, " B"]) -> Float[Tensor, "N B"]:
     """mean (sort(m) - r_a)^2, r_a 1 in its last `kept` parts and 0 before.
 
     Pixels that are equal but for rounding have no order: the mean over all orders is taken. With all heights
@@ -189,9 +189,7 @@ def blurs(x: Float[Tensor, "N C H W"], levels: int, max_blur: float) -> Float[Te
     return torch.stack([*(smoothed(x, size, sigma) for sigma in sigmas), x], 1)
 
 
-def seen_through(
-    m: Float[Tensor, "N B H W"], pyramid: Float[Tensor, "N L C H W"]
-) -> Float[Tensor, "NB C H W"]:
+def perturb(m: Float[Tensor, "N B H W"], pyramid: Float[Tensor, "N L C H W"]) -> Float[Tensor, "NB C H W"]:
     """m (x) x: at each pixel the level m (L - 1) of the pyramid, between two levels a mixture of them."""
     levels, channels = pyramid.shape[1:3]
     at = m * (levels - 1)

@@ -13,7 +13,7 @@ from pellucid.methods.mask.descent import (
     MaskObjective,
     MaskProblem,
     check_options,
-    found,
+    finding_of,
     l1_schedule,
 )
 from pellucid.methods.mask.masking import total_variation
@@ -117,7 +117,7 @@ def i_gos(
         backtracking(state, steps, schedule, objective.direction, LONGEST)
     else:
         (spectral if search == "spectral" else nesterov)(state, steps, schedule)
-    return found(problem, state)
+    return finding_of(problem, state)
 
 
 class Deletion(MaskObjective):

@@ -14,7 +14,7 @@ from pellucid.methods.mask.descent import (
     MaskObjective,
     MaskProblem,
     check_options,
-    found,
+    finding_of,
     l1_schedule,
 )
 from pellucid.methods.mask.masking import bilateral_total_variation
@@ -99,7 +99,7 @@ def i_gos_plus_plus(
     objective = Bilateral(problem, l1, tv, points, noise)
     state = SearchState(problem.ones(resolution, 2), objective)
     (spectral if search == "spectral" else nesterov)(state, steps, l1_schedule(objective.l1, steps))
-    return found(problem, state)
+    return finding_of(problem, state)
 
 
 class Bilateral(MaskObjective):

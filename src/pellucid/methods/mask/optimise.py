@@ -19,9 +19,9 @@ ARMIJO, SHRINK, LEAST = 1e-4, 0.2, 1e-5
 """I-GOS's line search: the share of the promised decrease to be met, and the factor and end of steps."""
 TRIALS = 4
 """Points tried along one direction where each of them costs a gradient."""
-PACE = 0.2
+FIRST_STEP = 0.2
 """How far some value of a mask moves at first in a search whose steps are all alike."""
-PATIENCE, WORTH = 2, 0.01
+PATIENCE, MIN_IMPROVEMENT = 2, 0.01
 """A search ends when so many steps in a row each brought less than this share of all that was gained."""
 
 
@@ -134,7 +134,7 @@ class SearchState:
         for image in images.tolist():
             losses = torch.stack(self.frames[image]["loss"])
             gains = losses[-1 - PATIENCE : -1] - losses[-PATIENCE:]
-            if len(losses) > PATIENCE and (gains < WORTH * (losses[0] - losses[-1])).all():
+            if len(losses) > PATIENCE and (gains < MIN_IMPROVEMENT * (losses[0] - losses[-1])).all():
                 self.active[image] = False
 
 
@@ -225,7 +225,7 @@ def nesterov(state: SearchState, steps: int, schedule: L1Schedule) -> None:
         Khorram et al.'s code, with a step of each image's own in place of one number.
     """
     images = state.searching
-    rate = PACE * _first(state.masks, state.gradient(images))
+    rate = FIRST_STEP * _first(state.masks, state.gradient(images))
     before = state.masks.clone()
     for step in range(steps):
         state.resume(schedule(step, state))

@@ -79,7 +79,7 @@ def agi(
             "AGI asks what would turn the target's class into others: the target must be a class or a "
             "Contrast; it is a callable."
         )
-    x, goals = probe.inputs, rivals(score.classes, probe.class_values.shape[1], classes)
+    x, goals = probe.inputs, adversarial_classes(score.classes, probe.class_values.shape[1], classes)
     black, white = value_range(probe)
     low, high, size = black.minimum(x), white.maximum(x), epsilon * (white - black)
     # From here on every way is a row; those of one image are adjacent.
@@ -118,7 +118,7 @@ def agi(
     return Finding(total, delta=delta, details=details)
 
 
-def rivals(classes: Int[Tensor, " N"], among: int, most: int) -> Int[Tensor, "N K"]:
+def adversarial_classes(classes: Int[Tensor, " N"], among: int, most: int) -> Int[Tensor, "N K"]:
     """At most so many classes besides each image's own, spread evenly.
 
     Example:

@@ -17,7 +17,7 @@ from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding, each
 from pellucid.methods.option_types import Kind
 from pellucid.methods.path.baseline_sets import CHOICES, nearest
-from pellucid.methods.path.integrated_gradients import NOWHERE, TOLERATED, warn_if_incomplete
+from pellucid.methods.path.integrated_gradients import NO_PATH, TOLERATED, warn_if_incomplete
 from pellucid.methods.path.neighbours import Neighbourhood, along
 from pellucid.methods.path.references import References, references_of
 from pellucid.methods.registry import method
@@ -37,7 +37,7 @@ Coder = Annotated[Any, Kind("module", _callable)]
 """Half of an autoencoder: a module or callable from pictures (N, C, H, W) to codes (N, ...), or back."""
 
 Baselines = Literal["zero", "encoded-zero", "k-means", "median", "close", "random"]
-Way = Literal["linear", "neighbours"]
+PathKind = Literal["linear", "neighbours"]
 SINGLE = ("zero", "encoded-zero")
 """The sets of one baseline, which need no references."""
 
@@ -69,7 +69,7 @@ def enhanced_ig(
     probe: Probe,
     *,
     baselines: Baselines = "zero",
-    path: Way = "linear",
+    path: PathKind = "linear",
     references: References = None,
     count: int = 3,
     steps: int = 250,
@@ -157,7 +157,9 @@ def enhanced_ig(
             )
         if space.latent:
             copy = space.decode(codes[image : image + 1])
-            details["score_gap"] = _gap(alone, probe.score[image : image + 1], lines[0].end, change)
+            details["score_gap"] = _completeness_error(
+                alone, probe.score[image : image + 1], lines[0].end, change
+            )
             details["reconstruction_error"] = (alone.inputs - copy).flatten(1).norm(dim=1)
         sampled = baselines == "random" and len(maps) > 1
         return Finding(map, maps.std(0) / len(maps) ** 0.5 if sampled else None, details, delta=delta)
@@ -194,7 +196,7 @@ def _paths(
     probe: Probe, starts: Float[Tensor, "B *code"], code: Float[Tensor, "*code"], links: Neighbourhood | None
 ) -> list[Float[Tensor, "V *code"]]:
     """The corners of the path from each baseline to one image."""
-    probe.note(NOWHERE, (starts == code).all()[None])
+    probe.note(NO_PATH, (starts == code).all()[None])
     straight = [torch.stack([start, code]) for start in starts]
     if links is None:
         return straight
@@ -265,7 +267,7 @@ def _line(probe: Probe, space: Space, corners: Float[Tensor, "V *code"], steps: 
     return probe.sum_over(steps, part)
 
 
-def _gap(
+def _completeness_error(
     probe: Probe, score: Float[Tensor, " 1"], copied: Float[Tensor, " 1"], change: Float[Tensor, " 1"]
 ) -> Float[Tensor, " 1"]:
     """How far the score of the decoder's copy is from the image's; noted above 5 % of the map's sum."""

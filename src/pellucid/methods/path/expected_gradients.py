@@ -11,7 +11,7 @@ from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.noise import drawn, sigma_of
 from pellucid.methods.option_types import Samples, Tolerance
-from pellucid.methods.path.integrated_gradients import NOWHERE
+from pellucid.methods.path.integrated_gradients import NO_PATH
 from pellucid.methods.path.pairs import Drawn, draw_pairs, even, mean_of_draws
 from pellucid.methods.path.references import References, references_of
 from pellucid.methods.registry import method
@@ -126,7 +126,7 @@ def mean_gradient(
     sigma = sigma_of(probe.inputs, noise)
     x, references = probe.inputs, references_of(probe, spec)
     references = references.expand(len(x), *references.shape[1:])
-    probe.note(NOWHERE, torch.stack([(x == r).flatten(1).all(1) for r in references.unbind(1)]).all(0))
+    probe.note(NO_PATH, torch.stack([(x == r).flatten(1).all(1) for r in references.unbind(1)]).all(0))
     known = x.new_full(references.shape[:2], torch.nan)  # the references' scores, of those drawn so far
 
     def draw(some: Probe, images: slice, first: int, last: int) -> Drawn:

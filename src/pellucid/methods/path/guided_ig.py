@@ -8,7 +8,7 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.options import Baseline
-from pellucid.methods.path.integrated_gradients import NOWHERE, warn_if_incomplete
+from pellucid.methods.path.integrated_gradients import NO_PATH, warn_if_incomplete
 from pellucid.methods.registry import method
 from pellucid.probe import Probe
 
@@ -78,7 +78,7 @@ def guided_ig(
         raise InvalidValue(f"max_dist must be from 0 to 1; got {max_dist}.")
     start = probe.baseline(baseline).double()
     way = (probe.inputs - start).flatten(1)
-    probe.note(NOWHERE, (way == 0).all(1))
+    probe.note(NO_PATH, (way == 0).all(1))
     length, share, total = way.abs(), torch.zeros_like(way), torch.zeros_like(way)
     for step in range(1, steps + 1):
         seen = probe.perturbed((start + (share * way).view_as(start)).to(probe.inputs))

@@ -21,7 +21,7 @@ USUAL, MOST = 64, 512
 """What steps="auto" takes on photographs as a rule, and where it gives up."""
 TOLERATED = 0.05
 """A larger completeness error is noted: the paper takes as many steps as bring it below."""
-NOWHERE = "The baseline is the image itself: there is no path between them, and the map is zero."
+NO_PATH = "The baseline is the image itself: there is no path between them, and the map is zero."
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def straight(
     """The integral of the gradient along the straight lines from `start` to the images."""
     if not 0 < tolerance < 1:
         raise InvalidValue(f"tolerance must be between 0 and 1; got {tolerance}.")
-    probe.note(NOWHERE, (probe.inputs == start).flatten(1).all(1))
+    probe.note(NO_PATH, (probe.inputs == start).flatten(1).all(1))
     if not isinstance(steps, int):
         lines = of_each(probe, lambda one, i: _converged(one, start[i : i + 1], tolerance))
         parts = zip(*((line.map, line.delta, line.change, line.steps) for line in lines), strict=True)

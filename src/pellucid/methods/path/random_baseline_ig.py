@@ -12,7 +12,7 @@ from pellucid.errors import ModelError
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.option_types import Samples, Steps, Tolerance
-from pellucid.methods.path.integrated_gradients import NOWHERE, USUAL, passes, straight, warn_if_incomplete
+from pellucid.methods.path.integrated_gradients import NO_PATH, USUAL, passes, straight, warn_if_incomplete
 from pellucid.methods.path.pairs import Drawn, draw_pairs, even, mean_of_draws
 from pellucid.methods.registry import method
 from pellucid.probe import Probe
@@ -91,7 +91,7 @@ def random_baseline_ig(
         torch.Size([1, 3, 4, 4])
     """
     black, white = value_range(probe)
-    probe.note(NOWHERE, (black == white).flatten(1).all(1))
+    probe.note(NO_PATH, (black == white).flatten(1).all(1))
     low, high = black[:, None], white[:, None]
 
     def draw(some: Probe, images: slice, first: int, last: int) -> Drawn:

@@ -11,7 +11,7 @@ from pellucid.engine.precision import HALF
 from pellucid.engine.rescale import Rescale
 from pellucid.methods.finding import Finding
 from pellucid.methods.options import Baseline, same
-from pellucid.methods.path.integrated_gradients import NOWHERE, warn_if_incomplete
+from pellucid.methods.path.integrated_gradients import NO_PATH, warn_if_incomplete
 from pellucid.methods.registry import method
 from pellucid.probe import Probe, run_with
 
@@ -76,7 +76,7 @@ def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
         True
     """
     start = probe.baseline(baseline)
-    probe.note(NOWHERE, (probe.inputs == start).flatten(1).all(1))
+    probe.note(NO_PATH, (probe.inputs == start).flatten(1).all(1))
     found = difference(probe, start, same(baseline))
     delta = found.map.sum((1, 2, 3)) - found.change
     warn_if_incomplete(probe, delta, found.change, advice(found.estimated), tolerated=TOLERATED)

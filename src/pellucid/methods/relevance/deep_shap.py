@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
-from pellucid.methods.path.integrated_gradients import NOWHERE, warn_if_incomplete
+from pellucid.methods.path.integrated_gradients import NO_PATH, warn_if_incomplete
 from pellucid.methods.path.references import References, references_of
 from pellucid.methods.registry import method
 from pellucid.methods.relevance.deep_lift import TOLERATED, Difference, advice, difference
@@ -66,7 +66,7 @@ def deep_shap(probe: Probe, *, references: References = None) -> Finding:
     x, known = probe.inputs, references_of(probe, references)
     known = known.expand(len(x), *known.shape[1:])
     count = known.shape[1]
-    probe.note(NOWHERE, (x[:, None] == known).flatten(1).all(1))
+    probe.note(NO_PATH, (x[:, None] == known).flatten(1).all(1))
     estimated: dict[str, None] = {}
 
     def sums(first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -74,7 +74,7 @@ def excitation_backprop(
     names = [] if layer == "input" else probe.layer_names(layer, layout)
     found = propagate(probe, "excitation-backprop", "one", *names)
     if contrastive:
-        found = _less(found, propagate(probe, "excitation-backprop;last=inhibition", "one", *names))
+        found = _contrast(found, propagate(probe, "excitation-backprop;last=inhibition", "one", *names))
     calls = [[found.at_layers[key].sum(1) for key in found.modified.keys(name)] for name in names]
     maps = [together(parts) for parts in calls] if names else [found.at_input.sum(1)]
     if contrastive and not signed:
@@ -88,7 +88,7 @@ def excitation_backprop(
     return Finding(map, details=details, layers=layers, delta=found.delta)
 
 
-def _less(one: Relevances, other: Relevances) -> Relevances:
+def _contrast(one: Relevances, other: Relevances) -> Relevances:
     """Where more relevance went in one than in another way back."""
     return replace(
         one,

@@ -19,7 +19,7 @@ from pellucid.structures import tensor_of
 Start = Literal["logit", "one", "contrast"]
 """What is shared out: the score itself; one; or the score, less as much evenly over all other classes."""
 
-Begin = Callable[[Probe, Tensor], Tensor]
+OutputRelevance = Callable[[Probe, Tensor], Tensor]
 """(probe, outputs (N, K)) -> the relevance of each output, for a start of a method's own."""
 
 CompositeOption = Annotated[Any, Kind("NAME[;KEY=RULE]...", check_composite)]
@@ -33,7 +33,7 @@ TOLERATED = 1e-3
 FAINT = 0.1
 """So is a map whose pixels hold a smaller share of it."""
 
-GREAT = 1e4
+LARGE = 1e4
 """Relevance of so many times the score, both signs added up, is noted: it comes of denominators near zero."""
 
 
@@ -94,7 +94,12 @@ def with_biases(composite: str, biases: Biases) -> str:
 
 
 def propagate(
-    probe: Probe, composite: str, start: Start | Begin, *layers: str, low: Any = None, high: Any = None
+    probe: Probe,
+    composite: str,
+    start: Start | OutputRelevance,
+    *layers: str,
+    low: Any = None,
+    high: Any = None,
 ) -> Relevances:
     """Shares the score out by a composite: one forward and one backward pass.
 
@@ -103,7 +108,7 @@ def propagate(
             reads it; a target without other classes to contrast with.
         ModelError: operations that no rule knows; a target that does not depend on the outputs.
     """
-    modified, given = prepared(probe, composite, start, *layers, low=low, high=high)
+    modified, given = prepare_run(probe, composite, start, *layers, low=low, high=high)
     operations = operations_of(modified)
     operations.clear()
     at_layers, at_input = modified.backward(modified.outputs, given)
@@ -113,7 +118,7 @@ def propagate(
     size = at_input.flatten(1).abs().sum(1).cpu()
     if start in ("logit", "one"):
         for image, (much, one) in enumerate(zip(size.tolist(), whole.tolist(), strict=True)):
-            if much > GREAT * abs(one):
+            if much > LARGE * abs(one):
                 probe.note(
                     f"Relevance grew to {much:.1e}, both signs added up, where {one:.3g} was shared out: "
                     "denominators near zero. Take another composite, such as epsilon-plus or gamma:0.25.",
@@ -155,8 +160,13 @@ def warn_if_faint(probe: Probe, share: Float[Tensor, " N"], biases: str) -> None
             )
 
 
-def prepared(
-    probe: Probe, composite: str, start: Start | Begin, *layers: str, low: Any = None, high: Any = None
+def prepare_run(
+    probe: Probe,
+    composite: str,
+    start: Start | OutputRelevance,
+    *layers: str,
+    low: Any = None,
+    high: Any = None,
 ) -> tuple[ModifiedRun, Tensor]:
     """The run that relevance goes back through, and the relevance (N, K) that its outputs begin with."""
     read = read_composite(composite)
@@ -211,10 +221,10 @@ def output_relevance(probe: Probe, outputs: Float[Tensor, "N K"], start: Start) 
         return given
     if score.function is not None or (slope != 0).sum(1).max() > 1 or outputs.shape[1] < 2:
         raise InvalidValue("start='contrast' needs a target that is one class, of a model with several.")
-    return less_others(given, slope == 0, outputs)
+    return subtract_others(given, slope == 0, outputs)
 
 
-def less_others(
+def subtract_others(
     given: Float[Tensor, "N K"], others: Bool[Tensor, "N K"], outputs: Float[Tensor, "N K"]
 ) -> Float[Tensor, "N K"]:
     """A start, less as much evenly over the other classes that the model does not hide at infinity."""

@@ -8,7 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
-from pellucid.methods.relevance.propagation import CompositeOption, less_others, output_relevance, prepared
+from pellucid.methods.relevance.propagation import (
+    CompositeOption,
+    output_relevance,
+    prepare_run,
+    subtract_others,
+)
 from pellucid.probe import LayerEvidence, Probe
 
 
@@ -22,7 +27,7 @@ class RelevanceAtLayer(LayerEvidence):
 def _evidence(probe: Probe, layers: Sequence[str], options: Mapping[str, Any]) -> list[RelevanceAtLayer]:
     """One run, and one way back no further than the layers."""
     start = _contrasted if options["start"] == "contrast" else options["start"]
-    modified, given = prepared(probe, options["composite"], start, *layers)
+    modified, given = prepare_run(probe, options["composite"], start, *layers)
     arrived = modified.backward_to_layers(modified.outputs, given)
     return [
         RelevanceAtLayer(probe, tap, layer, key, modified.taken.found[layer], arrived[key])
@@ -89,4 +94,4 @@ def _contrasted(probe: Probe, outputs: Float[Tensor, "N K"]) -> Float[Tensor, "N
     """One for the class, less as much evenly over all others, if there are any and one class is meant."""
     one = output_relevance(probe, outputs, "one")
     others = (one == 0) & ((one != 0).sum(1, keepdim=True) == 1)
-    return less_others(one, others, outputs)
+    return subtract_others(one, others, outputs)
