@@ -180,6 +180,11 @@ class Drawing(TorchDispatchMode):
         self.seed, self.drew = seed, False
         self.generators: dict[torch.device, torch.Generator] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch imports its compiler to skip it, which takes as long as importing PyTorch itself."""
+        return False
+
     def generator(self, device: torch.device) -> torch.Generator:
         """The source of one device."""
         if device not in self.generators:
