@@ -1,8 +1,8 @@
-# `make demo` explains a photograph, `make test` checks everything; both set up what they need first.
+# `make demo` explains a photograph, `make test` checks the whole project; both set up what they need first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-full test-oldest coverage lint build clean
+.PHONY: setup demo test test-sweeps test-full test-oldest coverage lint build clean
 
 setup: .venv/ready
 
@@ -27,9 +27,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 test: lint
 	$(PYTEST)
 
-# Everything, the widest sweeps too: what CI runs.
-test-full: lint
-	$(PYTEST) -m 'full or not full'
+# The widest sweeps, which `make test` leaves out: every method on every network, and networks of full width.
+test-sweeps: setup
+	$(PYTEST) -m full
+
+# Everything: what CI runs.
+test-full: test
+	$(MAKE) test-sweeps
 
 coverage: setup
 	$(PYTEST) --cov=pellucid --cov-report=term:skip-covered --cov-fail-under=95

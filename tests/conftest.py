@@ -1,10 +1,16 @@
 """What all tests share. Shapes are checked at run time: the hook stands before the first import."""
 
+import gc
 import os
+from collections import Counter
+from collections.abc import Callable
+from functools import wraps
 from importlib.util import find_spec
 from pkgutil import iter_modules
+from types import CodeType, FunctionType
+from typing import Any
 
-from jaxtyping import install_import_hook
+import jaxtyping
 
 SOURCE = os.path.dirname(find_spec("pellucid").origin)
 CHECKED = [f"pellucid.{m.name}" for m in iter_modules([SOURCE]) if m.name != "engine"]
@@ -24,11 +30,47 @@ UNCHECKED = {
     "mixing",
     "names",
     "origins",
+    "checkpoints",
+    "memory",
+    "operations",
+    "norms",
+    "cost",
 }
 CHECKED += [
     f"pellucid.engine.{m.name}" for m in iter_modules([f"{SOURCE}/engine"]) if m.name not in UNCHECKED
 ]
-install_import_hook(CHECKED, "beartype.beartype")
+jaxtyped, calls, met = jaxtyping.jaxtyped, Counter[CodeType](), set[CodeType]()
+
+
+@wraps(jaxtyped)
+def jaxtyped_at_first(**options: Any) -> Callable[[Any], Any]:
+    """Checks the first calls of a function in each test: in loops checks take longer than what is checked.
+
+    Of functions that are made within functions, only the first that a line makes in a process is checked.
+    """
+
+    def decorated(defined: Any) -> Any:
+        if not isinstance(defined, FunctionType):
+            return jaxtyped(defined, **options)
+        code = defined.__code__
+        if "<locals>" in defined.__qualname__:
+            if jaxtyping.config.jaxtyping_disable or code in met:
+                return defined
+            met.add(code)
+        checked = jaxtyped(defined, **options)
+
+        @wraps(defined)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            calls[code] += 1
+            return (checked if calls[code] <= 20 else defined)(*args, **kwargs)
+
+        return called
+
+    return decorated
+
+
+jaxtyping.jaxtyped = jaxtyped_at_first
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -41,9 +83,16 @@ import pellucid  # noqa: E402
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays to the end: the collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def seeds():
-    """Every test draws the same numbers, whichever ran before it."""
+    """Every test draws the same numbers, and is checked anew, whichever ran before it."""
+    calls.clear()
     torch.manual_seed(0)
     np.random.seed(0)
 

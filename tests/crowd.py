@@ -1,4 +1,4 @@
-"""Explanations beside whatever else a process does: `python tests/crowd.py threads` or `fork`."""
+"""Explanations beside whatever else a process does: `python tests/crowd.py threads 125` or `fork`."""
 
 import os
 import sys
@@ -28,8 +28,8 @@ def explained(net: nn.Module, x: Tensor, method: str) -> Tensor:
     return pellucid.explain(net, x, method, target=1, batch_size=4, progress=False).raw
 
 
-def threads() -> None:
-    """500 explanations in four threads beside hosts of all kinds; anything wrong is an error."""
+def threads(calls: str) -> None:
+    """So many explanations in each of four threads beside hosts of all kinds; anything wrong is an error."""
     cnn = seeded(ResidualNet)
     vit = timm_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=2, embed_dim=24, num_heads=2)
     kinds = [(cnn, method) for method in CNN] + [(vit, method) for method in VIT]
@@ -63,7 +63,7 @@ def threads() -> None:
                 wrong.append("the training")
 
     def explain(number):
-        for call in range(125):
+        for call in range(int(calls)):
             net, i, method = jobs[(call * 4 + number) % len(jobs)]
             found, expected = explained(net, image(i), method), alone[id(net), i, method]
             count["explanations"] += 1
@@ -82,7 +82,7 @@ def threads() -> None:
         for thread in others:
             thread.join()
     assert not wrong, Counter(wrong)
-    assert count["explanations"] == 500
+    assert count["explanations"] == 4 * int(calls)
     assert count["predictions"] > 20
     assert count["steps"] > 5
     assert [state_of(net) for net in (cnn, vit)] == before
@@ -129,4 +129,4 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
     sys.setswitchinterval(1e-4)  # threads change places in the middle of a pass
-    {"threads": threads, "fork": fork}[sys.argv[1]]()
+    {"threads": threads, "fork": fork}[sys.argv[1]](*sys.argv[2:])

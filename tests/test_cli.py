@@ -417,15 +417,19 @@ def test_compare_writes_a_grid_and_a_page_and_tells_costs_and_agreement():
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_compare_all_asks_every_method_of_every_model():
+def test_compare_all_asks_every_method_of_every_model(monkeypatch):
+    for name, method in list(METHODS.items()):  # all that is known here are those that take few passes
+        if method.cost(method.resolve_options({})).forward > 100:
+            monkeypatch.delitem(METHODS, name)
+    assert len({method.family for method in METHODS.values()}) >= 5
     models = ["--model", "nets.py:net", "--model", "nets.py:other"]
     document = json.loads(compare("b/dog.jpg", *models, "--all", "--json").stdout)
     assert [c["model"] for c in document["comparisons"]] == ["net", "other"]
     refused = {refusal["title"] for refusal in document["refusals"]}
-    # A picture of a few pixels may be one superpixel; references are the user's; no attention is there.
+    # References are the user's; no attention is there.
     attending = {"attention-rollout", "transformer-attribution", "legrad"}
     assert attending <= refused
-    assert refused - attending <= {"lime", "baylime", "expected-gradients", "gradient-shap", "deep-shap"}
+    assert refused - attending <= {"expected-gradients", "gradient-shap", "deep-shap"}
     for c in document["comparisons"]:
         answered = [m["method"] for m in c["methods"]]
         assert [name for name in METHODS if name not in refused] == answered

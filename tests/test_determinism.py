@@ -11,7 +11,7 @@ import pellucid
 from nets import CHEAP, TinyCNN
 from pellucid.engine import mixing, run
 from pellucid.errors import ModelError
-from zoo import seeded
+from zoo import seeded, swept
 
 ALL = [m.name for m in pellucid.methods() if m.family != "attention" and m.name != "cam"]
 
@@ -192,7 +192,7 @@ ASKED = [("grad-cam", {"signed": True, "layer": "conv"}), ("saliency", {}), ("ri
          ("lrp", {})]  # fmt: skip
 
 
-@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("how", swept(WAYS, ["module", "centred", "attention"]))
 def test_samples_that_influence_one_another_are_run_alone_and_it_is_said(how):
     net, x = seeded(Mixing, how).double().eval(), pictures(3).double()
     asked = [request for request in ASKED if request[0] != "lrp"]

@@ -273,7 +273,7 @@ TREES = st.recursive(
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     details=st.dictionaries(st.text(), TREES, max_size=4),
     dtype=st.sampled_from(DTYPES[:4]),

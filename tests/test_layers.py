@@ -161,8 +161,17 @@ AUTO = [
 ]  # fmt: skip
 
 
+HEAVY = ("densenet121", "vgg11", "mobilenet", "torchvision convnext", "timm convnext", "shufflenet",
+         "timm resnet18")  # fmt: skip
+"""Networks of full width, whose like are built smaller beside them."""
+
+
 @pytest.mark.parametrize(
-    ("build", "size", "layer", "grid"), [row[1:] for row in AUTO], ids=[r[0] for r in AUTO]
+    ("build", "size", "layer", "grid"),
+    [
+        pytest.param(*row, id=name, marks=[pytest.mark.full] if any(heavy in name for heavy in HEAVY) else [])
+        for name, *row in AUTO
+    ],
 )
 def test_auto_takes_the_last_feature_maps_and_says_so(build, size, layer, grid):
     module = build()

@@ -24,6 +24,7 @@ from pellucid.errors import ModelError
 from pellucid.model import Model
 from pellucid.outputs import outputs_of
 from pellucid.probe import Probe, run_with
+from zoo import swept
 
 KNOWN = [name for name in BUILDERS if name != "no_grad inside"]
 PUBLISHED = ["alexnet", "resnet18", "densenet121", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny",
@@ -67,7 +68,7 @@ def test_a_run_that_replaces_nothing_is_plain_autograd(name, channels_last):
         assert torch.equal(found[0], expected[0])  # only attention is taken apart
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", swept(PUBLISHED, ["alexnet", "resnet18", "mobilenet_v3_small", "vit_b_16"]))
 def test_published_models_run_as_they_do(name):
     models = pytest.importorskip("torchvision.models")
     options = {"init_weights": False} if name == "googlenet" else {}

@@ -11,7 +11,7 @@ import torch
 import pellucid
 from nets import CHEAP, TinyCNN, net, pictures
 from pellucid.methods import METHODS
-from zoo import seeded
+from zoo import seeded, swept
 
 SOURCE = Path(pellucid.__file__).parent
 FACTORIES = (
@@ -61,7 +61,12 @@ def defaults():
     set_to()
 
 
-@pytest.mark.parametrize("method", CHEAP)
+QUICK = ("grad-cam", "score-cam", "ablation-cam", "saliency", "smooth-grad", "integrated-gradients", "xrai",
+         "rise", "lime", "occlusion", "i-gos", "meaningful-perturbation", "lrp", "deep-lift", "attn-lrp",
+         "full-grad", "attention-rollout")  # fmt: skip
+
+
+@pytest.mark.parametrize("method", swept(CHEAP, QUICK))
 def test_a_map_is_the_same_bit_for_bit_under_other_defaults(method, defaults):
     module, x = built(method)
     try:

@@ -16,7 +16,7 @@ from pellucid.model import Model
 from pellucid.output_scale import LOGITS
 from pellucid.outputs import outputs_of
 from pellucid.probe import LayerEvidence, Probe, layer_evidence
-from zoo import seeded, trained_statistics
+from zoo import seeded, swept, trained_statistics
 
 
 def probe_of(module: nn.Module, x: Tensor, target=1, **options) -> Probe:
@@ -93,7 +93,7 @@ TORCHVISION = {
 }
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", swept(TORCHVISION, ["mobilenet_v3_small"]))
 def test_torchvision_models_are_resumed_exactly(name):
     module = seeded(torchvision.models.get_model, name).double()
     x = torch.randn(2, 3, 64, 64 if name == "swin_t" else 48, dtype=torch.float64)
@@ -119,7 +119,11 @@ def test_timm_vit_is_resumed_exactly(layer):
     assert_equals_the_whole_model(module, torch.randn(1, 3, 64, 64, dtype=torch.float64), layer)
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+KINDS = ("residual", "reused", "nhwc", "dense", "tuple", "no_grad inside", "data parallel", "vit",
+         "vit registers", "swin timm", "swin hf", "vit hf")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", swept(BUILDERS, KINDS))
 def test_every_layer_with_maps_is_resumed_exactly_in_every_kind_of_model(name):
     module, x = net(name), pictures(name, 2)
     module.eval()

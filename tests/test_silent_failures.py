@@ -227,7 +227,7 @@ class Hungry(nn.Module):
 @pytest.mark.parametrize(
     "method", ["grad-cam", "smooth-grad:samples=20", "grad-cam:augment=1", "saliency:smooth=9"]
 )
-@pytest.mark.parametrize("most", [1, 3])
+@pytest.mark.parametrize("most", [pytest.param(1, marks=pytest.mark.full), 3])
 def test_out_of_memory_halves_the_chunk_and_changes_nothing(method, kind, when, most):
     x = pictures("in-place", 7)
     module = Hungry(most, kind, when)

@@ -31,15 +31,16 @@ def _one_thread_each():
     sys.setswitchinterval(interval)
 
 
-def run_alone(scene: str) -> None:
+def run_alone(*scene: str) -> None:
     """In a process of its own, without the type checks of the tests: they are slow, and hold locks."""
     crowd = Path(__file__).with_name("crowd.py")
-    ran = subprocess.run([sys.executable, crowd, scene], capture_output=True, text=True, check=False)
+    ran = subprocess.run([sys.executable, crowd, *scene], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_explaining_predicting_and_training_threads_do_not_see_one_another():
-    run_alone("threads")
+@pytest.mark.parametrize("calls", [30, pytest.param(125, marks=pytest.mark.full)])
+def test_explaining_predicting_and_training_threads_do_not_see_one_another(calls):
+    run_alone("threads", str(calls))
 
 
 def test_a_host_that_trains_the_very_network_that_is_explained_keeps_its_mode():
@@ -96,7 +97,7 @@ def test_a_server_explains_and_predicts_in_eight_threads():
     paths += [f"/predict/{i}" for i in range(3)]
     with TestClient(app) as client:
         alone = {path: client.get(path).json() for path in paths}
-        asked = [paths[i % len(paths)] for i in range(96)]
+        asked = [paths[i % len(paths)] for i in range(48)]
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda path: client.get(path).json(), asked))
     for path, answer in zip(asked, answers, strict=True):
@@ -119,7 +120,7 @@ class Explained(torch.utils.data.Dataset):
         return explained(self.net, image(index), "grad-cam")[0]
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.full)])
 def test_loaders_whose_workers_explain(context):
     if context not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system has no {context}")

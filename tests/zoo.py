@@ -1,11 +1,18 @@
 """Small networks whose explanations are known, or easy to compute by hand; weights by a seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 import pellucid
+
+
+def swept(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
+    """Cases of a sweep: those in `quick` are run each time, the others by `make test-full`."""
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.full) for case in cases]
 
 
 def seeded(build: Callable[..., nn.Module], *args: object, seed: int = 0, **kwargs: object) -> nn.Module:

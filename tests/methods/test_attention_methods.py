@@ -15,7 +15,7 @@ from pellucid.engine.attending import Attending
 from pellucid.engine.mixing import remember_apart
 from pellucid.errors import InvalidValue, ModelError
 from pellucid.model import Model
-from zoo import assert_close, images, raw, seeded
+from zoo import assert_close, images, raw, seeded, swept
 
 METHODS = ["attention-rollout", "transformer-attribution", "transformer-attribution:weights=attention",
            "legrad", "legrad:readout=mean"]  # fmt: skip
@@ -396,7 +396,7 @@ class Looking(nn.Module):
 
 
 @pytest.mark.parametrize("size", [(12, 18), (18, 12), (12, 12)])
-@pytest.mark.parametrize("place", [(0, 3), (3, 1), (2, 2)])
+@pytest.mark.parametrize("place", swept([(0, 3), (3, 1), (2, 2)], [(3, 1)]))
 @pytest.mark.parametrize("method", METHODS[:3])
 def test_the_map_has_its_rows_and_columns_as_the_picture(method, place, size):
     x = torch.zeros(2, 3, *size)

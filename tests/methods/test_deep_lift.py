@@ -118,7 +118,7 @@ def test_a_maximums_change_goes_to_where_the_larger_one_was():
 # --- completeness -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("baseline", ["zero", "blur"])
+@pytest.mark.parametrize("baseline", ["zero", pytest.param("blur", marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", COMPLETE)
 def test_the_map_is_complete_on_every_network(name, baseline):
     e = lift(net(name), pictures(name), target=None, baseline=baseline)

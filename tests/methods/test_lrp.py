@@ -17,7 +17,7 @@ from pellucid.cli import app
 from pellucid.errors import InvalidType, InvalidValue, ModelError, PellucidError
 from pellucid.preprocess import Preprocess
 from test_rules import twin, written_out
-from zoo import GapNet, Homogeneous, ResidualNet, assert_close, images, raw, seeded
+from zoo import GapNet, Homogeneous, ResidualNet, assert_close, images, raw, seeded, swept
 
 FEW = ["epsilon-plus-flat", "gamma:0.25;attention=all;product=half"]
 COMPOSITES = [
@@ -81,7 +81,11 @@ def test_composites_of_rectifiers_are_the_methods_of_that_name(name: str) -> Non
 # --- conservation ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EXPLAINED)
+KINDS = ("residual", "reused", "nhwc", "dense", "one channel", "tuple", "train mode", "vit", "beit", "vit hf",
+         "swin timm")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", swept(EXPLAINED, KINDS))
 def test_all_that_is_shared_out_arrives_somewhere(name: str) -> None:
     x = pictures(name, 2)
     score = pellucid.explain(net(name), x, "input-x-gradient", progress=False).score
@@ -95,7 +99,9 @@ def test_all_that_is_shared_out_arrives_somewhere(name: str) -> None:
         assert e.delta.abs().max() <= 1e-9 * top, composite
 
 
-@pytest.mark.parametrize("name", ["in-place", "dense", "vit", "swin torchvision", "nhwc"])
+@pytest.mark.parametrize(
+    "name", swept(["in-place", "dense", "vit", "swin torchvision", "nhwc"], ["dense", "vit"])
+)
 def test_images_of_a_batch_are_explained_alone(name: str) -> None:
     x = pictures(name)
     for composite in ("epsilon-plus-flat", "epsilon;attention=all;product=half"):
@@ -408,7 +414,10 @@ conservation = module_from_spec(spec)
 spec.loader.exec_module(conservation)
 
 
-@pytest.mark.parametrize("name", [name for name in conservation.MODELS if name not in HEAVY])
+SMALL = ("resnet18", "mobilenet_v2", "vit_tiny_patch16_224", "efficientnet-lite0 (ImageNet)")
+
+
+@pytest.mark.parametrize("name", swept([m for m in conservation.MODELS if m not in HEAVY], SMALL))
 def test_relevance_is_all_accounted_for_on_common_architectures(name: str) -> None:
     """In float32, out of the box; and some of it reaches the pixels, or this would say nothing."""
     module, x = conservation.case(name, 64)

@@ -218,7 +218,9 @@ def test_rise_is_its_formula_in_a_loop(keep, paired, centred):
         assert_close(e.raw[image], total / (70 * keep), 1e-9)
 
 
-@pytest.mark.parametrize(("paired", "centred"), [(True, True), (False, True), (False, False)])
+@pytest.mark.parametrize(
+    ("paired", "centred"), [(True, True), (False, True), pytest.param(False, False, marks=pytest.mark.full)]
+)
 def test_rise_errors_cover_what_other_seeds_give(paired, centred):
     net, x = seeded(Smooth, (8, 9)).double(), images(1, (8, 9))
     how = {"samples": 64, "cells": 3, "paired": paired, "centred": centred}

@@ -52,6 +52,8 @@ MODELS: dict[str, tuple[str, Callable[[Tensor], Tensor] | None]] = {
     "vit_tiny_patch16_224": ("blocks.11.norm1", patches),
 }
 """A layer that every peer can read: no in-place operation follows it; of tokens a peer needs the reshape."""
+SMALL = ("efficientnet-lite0", "resnet18", "vit_tiny_patch16_224")
+"""Those on which all is compared each time; on the others `make test-full` does it."""
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ import pytorch_grad_cam as pgc
 import torch
 import torchcam.methods as torchcam
 from captum.attr import LayerGradCam
-from cases import MODELS, Case
+from cases import MODELS, SMALL, Case
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 import pellucid
-from zoo import GapNet, assert_close, images, raw, seeded
+from zoo import GapNet, assert_close, images, raw, seeded, swept
 
 Cases = Callable[[str], Case]
 
@@ -93,7 +93,7 @@ def captum_map(net: nn.Module, layer: str, x: Tensor, target: int) -> Tensor:
 
 
 @pytest.mark.parametrize("method", PGC)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", swept(MODELS, SMALL))
 def test_cams_are_those_of_pytorch_grad_cam(case: Cases, name: str, method: str) -> None:
     c, (kind, tolerance) = case(name), PGC[method]
     theirs, shown = pgc_maps(kind, c.net, c.layer, c.x, c.target, c.reshape)
@@ -103,7 +103,7 @@ def test_cams_are_those_of_pytorch_grad_cam(case: Cases, name: str, method: str)
     assert_close(as_pgc_shows(c.maps[method], c.x), shown, 10 * tolerance)  # its min-max shrinks the range
 
 
-@pytest.mark.parametrize("name", ["efficientnet-lite0", "resnet18", "swin_t"])
+@pytest.mark.parametrize("name", swept(["efficientnet-lite0", "resnet18", "swin_t"], SMALL))
 def test_principal_is_the_eigen_smooth_of_pytorch_grad_cam(case: Cases, name: str) -> None:
     c = case(name)
     ours = c.maps["grad-cam:signed=true,principal=true"]
@@ -125,14 +125,14 @@ def test_the_copies_of_augment_are_those_of_pytorch_grad_cam(case: Cases) -> Non
 
 
 @pytest.mark.parametrize("method", TORCHCAM)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", swept(MODELS, SMALL))
 def test_cams_are_those_of_torch_cam(case: Cases, name: str, method: str) -> None:
     c = case(name)
     theirs = torchcam_map(TORCHCAM[method], c.net, c.layer, c.x, c.target, c.reshape)
     assert_close(c.maps[method].relu(), theirs, FLOAT32)
 
 
-@pytest.mark.parametrize("name", [name for name, (_, reshape) in MODELS.items() if reshape is None])
+@pytest.mark.parametrize("name", swept([m for m, (_, reshape) in MODELS.items() if reshape is None], SMALL))
 def test_signed_grad_cam_is_captums(case: Cases, name: str) -> None:
     c = case(name)
     theirs = captum_map(c.net, c.layer, c.x, c.target)

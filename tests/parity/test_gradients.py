@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from captum.attr import InputXGradient, NoiseTunnel, Saliency
-from cases import MODELS, Case
+from cases import MODELS, SMALL, Case
 from torch import Tensor, nn
 
 import pellucid
-from zoo import Quadratic, ResidualNet, assert_close, images, seeded
+from zoo import Quadratic, ResidualNet, assert_close, images, seeded, swept
 
 Cases = Callable[[str], Case]
 
@@ -17,7 +17,7 @@ FLOAT32 = 1e-5
 STATISTICS = {"smooth-grad": "smoothgrad", "smooth-grad-squared": "smoothgrad_sq", "var-grad": "vargrad"}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", swept(MODELS, SMALL))
 def test_gradients_are_captums(case: Cases, name: str) -> None:
     c = case(name)
     x = c.x.clone().requires_grad_()

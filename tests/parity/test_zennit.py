@@ -84,9 +84,14 @@ def conserves(e: pellucid.Explanation, logit: float) -> bool:
     ("name", "composite"),
     [
         *itertools.product(("vgg11_bn", "resnet18"), COMPOSITES),
-        ("vgg16_bn", "epsilon-gamma-box"),
-        ("resnet50", "epsilon-gamma-box"),
-        ("resnet50", "epsilon-alpha2-beta1-flat"),
+        *(
+            pytest.param(*deeper, marks=pytest.mark.full)
+            for deeper in (
+                ("vgg16_bn", "epsilon-gamma-box"),
+                ("resnet50", "epsilon-gamma-box"),
+                ("resnet50", "epsilon-alpha2-beta1-flat"),
+            )
+        ),
     ],
 )
 def test_composites_are_zennits(name: str, composite: str) -> None:
