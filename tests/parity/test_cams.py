@@ -152,7 +152,9 @@ def test_rectified_hirescam_is_what_pytorch_grad_cam_shows(case: Cases) -> None:
 # ----------------------------------------------------------------------------------- where they are wrong
 
 
-@pytest.mark.parametrize(("name", "layer"), [("resnet50", "bn1"), ("densenet121", "features")])
+@pytest.mark.parametrize(
+    ("name", "layer"), [("resnet50", "bn1"), pytest.param("densenet121", "features", marks=pytest.mark.full)]
+)
 def test_peers_read_activations_that_an_in_place_relu_overwrote(case: Cases, name: str, layer: str) -> None:
     """Captum copies what it keeps, and agrees with us; pytorch-grad-cam and torch-cam do not copy."""
     c = case(name)

@@ -64,7 +64,12 @@ def numpy_1_quantile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("numpy_1_quantile")
 @pytest.mark.parametrize(
-    "options", [{}, {"fraction": 0.6, "max_dist": 0.2}, {"max_dist": 1.0}], ids=["defaults", "wider", "free"]
+    "options",
+    [
+        pytest.param({}, id="defaults", marks=pytest.mark.full),
+        pytest.param({"fraction": 0.6, "max_dist": 0.2}, id="wider"),
+        pytest.param({"max_dist": 1.0}, id="free", marks=pytest.mark.full),
+    ],
 )
 def test_guided_ig_is_pairs(asked: tuple[nn.Module, Tensor, int], options: dict[str, float]) -> None:
     net, x, target = asked
