@@ -431,6 +431,43 @@ def test_padding_on_one_side_by_more_than_a_cell_is_refused(pad, fits):
             pellucid.explain(module, torch.rand(1, 3, 32, 32), layer="features")
 
 
+class Behind(nn.Module):
+    """Averaged features of what `before` makes of the picture."""
+
+    def __init__(self, before: Callable[[Tensor], Tensor], features: nn.Module) -> None:
+        super().__init__()
+        self.before, self.features, self.fc = before, features, nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.features(self.before(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("before", "maps", "cells"),
+    [
+        (lambda x: nn.functional.pad(x, (8, 8, 8, 8)), [nn.Conv2d(3, 4, 4, 4)], 2.4),
+        (lambda x: nn.functional.pad(x, (1, 1, 1, 1)), [nn.Conv2d(3, 4, 3, 1)], 0.0),
+        (lambda x: x, [nn.Conv2d(3, 4, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 5)], 2.3),
+        (lambda x: x, [nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 2, 1)], 0.0),
+        (lambda x: x, [nn.Conv2d(3, 4, 3, padding="same", dilation=3)], 0.0),
+        (lambda x: x.flip(3), [nn.ZeroPad2d((0, 12, 4, 8)), nn.Conv2d(3, 4, 16, 16)], 0.0),
+        (lambda x: x, [nn.Conv2d(3, 4, 4, 4), nn.ConvTranspose2d(4, 4, 2, 2)], 0.0),
+        (lambda x: x, [nn.ConvTranspose2d(3, 4, 3, 1), nn.AvgPool2d(2, 2)], 0.0),
+        (lambda x: x, [nn.ConvTranspose2d(3, 4, 15, 1)], 8.4),
+    ],
+    ids=["padded", "taken up", "no padding", "strided", "same", "flipped", "up", "wider", "much wider"],
+)
+def test_cells_that_do_not_tile_the_picture_are_noted(before, maps, cells):
+    """A map is drawn as if its cells tiled the picture; where some are off by more than one, it says so."""
+    model = Behind(before, nn.Sequential(*maps)).eval()
+    e = pellucid.explain(model, torch.rand(1, 3, 64, 64), "hirescam", layer="features")
+    note = [text for text in e.warnings if "do not tile the picture" in text]
+    if cells:
+        assert f"off by up to {cells} of its cells" in note[0]
+    else:
+        assert note == []
+
+
 class Scaled(nn.Module):
     """A constant is brought to the type and shape of the feature maps, and multiplies them."""
 

@@ -20,6 +20,7 @@ from pellucid.engine.axis_rules import (
     POOLS,
     RECURRENT,
     Axes,
+    Edges,
     Rules,
     Tokens,
     spatial,
@@ -37,7 +38,7 @@ class Trace(NamedTuple):
 
     `axes` has a word for each of its axes, or is None where they are unknown; `flips` tells whether rows and
     columns run backwards; `pooled` whether a pooling gave it; `attends` whether it is a softmax's weights;
-    `cover` from where to where rows and columns reach, the picture being from 0 to 1;
+    `cover` from where to where rows and columns reach, the picture being from 0 to 1 in their own direction;
     `mixed` whether attention had a part in it;
     `paths` are the bits of the layers through which the picture last came, by group (see `Follower.group`),
     `behind` those of all calls of layers that it depends on; `why` says how the axes were lost.
@@ -138,7 +139,7 @@ class Follower(TorchFunctionMode):
             name, _, args, kwargs, results = known.respell(*args, **kwargs)
             made = made[0] if results > 1 else made
         attends, mixes = self._attention(name, args, kwargs, before)
-        rules = Rules(self.batch, {id(t): traces[t].axes for t in given})
+        rules = Rules(self.batch, {id(t): traces[t].axes for t in given}, name)
         rules.mixed = {id(t) for t in given if traces[t].mixed}
         flips = {trace.flips for trace in before if trace.axes is not None and spatial(trace.axes)}
         for number, out in enumerate(_tensors(made)):
@@ -147,6 +148,7 @@ class Follower(TorchFunctionMode):
             if name in ("flip", "fliplr", "flipud") and axes is not None:
                 turned = rules.flipped(name, args, kwargs, turned)
             traces[out] = _joined(before, axes, turned, name in POOLS, attends, why, rules.edges)
+            traces[out] = _mirrored(traces[out], before[0].flips)
             if mixes:
                 traces[out] = traces[out]._replace(mixed=True)
             base = out._base if axes is None and args and out is args[0] else None
@@ -248,7 +250,7 @@ def _nothing() -> None:
     return None
 
 
-_KEPT: Mapping[Any, tuple[int, int, int]] = {}
+_KEPT: Mapping[Any, Edges] = {}
 
 
 def _joined(
@@ -258,35 +260,54 @@ def _joined(
     pooled: bool = False,
     attends: bool = False,
     why: str = "",
-    edges: Mapping[Any, tuple[int, int, int]] = _KEPT,
+    edges: Mapping[Any, Edges] = _KEPT,
 ) -> Trace:
     paths = behind = 0
     for trace in before:
         paths |= trace.paths
         behind |= trace.behind
     known = [trace for trace in before if trace.axes is not None and spatial(trace.axes)]
-    covers = [max((t.cover[i] for t in known), key=uneven, default=WHOLE) for i in (0, 1)]
+    covers = [max((t.cover[i] for t in known), key=_beyond, default=WHOLE) for i in (0, 1)]
     rows, columns = (_moved(cover, edges.get(axis)) for cover, axis in zip(covers, "hw", strict=True))
     mixed = any(trace.mixed for trace in before)
     return Trace(axes, flips, pooled, attends, paths, behind, why, (rows, columns), mixed)
 
 
-def uneven(cover: Interval) -> float:
-    """By how much more there is on one side of the picture than on the other, as a share of it."""
-    return abs(cover[0] + cover[1] - 1)
+def _beyond(cover: Interval) -> float:
+    return max(abs(cover[0]), abs(cover[1] - 1))
 
 
-def _moved(cover: Interval, edges: tuple[int, int, int] | None) -> Interval:
-    """What rows or columns reach over after cells were put before and behind them, or cut off.
-
-    What is put on both sides alike is what a convolution without padding of its own takes away again.
-    """
+def _moved(cover: Interval, edges: Edges | None) -> Interval:
+    """What rows or columns reach over after cells were put before and behind them, or cut off."""
     if edges is None:
         return cover
     low, high, size = edges
-    cell, both = (cover[1] - cover[0]) / size, min(low, high, key=abs) if low * high > 0 else 0
-    low, high = low - both, high - both
+    cell = (cover[1] - cover[0]) / size
     return cover[0] - low * cell, cover[1] + high * cell
+
+
+def _mirrored(trace: Trace, before: tuple[bool, bool]) -> Trace:
+    """What is flipped reaches as far, from its other end."""
+    if trace.flips == before:
+        return trace
+    rows, columns = (
+        (1 - cover[1], 1 - cover[0]) if flip != old else cover
+        for cover, flip, old in zip(trace.cover, trace.flips, before, strict=True)
+    )
+    return trace._replace(cover=(rows, columns))
+
+
+def shift(cover: Interval, cells: int) -> float:
+    """By how many of its cells a side's middle lies beside the picture's."""
+    return abs(cover[0] + cover[1] - 1) / 2 * cells
+
+
+def stretch(cover: Interval, cells: int) -> float:
+    """By how many cells the first or last one lies beside where it is drawn, the cells tiling the picture."""
+    half = 0.5 / cells
+    first = cover[0] + (cover[1] - cover[0]) * half
+    last = cover[1] - (cover[1] - cover[0]) * half
+    return max(abs(first - half), abs(last - 1 + half)) * cells
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -29,6 +29,7 @@ class Fine(NamedTuple):
 
 
 Axis = str | Tokens | Fine
+Edges = tuple[float, float, int]
 Axes = tuple[Axis, ...]
 RECURRENT = "they are steps of a recurrence"
 BORDER = 6
@@ -45,13 +46,13 @@ def spatial(axes: Axes) -> bool:
 class Rules:
     """The axes of the tensors that one operation was given.
 
-    `why` says how some were lost, `edges` how many cells were put before and behind rows or columns (or cut
-    off, if below 0), of how many.
+    `why` says how some were lost, `edges` by how many cells rows or columns reach further at their beginning
+    and end than before (less far, if below 0), of how many.
     """
 
-    def __init__(self, batch: int, axes: dict[int, Axes | None]) -> None:
-        self.batch, self.axes, self.why = batch, axes, ""
-        self.edges: dict[Any, tuple[int, int, int]] = {}
+    def __init__(self, batch: int, axes: dict[int, Axes | None], name: str = "") -> None:
+        self.batch, self.axes, self.name, self.why = batch, axes, name, ""
+        self.edges: dict[Any, Edges] = {}
         self.mixed: set[int] = set()  # operands in which attention had a part
 
     def of(self, value: Any) -> Axes | None:
@@ -110,6 +111,11 @@ class Rules:
             return None
         if any(isinstance(axis, Tokens) for axis in axes):
             return None
+        x = _first(args, kwargs)
+        for side, axis in enumerate(axes[2:]):
+            window = window_of(self.name, args, kwargs, side) if axis in ("h", "w") else None
+            if window is not None:
+                self.edges[axis] = window.edges(x.shape[2 + side], out.shape[2 + side])
         return (axes[0], "-", axes[2], axes[3])
 
     def pad(self, args: Any, kwargs: Any, out: Tensor, number: int = 0) -> Axes | None:
@@ -480,6 +486,64 @@ class Rules:
         """Steps of a recurrence: each depends on the others."""
         self.why = RECURRENT
         return ("-",) * out.ndim
+
+
+class Window(NamedTuple):
+    """What slides along a side: `kernel` cells, `dilation` apart, in steps of `stride` (of 1 / `stride` cells
+    if `up`, for a transposed convolution), from `padding` cells before the first."""
+
+    kernel: int
+    stride: int
+    padding: float
+    dilation: int = 1
+    up: bool = False
+
+    def edges(self, size: int, made: int) -> Edges:
+        """How much further `made` cells reach than the `size` they are made of, each being the middle of
+        what it sees.
+
+        Example:
+            >>> Window(kernel=3, stride=1, padding=1).edges(8, 8), Window(5, 1, 0).edges(8, 4)
+            ((0.0, 0.0, 8), (-2.0, -2.0, 8))
+        """
+        middle = (self.kernel - 1) * self.dilation / 2 - self.padding
+        cell = 1 / self.stride if self.up else self.stride
+        low = (middle + 0.5) * cell - 0.5 if self.up else (cell - 1) / 2 - middle
+        return low, made * cell - size - low, size
+
+
+SLIDING = {
+    "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation"),
+    "conv_transpose2d": (
+        "input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation",
+    ),
+    "max_pool2d": ("input", "kernel_size", "stride", "padding", "dilation"),
+    "max_pool2d_with_indices": ("input", "kernel_size", "stride", "padding", "dilation"),
+    "avg_pool2d": ("input", "kernel_size", "stride", "padding"),
+    "lp_pool2d": ("input", "norm_type", "kernel_size", "stride"),
+}  # fmt: skip
+"""The parameters of the operations that slide a window, in order."""
+
+
+def window_of(name: str, args: Any, kwargs: Any, side: int) -> Window | None:
+    """The window of an operation along one side; None for one that resizes the side as a whole."""
+    if name not in SLIDING:
+        return None
+    given = {**dict(zip(SLIDING[name], args, strict=False)), **kwargs}
+
+    def along(key: str, default: int) -> int:
+        value = given.get(key)
+        value = default if value is None or value == () or value == [] else value
+        return int(value if isinstance(value, int) else value[side % len(value)])
+
+    weight = given.get("weight")
+    kernel = int(weight.shape[2 + side]) if weight is not None else along("kernel_size", 1)
+    stride, dilation = along("stride", 1 if weight is not None else kernel), along("dilation", 1)
+    if isinstance(given.get("padding"), str):
+        padding = (kernel - 1) * dilation / 2 if given["padding"] == "same" else 0.0
+    else:
+        padding = along("padding", 0)
+    return Window(kernel, stride, padding, dilation, up=name == "conv_transpose2d")
 
 
 def _first(args: Any, kwargs: Any) -> Any:

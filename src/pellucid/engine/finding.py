@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from pellucid.engine.axes import Follower, Trace, layout_of, turned, uneven
+from pellucid.engine.axes import Follower, Trace, layout_of, shift, stretch, turned
 from pellucid.engine.operations import Operations
 from pellucid.engine.run import Engine
 from pellucid.engine.scripted import of_this_thread as here
@@ -43,7 +43,7 @@ class Found:
 
     `proof` says how the layouts are known; `around` names what else of the score's dependence on the picture
     does not pass through it ("" for the picture itself, None where that is not known); `others` are other
-    layers that hold a grid.
+    layers that hold a grid; `stretched` tells by how many of its cells the map is off near a border.
     """
 
     name: str
@@ -54,6 +54,22 @@ class Found:
     proof: str
     around: tuple[str, ...] | None
     others: tuple[tuple[str, str], ...] = ()
+    stretched: float = 0.0
+
+    def notes(self) -> list[str]:
+        """What a user must know of the layer: what does not lie behind it, and where its cells do not lie."""
+        return [note for note in (self.partly(), self.beside()) if note is not None]
+
+    def beside(self) -> str | None:
+        """A sentence on cells that do not lie where they are drawn, if some are off by more than one cell."""
+        if self.stretched <= 1:
+            return None
+        return (
+            f"The cells of layer {self.name} do not tile the picture, because it is padded or cropped inside "
+            f"the model or its convolutions have no padding: near the border the map is off by up to "
+            f"{self.stretched:.1f} of its cells. An earlier layer is off by "
+            "less; a gradient method places evidence exactly."
+        )
 
     def partly(self) -> str | None:
         """A sentence on what of the score does not lie behind the layer, if that is known of."""
@@ -162,7 +178,8 @@ class Event:
 
     `unknown` says that it might hold a grid that could not be followed; `misplaced` why a grid that it holds
     does not lie as the picture does; `why` how positions were lost; `inside` that attention is computed
-    around it; `before` is what went into the last attention by then.
+    around it; `before` is what went into the last attention by then; `stretched` by how many cells it is off
+    at a border.
     """
 
     name: str
@@ -180,6 +197,7 @@ class Event:
     tap: Tap | None = None
     proof: str = FOLLOWED
     undecided: bool = False
+    stretched: float = 0.0
 
     @property
     def grid(self) -> bool:
@@ -316,9 +334,8 @@ class Finder:
         real = tensor.is_floating_point()
         layout = layout_of(trace, tensor.shape, self.images) if real else None
         misplaced = TURNED if real and layout is None and turned(trace.axes) else ""
-        if layout is not None and any(
-            uneven(cover) * side > 2 for cover, side in zip(trace.cover, layout.grid, strict=True)
-        ):
+        sides = list(zip(trace.cover, layout.grid, strict=True)) if layout is not None else []
+        if any(shift(cover, cells) > 1 for cover, cells in sides):
             layout, misplaced = None, SHIFTED
         unknown = real and trace.axes is None and tensor.ndim in (3, 4) and self.images in tensor.shape[:2]
         why = trace.why if real else f"its values are {str(tensor.dtype).removeprefix('torch.')}, {UNREAL}"
@@ -326,6 +343,7 @@ class Finder:
             name=name, call=self.calls[name], shape=tensor.shape, bit=self.follower.bit(),
             behind=trace.behind, layout=layout, unknown=unknown, misplaced=misplaced, why=why,
             pooled=trace.pooled, inside=inside, before=self.before_attention,
+            stretched=max((stretch(cover, cells) for cover, cells in sides), default=0.0),
         )  # fmt: skip
         self.events.append(event)
         return event
@@ -388,6 +406,7 @@ class Finder:
             final[0].proof,
             self._around(self.groups[around], final, outputs, chosen not in (None, self.last)),
             self._others(asked.name),
+            max(event.stretched for event in final),
         )
         taps = [event.tap for event in final if event.tap is not None]
         return found, taps if len(taps) == len(final) else []

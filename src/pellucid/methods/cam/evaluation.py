@@ -79,8 +79,8 @@ def evaluate(
     for asked, calls in maps.items():
         map = together(calls)
         layers.append(map if signed else map.relu())
-        if part := found_as[asked].partly():
-            probe.note(part)
+        for note in found_as[asked].notes():
+            probe.note(note)
         if not signed:
             warn_if_negative(probe, titles[asked], map)
     fused = layers[0] if len(layers) == 1 else fuse(layers, fusion, probe.inputs.shape[-2])

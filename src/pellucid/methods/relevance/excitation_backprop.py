@@ -81,8 +81,8 @@ def excitation_backprop(
         maps = [map.relu() for map in maps]
     map = maps[0] if len(maps) == 1 else fuse(maps, "mean", probe.inputs.shape[-2])
     for name in names:
-        if part := found.modified.taken.found[name].partly():
-            probe.note(part)
+        for note in found.modified.taken.found[name].notes():
+            probe.note(note)
     layers = tuple(found.modified.layer(name)[0].name for name in names)
     details = {name: value for name, value in found.details.items() if name != "pixel_share" or not names}
     return Finding(map, details=details, layers=layers, delta=found.delta)
