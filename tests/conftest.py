@@ -23,7 +23,6 @@ UNCHECKED = {
     "fast_paths",
     "randomness",
     "axes",
-    "axis_rules",
     "finding",
     "following",
     "cheap_backward",

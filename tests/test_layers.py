@@ -9,7 +9,8 @@ from torch.nn import functional
 
 import pellucid
 from nets import WINDOWED, ChannelsLast, DenseCat, Lamp, TinyCNN, hf_model, net, pictures, timm_model
-from pellucid.engine.axes import Follower, layout_of
+from pellucid.engine.axes.follower import Follower
+from pellucid.engine.axes.layout import layout_of
 from pellucid.errors import InvalidType, InvalidValue, ModelError
 from pellucid.layers import Layout, first_tensor, layer_names, with_first_tensor
 from zoo import seeded

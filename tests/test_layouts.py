@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import odd_nets as odd
 import pellucid
-from pellucid.engine.finding import FOLLOWED
+from pellucid.engine.finding.events import FOLLOWED
 from pellucid.errors import InvalidValue, ModelError
 from zoo import seeded
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pellucid.engine.axis_rules import Axes, Tokens
+from pellucid.engine.axes.kinds import Axes, Tokens
 from pellucid.engine.calls import Call, Tag
 from pellucid.engine.following import Following
 from pellucid.engine.operations import Operations

@@ -29,8 +29,8 @@ from torch.nn.functional import batch_norm
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pellucid.engine.axes import layout_of
-from pellucid.engine.axis_rules import Axes, Tokens
+from pellucid.engine.axes.kinds import Axes, Tokens
+from pellucid.engine.axes.layout import layout_of
 from pellucid.engine.calls import Call, Handler
 from pellucid.engine.following import Following
 from pellucid.engine.mixing import RowsUnknown

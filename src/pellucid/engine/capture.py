@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.engine.find_layers import find_layers
-from pellucid.engine.finding import forget, found_of
+from pellucid.engine.finding.found import forget, found_of
 from pellucid.engine.forward_pass import Capture, ForwardPass
 from pellucid.engine.keep_layers import keep_layers
 from pellucid.engine.operations import Operations

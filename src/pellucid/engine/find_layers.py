@@ -7,7 +7,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.finding import Event, Finder, Found, NoGrid, Unclear, found_of, keep_found
+from pellucid.engine.finding.events import Event, NoGrid, Unclear
+from pellucid.engine.finding.finder import Finder
+from pellucid.engine.finding.found import Found, found_of, keep_found
 from pellucid.engine.forward_pass import Capture, ForwardPass
 from pellucid.engine.operations import Operations
 from pellucid.engine.run import Engine

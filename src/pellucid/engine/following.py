@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.engine.axes import Follower
+from pellucid.engine.axes.follower import Follower
 from pellucid.engine.operations import Operations
 from pellucid.model import Model
 

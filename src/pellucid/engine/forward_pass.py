@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.engine.billing import Charge
 from pellucid.engine.cheap_backward import CheapBackward
-from pellucid.engine.finding import Found
+from pellucid.engine.finding.found import Found
 from pellucid.engine.operations import Operations
 from pellucid.engine.origins import Origins
 from pellucid.engine.precision import HALF

@@ -9,10 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.engine.finding import (
-    Found,
-    without_batch,
-)
+from pellucid.engine.finding.found import Found, without_batch
 from pellucid.engine.forward_pass import Capture, ForwardPass
 from pellucid.engine.operations import Operations
 from pellucid.engine.scripted import of_this_thread as here

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine.finding import Found
+from pellucid.engine.finding.found import Found
 from pellucid.engine.resume import Alter, resume
 from pellucid.engine.taps import Tap
 from pellucid.probe.probe import Probe

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pellucid.engine.chunks import in_chunks, out_of_memory
-from pellucid.engine.finding import Found
+from pellucid.engine.finding.found import Found
 from pellucid.engine.forward_pass import Capture
 from pellucid.engine.mixing import SamplesMix
 from pellucid.engine.perturb import Copies, Scorer, score_perturbed

@@ -1,58 +1,21 @@
-"""Which axes of every tensor of a pass hold the picture's rows and columns: followed, never guessed.
+"""The mode that is shown every operation of a pass and follows the picture's axes."""
 
-The input's axes are known: (N, C, H, W). Every operation that a model runs is shown to a `Follower`, which
-says what becomes of them: a convolution keeps rows and columns, a transpose moves them, a reshape makes
-tokens (row by row) of them, a mean takes them away. An operation that is not known leaves the axes unknown,
-for `engine.tracing` to find out. Besides, every tensor knows through which layers the picture reached it.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pellucid.engine.axis_rules import (
-    DROPPED,
-    KNOWN_RULES,
-    LIKE,
-    MAKERS,
-    POOLS,
-    RECURRENT,
-    Axes,
-    Edges,
-    Rules,
-    Tokens,
-    spatial,
-)
+from pellucid.engine.axes.kinds import Axes, spatial
+from pellucid.engine.axes.moving import flipped
+from pellucid.engine.axes.operands import Operands
+from pellucid.engine.axes.products import RECURRENT
+from pellucid.engine.axes.rules import KNOWN_RULES, LIKE, MAKERS
+from pellucid.engine.axes.slicing import DROPPED, getitem
+from pellucid.engine.axes.trace import Trace, joined, mirrored
+from pellucid.engine.axes.windows import POOLS
 from pellucid.engine.memory import ByTensor
 from pellucid.engine.names import recognised
-from pellucid.layers import Layout
-
-Interval = tuple[float, float]
-WHOLE: Interval = (0.0, 1.0)
-
-
-class Trace(NamedTuple):
-    """What is known of a tensor that depends on the picture.
-
-    `axes` has a word for each of its axes, or is None where they are unknown; `flips` tells whether rows and
-    columns run backwards; `pooled` whether a pooling gave it; `attends` whether it is a softmax's weights;
-    `cover` from where to where rows and columns reach, the picture being from 0 to 1 in their own direction;
-    `mixed` whether attention had a part in it;
-    `paths` are the bits of the layers through which the picture last came, by group (see `Follower.group`),
-    `behind` those of all calls of layers that it depends on; `why` says how the axes were lost.
-    """
-
-    axes: Axes | None
-    flips: tuple[bool, bool] = (False, False)
-    pooled: bool = False
-    attends: bool = False
-    paths: int = 0
-    behind: int = 0
-    why: str = ""
-    cover: tuple[Interval, Interval] = (WHOLE, WHOLE)
-    mixed: bool = False
 
 
 class Follower(TorchFunctionMode):
@@ -103,7 +66,7 @@ class Follower(TorchFunctionMode):
         for tensor in _tensors(made):
             if before and (recurrent or tensor not in self.traces):
                 axes = ("-",) * tensor.ndim if recurrent else None
-                self.traces[tensor] = _joined(before, axes, why=RECURRENT if recurrent else "")
+                self.traces[tensor] = joined(before, axes, why=RECURRENT if recurrent else "")
 
     # Operations
 
@@ -139,28 +102,28 @@ class Follower(TorchFunctionMode):
             name, _, args, kwargs, results = known.respell(*args, **kwargs)
             made = made[0] if results > 1 else made
         attends, mixes = self._attention(name, args, kwargs, before)
-        rules = Rules(self.batch, {id(t): traces[t].axes for t in given}, name)
-        rules.mixed = {id(t) for t in given if traces[t].mixed}
+        operands = Operands(self.batch, {id(t): traces[t].axes for t in given}, name)
+        operands.mixed = {id(t) for t in given if traces[t].mixed}
         flips = {trace.flips for trace in before if trace.axes is not None and spatial(trace.axes)}
         for number, out in enumerate(_tensors(made)):
-            axes, why = self._axes(name, rules, args, kwargs, out, number, before, len(flips) > 1)
+            axes, why = self._axes(name, operands, args, kwargs, out, number, before, len(flips) > 1)
             turned = next(iter(flips), (False, False))
             if name in ("flip", "fliplr", "flipud") and axes is not None:
-                turned = rules.flipped(name, args, kwargs, turned)
-            traces[out] = _joined(before, axes, turned, name in POOLS, attends, why, rules.edges)
-            traces[out] = _mirrored(traces[out], before[0].flips)
+                turned = flipped(operands, name, args, kwargs, turned)
+            traces[out] = joined(before, axes, turned, name in POOLS, attends, why, operands.edges)
+            traces[out] = mirrored(traces[out], before[0].flips)
             if mixes:
                 traces[out] = traces[out]._replace(mixed=True)
             base = out._base if axes is None and args and out is args[0] else None
             if base is not None and base in traces:  # written in place into a part of another
-                traces[base] = _joined([traces[base], *before], None, why=why)
+                traces[base] = joined([traces[base], *before], None, why=why)
         if mixes:
             self.attended()
 
     def _axes(
         self,
         name: str,
-        rules: Rules,
+        operands: Operands,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         out: Tensor,
@@ -175,10 +138,10 @@ class Follower(TorchFunctionMode):
         rule = KNOWN_RULES.get(name)
         if rule is None or mixed:
             return None, why
-        axes = rule(rules, args, kwargs, out, number)
+        axes = rule(operands, args, kwargs, out, number)
         if axes is not None and not spatial(axes):
             why = why or DROPPED.get(name, "")
-        return axes, rules.why or why
+        return axes, operands.why or why
 
     def _attention(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], before: Sequence[Trace]
@@ -207,107 +170,20 @@ class Follower(TorchFunctionMode):
         old, new = self.of(written), self.of(value) if isinstance(value, Tensor) else None
         fits = old is not None and (new is None or self._fits(written, index, value, old, new))
         axes, flips = (old.axes, old.flips) if old is not None and fits else (None, (False, False))
-        self.traces[written] = _joined(before, axes, flips, why=old.why if old is not None else "")
+        self.traces[written] = joined(before, axes, flips, why=old.why if old is not None else "")
 
     def _fits(self, written: Tensor, index: Any, value: Tensor, old: Trace, new: Trace) -> bool:
         """Whether a value has the axes of the part that it is written into."""
         if new.axes is None or old.axes is None or not spatial(new.axes):
             return new.axes is not None
-        part = Rules(self.batch, {id(written): old.axes}).getitem((written, index), {}, value)
+        part = getitem(Operands(self.batch, {id(written): old.axes}), (written, index), {}, value)
         if part is None or new.flips != old.flips or len(part) < len(new.axes):
             return False
         return part[len(part) - len(new.axes) :] == new.axes and not spatial(part[: len(part) - value.ndim])
 
 
-def layout_of(trace: Trace, shape: Sequence[int], images: int) -> Layout | None:
-    """How a tensor holds the grid, if it does in one of the ways that feature maps are read."""
-    axes = trace.axes
-    if axes is None or not spatial(axes):
-        return None
-    batch = [i for i, axis in enumerate(axes) if axis == "n" or (images == shape[i] == 1 and axis == "-")]
-    if len(shape) == 4 and 0 in batch:
-        if axes[1:] == ("-", "h", "w"):
-            grid = shape[2], shape[3]
-            return Layout("NCHW", grid, flips=trace.flips) if grid[0] * grid[1] > 1 else None
-        if axes[1:] == ("h", "w", "-"):
-            grid = shape[1], shape[2]
-            return Layout("NHWC", grid, flips=trace.flips) if grid[0] * grid[1] > 1 else None
-    if len(shape) == 3 and axes[2] == "-":
-        for axis, other in ((1, 0), (0, 1)):
-            tokens = axes[axis]
-            if isinstance(tokens, Tokens) and other in batch and tokens.grid[0] * tokens.grid[1] > 1:
-                kind: Literal["NTC", "TNC"] = "NTC" if axis else "TNC"
-                return Layout(kind, tokens.grid, tokens.before, trace.flips)
-    return None
-
-
-def turned(axes: Axes | None) -> bool:
-    """Whether columns stand where rows should."""
-    return axes is not None and len(axes) == 4 and axes[1:] in (("-", "w", "h"), ("w", "h", "-"))
-
-
 def _nothing() -> None:
     return None
-
-
-_KEPT: Mapping[Any, Edges] = {}
-
-
-def _joined(
-    before: Sequence[Trace],
-    axes: Axes | None,
-    flips: tuple[bool, bool] = (False, False),
-    pooled: bool = False,
-    attends: bool = False,
-    why: str = "",
-    edges: Mapping[Any, Edges] = _KEPT,
-) -> Trace:
-    paths = behind = 0
-    for trace in before:
-        paths |= trace.paths
-        behind |= trace.behind
-    known = [trace for trace in before if trace.axes is not None and spatial(trace.axes)]
-    covers = [max((t.cover[i] for t in known), key=_beyond, default=WHOLE) for i in (0, 1)]
-    rows, columns = (_moved(cover, edges.get(axis)) for cover, axis in zip(covers, "hw", strict=True))
-    mixed = any(trace.mixed for trace in before)
-    return Trace(axes, flips, pooled, attends, paths, behind, why, (rows, columns), mixed)
-
-
-def _beyond(cover: Interval) -> float:
-    return max(abs(cover[0]), abs(cover[1] - 1))
-
-
-def _moved(cover: Interval, edges: Edges | None) -> Interval:
-    """What rows or columns reach over after cells were put before and behind them, or cut off."""
-    if edges is None:
-        return cover
-    low, high, size = edges
-    cell = (cover[1] - cover[0]) / size
-    return cover[0] - low * cell, cover[1] + high * cell
-
-
-def _mirrored(trace: Trace, before: tuple[bool, bool]) -> Trace:
-    """What is flipped reaches as far, from its other end."""
-    if trace.flips == before:
-        return trace
-    rows, columns = (
-        (1 - cover[1], 1 - cover[0]) if flip != old else cover
-        for cover, flip, old in zip(trace.cover, trace.flips, before, strict=True)
-    )
-    return trace._replace(cover=(rows, columns))
-
-
-def shift(cover: Interval, cells: int) -> float:
-    """By how many of its cells a side's middle lies beside the picture's."""
-    return abs(cover[0] + cover[1] - 1) / 2 * cells
-
-
-def stretch(cover: Interval, cells: int) -> float:
-    """By how many cells the first or last one lies beside where it is drawn, the cells tiling the picture."""
-    half = 0.5 / cells
-    first = cover[0] + (cover[1] - cover[0]) * half
-    last = cover[1] - (cover[1] - cover[0]) * half
-    return max(abs(first - half), abs(last - 1 + half)) * cells
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
