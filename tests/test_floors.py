@@ -14,9 +14,10 @@ import pellucid
 
 FLOORS = [
     # what knows nothing of models: errors, files, structures, statistics of maps
-    "errors allocator bundle caching certainty files indexing plugins prediction ranks renamed structures",
+    "errors allocator bundle caching certainty files hub indexing plugins prediction ranks renamed "
+    "structures",
     # pictures, how they become inputs, and their superpixels
-    "grain grey images input_tensors inputs preprocess segments transforms",
+    "composed gathering grain grey images input_tensors inputs preprocess segments transforms",
     # what is asked, of whom; what stands for a hidden part
     "baselines labels layers model models output_scale outputs target target_function weights",
     # how a model is run

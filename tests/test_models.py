@@ -345,6 +345,7 @@ def test_a_failed_download_is_one_sentence(spec: str, function: str, monkeypatch
         raise OSError("no route to host\nand a page of advice")
 
     monkeypatch.setattr(function, offline)
+    monkeypatch.setattr("pellucid.hub.reachable", lambda address: True)
     with pytest.raises(ModelError) as caught:
         load(spec)
     message = str(caught.value)

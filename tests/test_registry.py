@@ -262,8 +262,9 @@ def test_an_option_without_a_value_is_refused(spec):
 @pytest.mark.parametrize(
     ("spec", "error", "words"),
     [
-        ("gradcam", InvalidValue, r"no method 'gradcam'. Did you mean grad-cam"),
-        ("Grad_CAM", InvalidValue, r"Did you mean grad-cam"),
+        ("gradcam", InvalidValue, r"no method 'gradcam'. It is 'grad-cam' here"),
+        ("Grad_CAM", InvalidValue, r"It is 'grad-cam' here"),
+        ("grad-camm", InvalidValue, r"Did you mean grad-cam or"),
         ("zzz", InvalidValue, r"no method 'zzz'. `pellucid methods`"),
         (
             "smooth-grad:sample=3",

@@ -1,5 +1,7 @@
 """Pellucid: see why an image classifier decided."""
 
+from importlib.metadata import version as _version
+
 from pellucid import lime
 from pellucid.allocator import keep_memory
 from pellucid.axioms.report import AxiomReport
@@ -17,6 +19,8 @@ from pellucid.model import Model
 from pellucid.models import load
 from pellucid.preprocess import Preprocess
 from pellucid.target import Contrast
+
+__version__ = _version("pellucid")
 
 
 def methods() -> tuple[Method, ...]:

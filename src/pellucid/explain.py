@@ -60,10 +60,10 @@ def explain(
 
     Args:
         model: a `Model`, any `nn.Module`, or a differentiable callable (N, C, H, W) -> (N, K).
-        images: a path, a PIL image, a uint8 array (H, W[, C]), a list of these, or a float tensor
-            (C, H, W) or (N, C, H, W), which is taken as the model's own input. A model of several inputs
-            takes a tuple (images, further inputs) or a mapping of its arguments' names; tensors with one row
-            per image follow the images.
+        images: a path, a folder (with all below it), a glob, a PIL image, a uint8 array (H, W[, C]), any
+            iterable of these, or a float tensor or array (C, H, W) or (N, C, H, W), which is taken as the
+            model's own input. A model of several inputs takes a tuple (images, further inputs) or a mapping
+            of its arguments' names; tensors with one row per image follow the images.
         method: a registered method, with options if you like: "smooth-grad:samples=20".
         target: None for the class each image is predicted as; a class index or name; one of these per
             image; a `Contrast(a, b)`; or a callable `raw output -> (N,)`, which scores each row by itself. It

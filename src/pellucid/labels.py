@@ -1,31 +1,40 @@
 """Class names: however they come, one for each class, in order."""
 
 import difflib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from operator import index as as_index
+from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
 
-from pellucid.errors import InvalidType, InvalidValue
+from pellucid.errors import FileMissing, InvalidType, InvalidValue
 
 LabelsLike = Sequence[Any] | Mapping[Any, Any] | np.ndarray
-_FORMS = "a list or array with one name per class, {index: name} or {name: index}"
+_FORMS = (
+    "a list or array with one name per class, {index: name}, {name: index} or the Path of a file of these"
+)
+MOST = 12
+"""Classes that are listed where a name is a word of several."""
 
 
 def class_names(labels: Any) -> tuple[str, ...]:
-    """One name per class, in order: of a list, tuple or array, {index: name} or {name: index}.
+    """One name per class, in order: of a list, tuple or array, {index: name}, {name: index} or a file.
 
     Raises:
         InvalidType: something without an order, a string, or names that are no strings or whole numbers.
-        InvalidValue: a mapping that does not name each class from 0 on once.
+        InvalidValue: a mapping that does not name each class from 0 on once, a file that cannot be read so.
+        FileMissing: there is no such file.
 
     Example:
         >>> class_names({1: "dog", 0: "cat"}), class_names({"cat": 0, "dog": 1}), class_names([3, 5])
         (('cat', 'dog'), ('cat', 'dog'), ('3', '5'))
     """
+    if isinstance(labels, Path):
+        return read_labels(labels)
     if isinstance(labels, Mapping):
         return tuple(map(_name, _in_order(labels)))
     if isinstance(labels, np.ndarray):
@@ -34,6 +43,32 @@ def class_names(labels: Any) -> tuple[str, ...]:
         came = repr(labels) if isinstance(labels, str) else type(labels).__name__
         raise InvalidType(f"labels must be a sequence with one name per class: {_FORMS}; got {came}.")
     return tuple(map(_name, labels))
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """Class names from a text file, one a line, or from JSON: a list, {index: name} or {name: index}.
+
+    Lines that are empty are left out; a file of JSON is one that begins with [ or {.
+
+    Raises:
+        FileMissing: there is no such file.
+        InvalidValue: the file is not text, is empty, or its JSON does not name each class once.
+    """
+    try:
+        text = Path(path).read_text("utf-8-sig").strip()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise FileMissing(f"There is no file of labels {str(path)!r}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"{path} cannot be read as text, one label a line: {error}.") from error
+    if not text:
+        raise InvalidValue(f"{path} must hold one label a line, or JSON; it is empty.")
+    if text[0] not in "[{":
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+    try:
+        return class_names(json.loads(text))
+    except (json.JSONDecodeError, InvalidType, InvalidValue) as error:
+        reason = f"JSON that is broken ({error})" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InvalidValue(f"{path}: {reason}") from error
 
 
 def _in_order(labels: Mapping[Any, Any]) -> list[Any]:
@@ -100,13 +135,13 @@ def class_label(labels: Labels, index: int) -> str:
 
 
 def find_class(labels: Labels, target: SupportsIndex | str, model: str) -> int:
-    """The class of a `model` meant by an index, a whole label, or one of its synonyms; case does not count.
+    """The class of a `model` meant by an index, a whole label, a synonym, or words of a single class's.
 
-    A string of digits is an index unless a class has that very name.
+    Upper and lower case are one. A string of digits is an index unless a class has that very name.
 
     Raises:
-        InvalidValue: an index out of range, an unknown name (the closest ones are named), or a name of
-            several classes (all are named).
+        InvalidValue: an index out of range, an unknown name (the closest ones are named), or a name, or
+            words, of several classes (they are named).
         InvalidType: neither a whole number nor a string.
     """
     if isinstance(target, bool) or not isinstance(target, SupportsIndex | str):
@@ -123,8 +158,15 @@ def find_class(labels: Labels, target: SupportsIndex | str, model: str) -> int:
         return _in_range(labels, int(target))
     if labels is None:
         raise InvalidValue(f"{model} has no class names: pass a class index; got {target!r}.")
-    names = [name for label in labels for name in (label, *synonyms(label))]
-    close = difflib.get_close_matches(folded(target), dict.fromkeys(map(folded, names)), n=3)
+    found = with_words(labels, target)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InvalidValue(
+            f"{target!r} must name one class; it is in the names of {listed(labels, found)}: pass a whole "
+            "name or the index."
+        )
+    close = closest(labels, target)
     hint = f"the closest are {', '.join(close)}" if close else "see model.labels"
     raise InvalidValue(f"{model} has no class {target!r}: {hint}.")
 
@@ -143,3 +185,31 @@ def _named(labels: tuple[str, ...], name: str) -> list[int]:
         or [i for i, label in enumerate(labels) if folded(label) == folded(name)]
         or [i for i, label in enumerate(labels) if folded(name) in map(folded, synonyms(label))]
     )
+
+
+def with_words(labels: Sequence[str], name: str) -> list[int]:
+    """The classes one of whose synonyms holds all words of a name, in the singular or plural.
+
+    Example:
+        >>> with_words(["tabby, tabby cat", "crate", "Egyptian cat", "cats eye"], "Cat")
+        [0, 2, 3]
+    """
+    asked = _words(name)
+    return [i for i, label in enumerate(labels) if asked and any(asked <= _words(s) for s in synonyms(label))]
+
+
+def _words(name: str) -> set[str]:
+    words = "".join(c if c.isalnum() else " " for c in folded(name)).split()
+    return {word.removesuffix("s") if len(word) > 3 else word for word in words}
+
+
+def listed(labels: Sequence[str], classes: Sequence[int]) -> str:
+    """Some classes as a message lists them: "281 (tabby), 285 (Egyptian cat)"."""
+    shown = ", ".join(f"{i} ({synonyms(labels[i])[0]})" for i in classes[:MOST])
+    return shown + (f" and {len(classes) - MOST} more" if len(classes) > MOST else "")
+
+
+def closest(labels: Sequence[str], name: str) -> list[str]:
+    """The names that are spelled most like one that no class has."""
+    names = [one for label in labels for one in (label, *synonyms(label))]
+    return difflib.get_close_matches(folded(name), dict.fromkeys(map(folded, names)), n=3)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, SupportsIndex, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from pellucid.errors import InvalidType, InvalidValue, ModelError
+from pellucid.errors import InvalidType, ModelError
+from pellucid.gathering import as_input, gathered
 from pellucid.images import Batch, Box, Picture, open_picture
 from pellucid.input_tensors import as_picture, checked_tensor, refuse_nonfinite
 from pellucid.inputs import Extras, several, with_keywords
@@ -20,6 +22,7 @@ from pellucid.labels import class_label, class_names, config_labels, find_class
 from pellucid.output_scale import Origin, ScaleName, check_scale
 from pellucid.outputs import OutputKey, Reading, read_outputs
 from pellucid.preprocess import Preprocess
+from pellucid.structures import tensor_of
 from pellucid.transforms import as_preprocess, timm_preprocess, transformed
 
 UNKNOWN_CROP = (
@@ -36,8 +39,8 @@ class Model:
         preprocess: makes inputs of pictures: a `Preprocess`, or any callable `PIL image -> tensor (C, H, W)`,
             such as a torchvision `Compose`, of which resize, crop and normalisation are read off where that
             can be proven; else maps are drawn on the input itself. Without it only float tensors can be read.
-        labels: one name per class, as a list or array, {index: name} or {name: index}; synonyms may be
-            separated by commas ("tabby, tabby cat").
+        labels: one name per class, as a list or array, {index: name} or {name: index}, or the `Path` of a
+            file (one a line, or JSON); synonyms may be separated by commas ("tabby, tabby cat").
         name: what captions call the model; the module's class name unless given.
         output_key: which of several outputs holds the classes' scores: an index, a name, or a callable
             `raw output -> (N, K)`; found out unless given, or refused where that cannot be.
@@ -187,10 +190,11 @@ class Model:
         """Inputs of the model, the pictures they show, and which part of each picture they cover.
 
         Args:
-            images: a path, a PIL image, a uint8 array (H, W[, C]) or a list of these, which go through
-                `preprocess`; or a float tensor (C, H, W) or (N, C, H, W), the model's own input: copied to
-                the model's device and type, its values unchanged. A model of several inputs takes a tuple
-                (images, further inputs) or a mapping of its arguments' names.
+            images: a path, a folder (with all below it), a glob, a PIL image, a uint8 array (H, W[, C]), or
+                any iterable of these, which go through `preprocess`; or a float tensor or array (C, H, W) or
+                (N, C, H, W), the model's own input: copied to the model's device and type, its values
+                unchanged. A model of several inputs takes a tuple (images, further inputs) or a mapping of
+                its arguments' names.
             forward_kwargs: further arguments of the model by name; tensors with one row per image follow
                 the images.
 
@@ -202,6 +206,8 @@ class Model:
         """
         images, extras = several(images)
         extras = with_keywords(extras, forward_kwargs)
+        if isinstance(images, np.ndarray) and images.dtype.kind == "f":
+            images = tensor_of(as_input(images))
         batch = self._read_tensor(images) if isinstance(images, Tensor) else self._read_pictures(images)
         if extras is None:
             return batch
@@ -209,9 +215,7 @@ class Model:
         return replace(batch, extras=extras, chosen={**batch.chosen, "further inputs": extras.report()})
 
     def _read_pictures(self, images: Any) -> Batch:
-        sources = list(images) if isinstance(images, list | tuple) else [images]
-        if not sources:
-            raise InvalidValue("There must be at least one image; got an empty list.")
+        sources = gathered(images)
         preprocess, transform = self.preprocess, self.transform
         if preprocess is None and transform is None:
             raise ModelError(
@@ -262,13 +266,13 @@ class Model:
         return class_label(self.labels, index)
 
     def class_index(self, target: SupportsIndex | str) -> int:
-        """The class meant by an index, a whole label, or one of its synonyms; upper and lower case are one.
+        """The class meant by an index, a whole label, one of its synonyms, or words of a single class's.
 
-        A string of digits is an index unless a class has that very name.
+        Upper and lower case are one. A string of digits is an index unless a class has that very name.
 
         Raises:
-            InvalidValue: an index out of range, an unknown name (the closest ones are named), or a name of
-                several classes (all are named).
+            InvalidValue: an index out of range, an unknown name (the closest ones are named), or a name, or
+                words, of several classes (they are named).
             InvalidType: neither a whole number nor a string.
         """
         return find_class(self.labels, target, self.name)

@@ -11,7 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from pellucid.errors import ExtraMissing, FileMissing, InvalidValue, ModelError, PellucidError, first_line
+from pellucid.hub import hub_if_reachable
 from pellucid.labels import LabelsLike, class_names, config_labels
 from pellucid.model import Model
 from pellucid.preprocess import Preprocess
@@ -165,7 +166,7 @@ def _timm(name: str, pretrained: bool) -> Model:
     known = timm.list_pretrained() if "." in name else timm.list_models()
     if name not in known and not name.startswith(("hf_hub:", "hf-hub:", "local-dir:")):
         raise InvalidValue(f"timm has no model {name!r}{_closest(name, known)}.")
-    with _loading(f"timm:{name}"):
+    with _loading(f"timm:{name}", pretrained):
         module = timm.create_model(name, pretrained=pretrained)
     if not getattr(module, "num_classes", 0):
         raise ModelError(f"timm:{name} extracts features and has no classes: pass a model with a classifier.")
@@ -187,7 +188,7 @@ def _torchvision(name: str, pretrained: bool) -> Model:
     if name not in known:
         raise InvalidValue(f"torchvision has no classifier {name!r}{_closest(name, known)}.")
     trained = models.get_model_weights(name).DEFAULT
-    with _loading(f"torchvision:{name}"), warnings.catch_warnings():
+    with _loading(f"torchvision:{name}", download=False), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The default weight initialization", FutureWarning)
         module = models.get_model(name, weights=trained if pretrained else None)
     preprocess = Preprocess.from_torchvision(trained.transforms())
@@ -200,7 +201,8 @@ def _hf(name: str, pretrained: bool) -> Model:
     import transformers
 
     classifier = transformers.AutoModelForImageClassification
-    with _loading(f"hf:{name}", "a local folder with its configuration and image processor, and"):
+    needs = "a local folder with its configuration and image processor, and"
+    with _loading(f"hf:{name}", not Path(name).exists(), needs):
         processor = transformers.AutoImageProcessor.from_pretrained(name)
         if pretrained:
             module, found = classifier.from_pretrained(name, output_loading_info=True)
@@ -266,12 +268,17 @@ def _users_code(path: Path, spec: str) -> Iterator[None]:
 
 
 @contextmanager
-def _loading(spec: str, local: str = "") -> Iterator[None]:
-    """One sentence for whatever a library raises when it cannot get a model; `local` is what it needs too."""
+def _loading(spec: str, download: bool, local: str = "") -> Iterator[None]:
+    """One sentence for whatever a library raises when it cannot get a model; `local` is what it needs too.
+
+    A `download` is not tried where the hub cannot be reached; what lies in its cache is read all the same.
+    """
+    unreachable = None
     try:
-        yield
+        with hub_if_reachable() if download else nullcontext() as unreachable:
+            yield
     except Exception as error:  # each library, and each of its transports, has errors of its own
-        reason = first_line(error).rstrip(".")
+        reason = unreachable or first_line(error).rstrip(".")
         raise ModelError(
             f"{spec} cannot be loaded ({reason}): pass {local} weights=FILE (--weights FILE), "
             "or random_weights=True (--random-weights).".replace("  ", " ")

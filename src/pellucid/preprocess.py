@@ -15,6 +15,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from pellucid.composed import interpolation_of, settings_of
 from pellucid.errors import InvalidValue, ModelError, PictureError
 from pellucid.images import Box, Picture, open_picture
 
@@ -182,11 +183,30 @@ class Preprocess:
 
     @classmethod
     def from_torchvision(cls, transforms: Any) -> "Preprocess":
-        """From `weights.transforms()` of a torchvision classifier.
+        """From `weights.transforms()` of a torchvision classifier, or from a `Compose` of transforms.
+
+        A Compose is Resize, CenterCrop, or both, what makes a tensor of a picture, and Normalize. That it
+        does nothing else is tried on a picture of noise.
 
         Raises:
             ModelError: a setting that is not understood, or more is done than resize, crop and normalise.
+
+        Example:
+            >>> from torchvision import transforms as T
+            >>> steps = [T.Resize(256), T.CenterCrop(224), T.ToTensor(), T.Normalize([0.5] * 3, [0.5] * 3)]
+            >>> Preprocess.from_torchvision(T.Compose(steps)) == Preprocess(
+            ...     (224, 224), scale_to=256, mean=(0.5,) * 3, std=(0.5,) * 3)
+            True
         """
+        if (settings := settings_of(transforms)) is not None:
+            return cls._of("torchvision's", **settings).proven(transforms, type(transforms).__name__)
+        if hasattr(transforms, "transforms"):
+            steps = ", ".join(type(step).__name__ for step in transforms.transforms)
+            raise ModelError(
+                "A Compose is understood if it is Resize, CenterCrop or both, ToTensor and Normalize, once "
+                f"each and with a size that every picture is given; got {steps or 'no steps'}. Model takes "
+                "any callable as preprocess=."
+            )
         try:
             crop, resize = list(transforms.crop_size), list(transforms.resize_size)
             built = cls._of(
@@ -194,13 +214,13 @@ class Preprocess:
                 size=(crop[0], crop[-1]),
                 scale_to=resize[0] if len(resize) == 1 else tuple(resize),
                 fit="crop" if len(resize) == 1 else "squash",
-                interpolation=transforms.interpolation.value,
+                interpolation=interpolation_of(transforms.interpolation),
                 mean=tuple(map(float, transforms.mean)),
                 std=tuple(map(float, transforms.std)),
             )
         except AttributeError as error:
             raise ModelError(
-                "expected the transforms of a torchvision classifier's weights; "
+                "expected the transforms of a torchvision classifier's weights, or a Compose; "
                 f"got {type(transforms).__name__} ({error}); pass preprocess="
             ) from error
         return built.proven(transforms, type(transforms).__name__)

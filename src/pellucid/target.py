@@ -225,9 +225,18 @@ def _class(target: Any, model: Model, classes: int) -> int:
     if isinstance(target, str) or (hasattr(target, "__index__") and not isinstance(target, bool)):
         index = model.class_index(target)
     else:
+        category = getattr(target, "category", None)  # as pytorch-grad-cam's ClassifierOutputTarget has it
+        hint = ""
+        if isinstance(category, int):
+            hint = f": pass its class, target={category}"
+        elif callable(target):
+            hint = (
+                ": a list of callables, one for each image, is not taken; pass one that scores all rows, "
+                "target=lambda outputs: outputs[:, 3], or a list of classes"
+            )
         raise InvalidType(
             "A target must be a class index or name, one per image, a Contrast, a callable or None; "
-            f"got {type(target).__name__}."
+            f"got {type(target).__name__}{hint}."
         )
     if not 0 <= index < classes:
         raise InvalidValue(f"A target must be a class from 0 to {classes - 1}; got {index}.")

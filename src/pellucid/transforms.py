@@ -15,15 +15,6 @@ from pellucid.preprocess import Preprocess
 from pellucid.structures import plain
 
 Transform = Callable[[Image.Image], Any]
-_SCALING = (
-    "ToTensor",
-    "PILToTensor",
-    "ToImage",
-    "ToImageTensor",
-    "ConvertImageDtype",
-    "ToDtype",
-    "ToPureTensor",
-)
 
 
 def as_preprocess(given: Preprocess | Transform | None) -> tuple[Preprocess | None, Transform | None]:
@@ -39,7 +30,7 @@ def as_preprocess(given: Preprocess | Transform | None) -> tuple[Preprocess | No
             "preprocess must be a pellucid.Preprocess or a callable, PIL image -> tensor (C, H, W); "
             f"got {type(given).__name__}."
         )
-    for read in (_composed, Preprocess.from_torchvision, _processor):
+    for read in (Preprocess.from_torchvision, _processor):
         try:
             found = read(given)
         except Exception:
@@ -51,48 +42,6 @@ def as_preprocess(given: Preprocess | Transform | None) -> tuple[Preprocess | No
 
 def _processor(given: Any) -> Preprocess | None:
     return Preprocess.from_transformers(given) if hasattr(given, "image_mean") else None
-
-
-def _composed(given: Any) -> Preprocess | None:
-    """Of torchvision's Compose of resize, crop, scaling and normalisation: what it does, tried on noise."""
-    steps = getattr(given, "transforms", None)
-    if not isinstance(steps, Sequence):
-        return None
-    kinds = [type(step).__name__ for step in steps]
-    by_kind = dict(zip(kinds, steps, strict=True))
-    shaping = [kind for kind in kinds if kind not in _SCALING]
-    if len(by_kind) != len(kinds) or shaping not in _ORDERS:
-        return None
-    resize, crop, normalise = (by_kind.get(kind) for kind in ("Resize", "CenterCrop", "Normalize"))
-    scale = _size(resize.size) if resize is not None else None
-    size = _size(crop.size) if crop is not None else scale
-    if isinstance(size, int):
-        size = (size, size) if crop is not None else None
-    if size is None:
-        return None
-    built = Preprocess(
-        size=size,
-        scale_to=scale,
-        fit="squash" if isinstance(scale, tuple) else "crop",
-        interpolation="bilinear" if resize is None else resize.interpolation.value,
-        mean=(0.0, 0.0, 0.0) if normalise is None else tuple(map(float, normalise.mean)),
-        std=(1.0, 1.0, 1.0) if normalise is None else tuple(map(float, normalise.std)),
-    )
-    return built.proven(given, type(given).__name__)
-
-
-_ORDERS = [
-    [*shape, *normalise]
-    for shape in (["Resize", "CenterCrop"], ["Resize"], ["CenterCrop"])
-    for normalise in ([], ["Normalize"])
-]
-
-
-def _size(size: Any) -> int | tuple[int, int]:
-    """A side, or (H, W)."""
-    if isinstance(size, int):
-        return size
-    return int(size[0]) if len(size) == 1 else (int(size[0]), int(size[1]))
 
 
 def transformed(transform: Transform, pictures: Sequence[Picture]) -> Float[Tensor, "N C H W"]:

@@ -10,10 +10,11 @@ from pellucid.axioms.report import HEADS, AxiomReport, Row
 from pellucid.axioms.verify import axioms as check
 from pellucid.axioms.verify import promising
 from pellucid.cli import options
+from pellucid.cli.own_model import ModelOptions, takes_model_options
 from pellucid.cli.screen import console, plain_errors, print_json, table, waiting
-from pellucid.models import load
 
 
+@takes_model_options
 def axioms(
     picture: Annotated[
         str, typer.Argument(help="A file, or sample:cat.", show_default=False, metavar="PICTURE")
@@ -32,11 +33,9 @@ def axioms(
     layer: options.Layer = None,
     output: options.OutputOption = None,
     model: options.ModelSpec = "efficientnet-lite0",
-    weights: options.Weights = None,
-    random_weights: options.RandomWeights = False,
+    loading: ModelOptions = ModelOptions(),
     json: options.Json = False,
     quiet: options.Quiet = False,
-    device: options.Device = None,
     batch_size: options.BatchSize = None,
     seed: options.Seed = 0,
     debug: options.Debug = False,
@@ -52,7 +51,7 @@ def axioms(
         asked = options.read_target(target)
         requests = options.read_requests(method, layer) if method else []
         with waiting(f"loading {model}", quiet):
-            loaded = load(model, weights=weights, random_weights=random_weights, device=device)
+            loaded = loading.load(model)
         options.check_question(loaded, requests, [asked])
         report = check(
             loaded,

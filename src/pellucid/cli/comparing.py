@@ -13,6 +13,7 @@ from rich.table import Table
 from pellucid.agreement import agreement
 from pellucid.certainty import typical
 from pellucid.cli import options
+from pellucid.cli.own_model import ModelOptions, takes_model_options
 from pellucid.cli.screen import (
     certainty_columns,
     complain,
@@ -30,10 +31,10 @@ from pellucid.errors import FileMissing, PictureError
 from pellucid.files import make_folder, mark_results
 from pellucid.methods import METHODS
 from pellucid.model import Model
-from pellucid.models import load
 from pellucid.render.words import predicted
 
 
+@takes_model_options
 def compare(
     pictures: options.Pictures,
     method: options.Methods = None,
@@ -53,12 +54,10 @@ def compare(
             show_default="efficientnet-lite0",
         ),
     ] = None,
-    weights: options.Weights = None,
-    random_weights: options.RandomWeights = False,
+    loading: ModelOptions = ModelOptions(),
     out: options.Out = Path("pellucid-out"),
     json: options.Json = False,
     quiet: options.Quiet = False,
-    device: options.Device = None,
     precision: options.PrecisionOption = "auto",
     batch_size: options.BatchSize = None,
     seed: options.Seed = 0,
@@ -78,9 +77,7 @@ def compare(
         sources = options.pictures_of(pictures)
         specs = list(dict.fromkeys(model or ["efficientnet-lite0"]))
         with waiting(f"loading {', '.join(specs)}", quiet):
-            models = [
-                load(spec, weights=weights, random_weights=random_weights, device=device) for spec in specs
-            ]
+            models = [loading.load(spec) for spec in specs]
         for one in models:
             options.check_question(one, requests, targets)
         readable = [source for source in sources if _readable(source, models)]

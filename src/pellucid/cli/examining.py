@@ -7,19 +7,19 @@ import typer
 from rich.table import Table
 
 from pellucid.cli import options
+from pellucid.cli.own_model import ModelOptions, takes_model_options
 from pellucid.cli.screen import console, plain_errors, print_json, table, waiting
 from pellucid.doctor import Diagnosis, FeatureLayer, examine
-from pellucid.models import load
 from pellucid.preprocess import Preprocess
 from pellucid.render.words import percent
 
 _DEEP = 2  # dots in a layer's name, from which on only --layers lists it
 
 
+@takes_model_options
 def doctor(
     model: options.ModelSpec = "efficientnet-lite0",
-    weights: options.Weights = None,
-    random_weights: options.RandomWeights = False,
+    loading: ModelOptions = ModelOptions(),
     picture: Annotated[
         str | None,
         typer.Option(metavar="PICTURE", help="What it is examined with.", show_default="sample:cat"),
@@ -28,7 +28,6 @@ def doctor(
         bool, typer.Option("--layers", help="List all layers, not only the outer ones.")
     ] = False,
     json: options.Json = False,
-    device: options.Device = None,
     debug: options.Debug = False,
 ) -> None:
     """Examine a model: its layers, which methods work and why not the others, memory and time.
@@ -37,7 +36,7 @@ def doctor(
     """
     with plain_errors(debug):
         with waiting(f"examining {model}"):
-            loaded = load(model, weights=weights, random_weights=random_weights, device=device)
+            loaded = loading.load(model)
             diagnosis = examine(loaded, picture)
         if json:
             print_json(asdict(diagnosis))

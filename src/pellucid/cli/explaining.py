@@ -13,6 +13,7 @@ from rich.table import Table
 
 from pellucid.cli import options
 from pellucid.cli.names import file_names, picture_names
+from pellucid.cli.own_model import ModelOptions, takes_model_options
 from pellucid.cli.screen import (
     STOPPED,
     certainty_columns,
@@ -34,7 +35,6 @@ from pellucid.files import make_folder, mark_results, save_by_suffix
 from pellucid.filming import keeps_course, no_course
 from pellucid.images import Batch
 from pellucid.model import Model
-from pellucid.models import load
 from pellucid.prediction import Prediction
 from pellucid.render.heat import colormap
 from pellucid.render.sheet import number
@@ -47,6 +47,7 @@ FORMATS = ("png", "error", "npz", "safetensors", "html")
 Answer = Explanation | PellucidError
 
 
+@takes_model_options
 def explain(
     pictures: options.Pictures,
     method: options.Methods = None,
@@ -54,8 +55,7 @@ def explain(
     layer: options.Layer = None,
     output: options.OutputOption = None,
     model: options.ModelSpec = "efficientnet-lite0",
-    weights: options.Weights = None,
-    random_weights: options.RandomWeights = False,
+    loading: ModelOptions = ModelOptions(),
     out: options.Out = Path("pellucid-out"),
     save: Annotated[
         str,
@@ -77,7 +77,6 @@ def explain(
     video: options.Video = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    device: options.Device = None,
     precision: options.PrecisionOption = "auto",
     batch_size: options.BatchSize = None,
     seed: options.Seed = 0,
@@ -103,7 +102,7 @@ def explain(
         options.check_folder(out)
         sources = options.pictures_of(pictures)
         with waiting(f"loading {model}", quiet):
-            loaded = load(model, weights=weights, random_weights=random_weights, device=device)
+            loaded = loading.load(model)
         options.check_question(loaded, requests, targets)
 
         limit = batch_limit(batch_size or "auto", loaded.device)

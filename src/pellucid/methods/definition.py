@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods.finding import Finding
+from pellucid.methods.foreign import option_named
 from pellucid.methods.option_types import Option
 from pellucid.methods.signature import documented
 from pellucid.methods.wrappers import COPIES, Statistic, augment, smooth
@@ -124,9 +125,10 @@ class Method(Renamed):
         for name in given:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean {close[0]!r}?" if close else ""
+                hint = option_named(name, known) or (f"Did you mean {close[0]!r}?" if close else "")
                 raise InvalidType(
-                    f"{self.name} has no option {name!r}.{hint} It takes: {', '.join(known) or 'none'}."
+                    f"{self.name} has no option {name!r}.{hint and ' ' + hint} "
+                    f"It takes: {', '.join(known) or 'none'}."
                 )
         resolved = {
             name: option.check(given[name]) if name in given else option.default

@@ -24,6 +24,7 @@ from pellucid.methods.definition import (
     Reads,
     folder_of,
 )
+from pellucid.methods.foreign import method_named
 from pellucid.methods.option_types import Option
 from pellucid.methods.signature import keyword_options
 from pellucid.plugins import Registry
@@ -117,8 +118,10 @@ def get_method(name: str) -> Method:
     """
     found = METHODS.get(name)
     if found is None:
+        here = method_named(name, METHODS)
         close = difflib.get_close_matches(name.lower().replace("_", "-"), METHODS, n=3, cutoff=0.4)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        hint = f" It is {here!r} here." if here else hint
         raise InvalidValue(f"There is no method {name!r}.{hint} `pellucid methods` lists them all.")
     return found
 

@@ -80,7 +80,8 @@ def references_of(probe: Probe, spec: Any) -> Float[Tensor, "N_or_1 R C H W"]:
     if spec is None:
         raise InvalidValue(
             "There are no references: pass references=, pictures that the model knows and that lack what is "
-            "explained, such as those of another class."
+            "explained, such as those of another class; on the command line METHOD:references=FOLDER, or "
+            "baselines, METHOD:references=zero,mean,blur."
         )
     if not isinstance(spec, Tensor):
         if not all(map(_shown, spec)):
