@@ -295,12 +295,13 @@ def test_timm_models_give_the_same_with_fused_attention_and_without(name):
 def test_attentions_are_those_that_transformers_tells(name):
     module, x = hf_model(name), pictures("vit hf").float()
     found = kept(module, x)
-    module.set_attn_implementation("eager")
-    told = module(x, output_attentions=True).attentions
+    eager = type(module)._from_config(copy.deepcopy(module.config), attn_implementation="eager").eval()
+    eager.load_state_dict(module.state_dict())
+    told = eager(x, output_attentions=True).attentions
     assert len(found) == len(told) == 2
     for ours, theirs in zip(found, told, strict=True):
         torch.testing.assert_close(ours, theirs.detach(), atol=1e-6, rtol=0)
-    for ours, theirs in zip(kept(module, x), told, strict=True):
+    for ours, theirs in zip(kept(eager, x), told, strict=True):
         torch.testing.assert_close(ours, theirs.detach(), atol=1e-6, rtol=0)
 
 

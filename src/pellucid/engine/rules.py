@@ -70,8 +70,8 @@ class AlphaBeta(Rule):
         InvalidValue: alpha - beta is not 1.
     """
 
-    alpha: float = 2
-    beta: float = 1
+    alpha: float = 2.0
+    beta: float = 1.0
 
     def __post_init__(self) -> None:
         if abs(self.alpha - self.beta - 1) > 1e-9:

@@ -117,8 +117,9 @@ class Chart:
             ]
             fine.line(points, fill=colour, width=_FINE * 2, joint="curve")
             dot = self.text / 3
-            for x, y in (*points[-1:], (_FINE * (at + dot), _FINE * 0.8 * self.text)):
-                fine.circle((x, y), _FINE * dot, fill=colour)
+            r = _FINE * dot
+            for x, y in (*points[-1:], (_FINE * at + r, _FINE * 0.8 * self.text)):
+                fine.ellipse((x - r, y - r, x + r, y + r), fill=colour)
             values = self.curves.lines[name]
             told = f"{name} {shown(float(values[min(step, len(values) - 1)]))}"
             pen.text((at + 3 * dot, 0.8 * self.text), told, fill=_INK, font=self.font, anchor="lm")
