@@ -353,3 +353,14 @@ def test_each_samples_account_is_its_own_whatever_batches_the_model_makes(run, m
             torch.testing.assert_close(e.details[name][i], one.details[name][0], rtol=1e-4, atol=1e-6)
     assert not any("not conserved" in note for note in e.warnings)
     assert any("was run alone" in note for note in e.warnings)
+
+
+def test_only_the_methods_that_must_are_run_image_by_image() -> None:
+    net, x = seeded(lambda: Net(_looped)), torch.cat([PICTURE, 0.3 * PICTURE, PICTURE.flip(2)])
+    both = pellucid.compare(net, x, methods=["saliency", "lrp", "rise:samples=8,cells=3"], targets=[1])
+    by_method = {e.method: e for e in both.explanations}
+    for method, alone in (("saliency", False), ("lrp", True), ("rise", False)):
+        notes = by_method[method].notes
+        assert all(any("was run alone" in text for text in each) == alone for each in notes), method
+    by_itself = pellucid.explain(net, x, "rise:samples=8,cells=3", target=1)
+    torch.testing.assert_close(by_method["rise"].raw, by_itself.raw)

@@ -20,8 +20,11 @@ from pellucid.target import class_name
 TOP = 5
 
 
-def answer_request(probe: Probe, request: Request, total: int) -> Part:
-    """Runs one method on a chunk of `total` images, and looks at what it gives; failed ones are left out."""
+def answer_request(probe: Probe, request: Request, total: int, alone: str | None = None) -> Part:
+    """Runs one method on a chunk of `total` images, and looks at what it gives; failed ones are left out.
+
+    `alone` is what is noted where each image is run alone.
+    """
     engine, n = probe.engine, len(probe.inputs)
     probe.start()
     finding = request.method(probe, **request.options)
@@ -42,8 +45,8 @@ def answer_request(probe: Probe, request: Request, total: int) -> Part:
     for image in left:
         if text := flat(map[image], probe.inputs[image]):
             probe.note(text, torch.arange(n, dtype=torch.long, device="cpu") == image)
-    if engine.alone and (total > 1 or request.method.cost(request.options).forward > 1):
-        probe.note(engine.alone)
+    if alone and (total > 1 or request.method.cost(request.options).forward > 1):
+        probe.note(alone)
     notes = [[text for text, images in probe.notes.items() if i in images] for i in range(n)]
     left = [image for image in left if image not in probe.failures]
     found = Attribution(

@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid.answering import answer_request
 from pellucid.engine.chunks import batch_limit, gradient_batch_limit, in_chunks
 from pellucid.engine.cost import Cost
-from pellucid.engine.mixing import SamplesMix
+from pellucid.engine.mixing import RowsUnknown, SamplesMix
 from pellucid.engine.precision import Precision
 from pellucid.engine.progress import showing
 from pellucid.engine.run import Engine
@@ -26,7 +26,7 @@ from pellucid.probe import Probe
 from pellucid.request import Request
 from pellucid.target import OneTarget, Output, Target
 
-Tried = tuple[int, range, Part | PellucidError, Cost]
+Tried = tuple[int, range, Part | PellucidError | None, Cost]
 """The number of a request, some images, and what came of them at what cost."""
 
 
@@ -98,6 +98,7 @@ def attribute(
     engine, plan = Engine(model, precision, batch_size, watching=True), _plan(model, requests)
     engine.extras, engine.images = extras, len(inputs)
     answers = [Answer() for _ in requested]
+    alone: dict[int, str] = {}  # requests whose images are run one by one, and why
     with showing(model.name, left, progress) as engine.progress, engine.session(seed):
         inputs = inputs.clone() if inputs.is_inference() else inputs
 
@@ -115,13 +116,20 @@ def attribute(
                     probes[t, about] = base.about(_some(targets[t], start, stop), about)
             for i in which:
                 t, request, about = requested[i]
-                found: Part | PellucidError
+                found: Part | PellucidError | None = None
                 with engine.bill() as bill:
                     try:
-                        found = answer_request(probes[t, about], request, len(inputs))
+                        if len(images) == 1 or i not in alone:
+                            note = engine.alone or alone.get(i)
+                            found = answer_request(probes[t, about], request, len(inputs), note)
                     except PellucidError as error:
                         found = error
-                if len(images) > 1 and isinstance(found, PellucidError) and not answers[i].refuses(found):
+                    except RowsUnknown as unknown:
+                        if len(images) == 1:
+                            raise
+                        alone[i] = unknown.note
+                refused = isinstance(found, PellucidError) and answers[i].refuses(found)
+                if len(images) > 1 and not isinstance(found, Part) and not refused:
                     again.append(i)
                 left -= len(images) * announced[i]
                 engine.progress.left(left)
@@ -141,6 +149,7 @@ def attribute(
         except SamplesMix as mixed:
             engine.alone, engine.batch_size, most = mixed.note, 1, 1
             answers[:] = [Answer() for _ in requested]
+            alone.clear()
         if engine.alone:
             in_chunks(len(inputs), 1, step)
     return [

@@ -84,9 +84,11 @@ class Answer:
     first: PellucidError | None = None
     cost: Cost = field(default_factory=Cost)
 
-    def take(self, images: range, found: Part | PellucidError, cost: Cost) -> None:
-        """Adds what came of some images."""
+    def take(self, images: range, found: Part | PellucidError | None, cost: Cost) -> None:
+        """Adds what came of some images; None where each of them is to be run alone."""
         self.cost += cost
+        if found is None:
+            return
         if isinstance(found, Part):
             self.parts.append(found)
             self.failures |= found.failures
