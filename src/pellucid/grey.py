@@ -94,7 +94,8 @@ def deep_grey(source: Image.Image, upright: Image.Image) -> np.ndarray | None:
         upright: the same with its orientation applied, in the same mode.
     """
     if upright.mode == "F" or upright.mode.startswith("I"):
-        return np.asarray(upright)
+        values = np.asarray(upright)
+        return values.astype(np.uint16) if source.format == "PNG" else values  # an older Pillow widens these
     if upright.mode == "L" and isinstance(source, TiffImageFile) and source.tag_v2.get(_FORMAT) == (2,):
         values = np.asarray(upright).view(np.int8)
         return np.invert(values) if white_is_zero(source) else values  # Pillow has turned these around
