@@ -97,6 +97,15 @@ def seeds():
 
 
 @pytest.fixture
+def unchecked():
+    """Run-time type checks off, where a wrong value should reach our own."""
+    from nets import unchecked
+
+    with unchecked():
+        yield
+
+
+@pytest.fixture
 def own_methods():
     """What a test registers is forgotten after it."""
     known = dict(pellucid.METHODS)

@@ -23,6 +23,7 @@ from pellucid.cli import app
 from pellucid.cli.names import LONGEST, file_names, picture_names
 from pellucid.methods import METHODS
 from pellucid.methods.finding import Finding
+from pellucid.render import metadata
 
 NET = textwrap.dedent("""
     import time, torch
@@ -120,7 +121,10 @@ def test_every_picture_method_and_target_gets_its_own_file():
         for target in ("tabby", "tiger-cat-dog", "2")
     }
     assert set(written()) == expected
-    assert Image.open("pellucid-out/dog.saliency.2.png").size == (24, 20)
+    assert Image.open("pellucid-out/dog.saliency.2.png").size == (
+        16 * 24,
+        16 * 20,
+    )  # enlarged, pixel by pixel
 
 
 def test_files_hold_what_the_library_gives():
@@ -145,6 +149,19 @@ def test_all_formats_are_written_and_a_colour_map_changes_the_png():
     model = pellucid.load("nets.py:net")
     expected = pellucid.explain(model, "b/dog.jpg").overlay(cmap="gray")
     assert Image.open("grey/dog.grad-cam.png").tobytes() == expected.tobytes()
+
+
+def test_pictures_share_a_scale_and_are_drawn_for_print():
+    drawn = ("--scale", "shared", "--interpolation", "nearest", "--width", "column", "--caption")
+    assert explain("b", "--save", "png,svg", *drawn).exit_code == 0
+    assert written() == [f"{name}.grad-cam.{kind}" for name in ("cat", "dog") for kind in ("png", "svg")]
+    told = [metadata.read(Path(f"pellucid-out/{name}.grad-cam.png")) for name in ("cat", "dog")]
+    assert told[0]["drawing"] == told[1]["drawing"]
+    model = pellucid.load("nets.py:net")
+    largest = max(pellucid.explain(model, f"b/{name}").limit() for name in ("cat.png", "dog.jpg"))
+    assert told[0]["drawing"]["vmax"] == pytest.approx(largest, rel=1e-5)
+    width = Image.open("pellucid-out/dog.grad-cam.png").width
+    assert width == pytest.approx(8.8 / 2.54 * 300, abs=1)
 
 
 def test_methods_and_targets_share_passes():
@@ -205,6 +222,10 @@ def test_a_picture_on_which_the_model_fails_costs_only_itself():
         (["--device", "abacus"], "device must be one that torch can use"),
         (["--save", "gif"], "--save must name any of"),
         (["--cmap", "jett"], "cmap must be a matplotlib colour map"),
+        (["--vmax", "-1"], "vmax must be above 0"),
+        (["--percentile", "101"], "percentile must be above 0 and at most 100"),
+        (["--width", "wide"], 'width must be "column"'),
+        (["--dpi", "1"], "dpi must be from 30 to 2400"),
         (["nowhere/"], "no file or folder 'nowhere/'"),
         (["empty*"], "no picture matches"),
         (["--out", "nets.py"], "--out must be a folder"),

@@ -1,5 +1,6 @@
 """Comparisons: agreement, what is refused, several models and targets, and one bill for shared evidence."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -178,8 +179,8 @@ def test_each_target_costs_one_backward_pass_more(inputs):
 def test_png_is_the_grid_of_all_explanations(tmp_path, inputs):
     one = pellucid.compare(small_net(), inputs, ["grad-cam", "saliency"], target=0)
     more = pellucid.compare(small_net(), inputs, ["grad-cam", "saliency", "hirescam"], targets=[0, 1])
-    small = Image.open(one.save(tmp_path / "one.png"))
-    large = Image.open(more.save(tmp_path / "more.png"))
+    small = Image.open(one.save(tmp_path / "one.png", caption=False))
+    large = Image.open(more.save(tmp_path / "more.png", caption=False))
     assert small.format == "PNG"
     assert large.width > 1.6 * small.width  # two targets
     assert large.height > 1.2 * small.height  # one method more
@@ -187,9 +188,57 @@ def test_png_is_the_grid_of_all_explanations(tmp_path, inputs):
 
 def test_other_suffixes_and_missing_folders_are_refused(tmp_path, inputs):
     c = pellucid.compare(small_net(), inputs, ["grad-cam"])
-    with pytest.raises(InvalidValue, match=r"must end in \.png or \.html; got 'map\.gif'"):
+    with pytest.raises(InvalidValue, match=r"must end in \.png, \.pdf, \.svg, .*; got 'map\.txt'"):
+        c.save(tmp_path / "map.txt")
+    with pytest.raises(InvalidValue, match=r"A video shows how one mask.* 0 have a course"):
         c.save(tmp_path / "map.gif")
     for name in ("map.png", "map.html"):
         with pytest.raises(FileMissing):
             c.save(tmp_path / "nowhere" / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_explanations_are_found_by_method_target_and_position(inputs):
+    c = pellucid.compare(small_net(), inputs, ["grad-cam", "rise:samples=4"], targets=[0, 1])
+    assert [e.method for e in c] == ["grad-cam", "rise"] * 2
+    assert c[1] is c.explanations[1]
+    assert [e.method for e in c[-2:]] == ["grad-cam", "rise"]
+    first, second = c[0].labels[0], c[2].labels[0]
+    assert c["rise", second] is c[3]
+    assert c[first, "rise:samples=4"] is c[1]
+    with pytest.raises(
+        IndexError, match=r"'grad-cam' must name one explanation; 2 are called that: \[0\] is"
+    ):
+        c["grad-cam"]
+    with pytest.raises(IndexError, match="called 'lime'; there are grad-cam, rise:samples=4"):
+        c["lime"]
+
+
+def test_a_comparison_says_what_it_is_in_a_line_and_in_a_notebook(inputs):
+    c = pellucid.compare(small_net(), inputs, ["grad-cam", "saliency"], target=0)
+    assert repr(c).startswith("Comparison(grad-cam, saliency of ")
+    assert len(repr(c)) < 120
+    text = c._repr_html_()
+    assert text.count("<figure>") == len(inputs) * 3
+    assert text.count("<b>saliency</b>") == len(inputs)
+
+
+def test_to_dict_is_plain_json_of_everything(inputs):
+    c = pellucid.compare(small_net(), inputs, ["grad-cam", "saliency"], target=0)
+    told = json.loads(json.dumps(c.to_dict()))
+    assert [one["title"] for one in told["explanations"]] == ["grad-cam", "saliency"]
+    assert told["explanations"][0]["score"] == c[0].score.tolist()
+    assert told["images"] == list(range(len(inputs)))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_saved_comparison_is_loaded_whole(tmp_path, inputs, suffix):
+    c = pellucid.compare(small_net(), inputs, ["grad-cam", "saliency"], target=0)
+    again = pellucid.Comparison.load(c.save(tmp_path / f"c{suffix}"))
+    assert [entry.title for entry in again.entries] == ["grad-cam", "saliency"]
+    for before, after in zip(c, again, strict=True):
+        assert torch.equal(before.attribution, after.attribution)
+        assert before.names == after.names
+    assert (again.cost, again.images) == (c.cost, c.images)
+    with pytest.raises(InvalidValue, match="must be an explanation saved by Pellucid"):
+        pellucid.Explanation.load(tmp_path / f"c{suffix}")

@@ -345,7 +345,7 @@ def test_written_files_have_the_usual_permissions(tmp_path):
 def test_unknown_suffix_and_missing_folder_are_refused(tmp_path):
     e = one_map([[1.0]])
     with pytest.raises(
-        InvalidValue, match=r"\.npz, \.safetensors, \.png, \.html, \.mp4 or \.gif; got 'e\.jpg'"
+        InvalidValue, match=r"\.npz, \.safetensors, \.png, \.pdf, \.svg, \.html, \.mp4 or \.gif; got 'e\.jpg'"
     ):
         e.save(tmp_path / "e.jpg")
     with pytest.raises(FileMissing, match="create it first"):

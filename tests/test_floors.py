@@ -14,7 +14,7 @@ import pellucid
 
 FLOORS = [
     # what knows nothing of models: errors, files, structures, statistics of maps
-    "errors allocator bundle caching certainty files hub indexing plugins prediction ranks renamed "
+    "errors allocator bundle caching certainty files hub indexing notebook plugins prediction ranks renamed "
     "structures",
     # pictures, how they become inputs, and their superpixels
     "composed gathering grain grey images input_tensors inputs preprocess segments transforms",
@@ -29,7 +29,7 @@ FLOORS = [
     # what maps look like, and how records lie in files: plain records and tensors
     "render storage",
     # what comes out
-    "agreement entries explanation filming lime measured record",
+    "agreement entries explanation filming lime measured provenance record",
     # the self-contained page
     "report",
     # the verbs

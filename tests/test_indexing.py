@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,12 +58,24 @@ def test_what_is_no_index_is_refused_in_a_sentence(e):
     for wrong in (COUNT, -COUNT - 1, [0, COUNT]):
         with pytest.raises(IndexError, match=r"index must be from -5 to 4, for 5 images; got -?[56]"):
             e[wrong]
-    for wrong in ("a", 1.0, None, [0.5], True, torch.tensor([0.0])):
+    for wrong in (1.0, None, [0.5], True, torch.tensor([0.0])):
         with pytest.raises(IndexError, match=r"An index must be|A mask must have"):
             e[wrong]
     for wrong in ([True, False], [True, 1, 0, 0, 0], np.ones(4, bool)):
         with pytest.raises(IndexError, match="A mask must have one bool for each of 5 images"):
             e[wrong]
+
+
+def test_names_are_indices(e):
+    assert e.names == [f"image {i}" for i in range(COUNT)]
+    assert e["image 3"].target == [1]
+    assert e[["image 2", 0, "image 2"]].target == [2, 0, 2]
+    assert e[np.array(["image 1", "image 4"])].target == [1, 0]
+    twice = copy.copy(e)
+    twice.pictures = [replace(one, name="same") for one in e.pictures[:2]] + e.pictures[2:]
+    assert twice["same"].target == [0, 1]
+    with pytest.raises(IndexError, match=r"that of a picture, such as image 3.*; got 'imgae 3'"):
+        e["imgae 3"]
 
 
 def test_iteration_copies_and_pickles(e):

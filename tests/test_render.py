@@ -6,29 +6,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from jaxtyping import config
 from PIL import Image, ImageFont
 
 from pellucid.certainty import typical
 from pellucid.engine.cost import Cost
 from pellucid.errors import InvalidValue
-from pellucid.explanation import Explanation
+from pellucid.explanation import Explanation, maps_of
 from pellucid.images import Box, Picture
 from pellucid.prediction import Prediction
-from pellucid.render import heat, html, sheet, superpixels, views, words
-from pellucid.render.sheet import Cell, grid
+from pellucid.render import blocks, heat, html, sheet, superpixels, views, words
+from pellucid.render.blocks import paint
+from pellucid.render.sheet import Cell, Metrics
+from pellucid.render.text import typeface, wrap
 
 WIDTH, HEIGHT = 30, 18
 CROP = Box(6.0, 0.0, 24.0, 18.0)  # what the model saw: the middle square
 GREY = Image.new("RGB", (WIDTH, HEIGHT), (100, 100, 100))
-
-
-@pytest.fixture
-def unchecked():
-    """Run-time type checks off, where a wrong value should reach our own."""
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", False)
 
 
 def one_hot(row, column, size=18):
@@ -63,7 +56,18 @@ def explanation(values, **changes):
 
 
 def sheet_of(explanations, **options):
-    return views.sheet([e.panels() for e in explanations], **options)
+    return paint(views.sheet([maps_of(e) for e in explanations], **options))
+
+
+def grid(cells, *, cell=280, **options):
+    return paint(sheet.grid(cells, metrics=Metrics.screen(cell), **options))
+
+
+def own_pixels(image, size=(WIDTH, HEIGHT)):
+    """A picture of few pixels as it was before it was enlarged: the middle of each square."""
+    by = image.width // size[0]
+    assert image.size == (size[0] * by, size[1] * by)
+    return pixels(image)[by // 2 :: by, by // 2 :: by]
 
 
 def pixels(image):
@@ -264,22 +268,24 @@ def test_map_with_evidence_only_against_says_so():
 
 def test_maps_of_pixels_stand_alone_and_those_of_layers_lie_over_the_picture():
     smooth, fine = explanation(one_hot(4, 4)[None, None]), explanation(torch.rand(1, 3, 18, 18))
-    assert pixels(smooth.view())[10, 10].tolist() == [100, 100, 100]
+    assert own_pixels(smooth.view())[10, 10].tolist() == [100, 100, 100]
     np.testing.assert_array_equal(pixels(fine.view()), pixels(fine.map()))
 
 
-def test_signed_cells_carry_a_colour_bar_and_others_none():
+def test_cells_carry_their_scale_unless_captions_are_not_wanted():
     values = one_hot(4, 4)[None, None] * 3
-    assert views.cell(explanation(values).panel()).limit is None
-    assert views.cell(explanation(-values).panel()).limit == 3
+    assert views.cell(explanation(values).panel()).scale == blocks.Scale(0, 3, "turbo", False)
+    assert views.cell(explanation(-values).panel()).scale == blocks.Scale(-3, 3, "signed", True)
+    bare = views.cell(explanation(values).panel(), captions=False)
+    assert (bare.scale, bare.caption) == (None, "")
 
 
-def test_of_one_picture_model_and_target_the_maps_follow_in_lines_of_four():
+def test_of_one_picture_model_and_target_the_maps_follow_in_lines_of_at_most_four():
     one = explanation(one_hot(4, 4)[None, None])
     five = [replace(one, method=f"m{i}") for i in range(5)]
     two_lines = sheet_of(five, cell_size=100)
-    gap = 100 // 18
-    assert two_lines.width == 4 * 100 + 3 * gap + 2 * gap
+    gap, crisp = 100 // 18, 3 * WIDTH
+    assert two_lines.width == 3 * crisp + 2 * gap + 2 * gap  # six pictures are two lines of three
     assert two_lines.height > 1.7 * sheet_of(five[:3], cell_size=100).height
     two_targets = sheet_of([*five, *(replace(e, labels=["dog"]) for e in five)], cell_size=100)
     assert two_targets.width < two_lines.width  # two columns: methods go down
@@ -292,8 +298,8 @@ def test_grid_size_follows_from_the_cell():
     cells = [[Cell(GREY), Cell(GREY), Cell(GREY)]] * 2
     small, large = grid(cells, cell=100), grid(cells, cell=200)
     gap = 100 // 18
-    assert small.width == 3 * 100 + 2 * gap + 2 * gap
-    assert small.height == pytest.approx(2 * (60 + 1) + 3 * gap)
+    assert small.width == 3 * 90 + 2 * gap + 2 * gap  # three pixels for each of thirty
+    assert small.height == 2 * (54 + 1) + 3 * gap
     assert large.width == pytest.approx(2 * small.width, abs=6)
 
 
@@ -308,11 +314,11 @@ def test_grid_puts_every_picture_in_its_place():
 
 
 def test_grid_text_does_not_overlap_pictures_or_leave_the_sheet():
-    black = Image.new("RGB", (40, 40))
+    black = Image.new("RGB", (80, 80))
     long = "a very long class name, with many synonyms, that no column could hold in one line"
     plain = grid([[Cell(black)]], cell=120)
     told = grid(
-        [[Cell(black, long, 0.5)]],
+        [[Cell(black, long, blocks.Scale(-0.5, 0.5, "signed", True))]],
         rows=["supercalifragilistic-method"],
         columns=[long],
         title=long,
@@ -356,19 +362,19 @@ def test_grid_checks_what_it_is_given(cells, options, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "one", "two words", "x" * 200, "grad-cam-elementwise\nnew line", "a  b\tc"]
+    "words", ["", "one", "two words", "x" * 200, "grad-cam-elementwise\nnew line", "a  b\tc"]
 )
 @pytest.mark.parametrize("width", [5, 40, 150])
-def test_wrapped_lines_fit_and_keep_every_letter(text, width):
-    font: ImageFont.FreeTypeFont = sheet.typeface(12, False)
-    lines = sheet.wrap(text, width, font)
+def test_wrapped_lines_fit_and_keep_every_letter(words, width):
+    font: ImageFont.FreeTypeFont = typeface(12, False)
+    lines = wrap(words, width, font)
     assert all(font.getlength(line) <= width or len(line) == 1 for line in lines)
-    assert "".join("".join(lines).split()) == "".join(text.split())
+    assert "".join("".join(lines).split()) == "".join(words.split())
 
 
 def test_long_words_break_after_hyphens():
-    font = sheet.typeface(12, False)
-    assert sheet.wrap("grad-cam-elementwise", int(font.getlength("grad-cam-ele")), font)[0] == "grad-cam-"
+    font = typeface(12, False)
+    assert wrap("grad-cam-elementwise", int(font.getlength("grad-cam-ele")), font)[0] == "grad-cam-"
 
 
 def test_sheet_has_methods_down_and_pictures_models_targets_across():
@@ -382,7 +388,7 @@ def test_sheet_has_methods_down_and_pictures_models_targets_across():
     ]
     shown = sheet_of(many, cell_size=40)
     columns = 2 * 2 * 2
-    assert shown.width > columns * 40
+    assert shown.width > columns * WIDTH  # as they are: twice would not fit a cell of 40
     assert shown.width < columns * 42 + 100
     assert shown.height > 4 * 24  # the pictures, and three methods
     with pytest.raises(InvalidValue, match="at least one"):
@@ -404,19 +410,14 @@ def test_columns_are_grouped_by_picture_whatever_the_order():
     asked = [explanation(torch.rand(2, 1, 4, 4), labels=[t] * 2, pictures=pictures) for t in ("cat", "dog")]
     seen = []
 
-    def note(cells, *, columns, **_):
-        seen.extend(columns)
-        return GREY
+    def note(cells, *, columns, title, **_):
+        seen.extend([title, *columns])
+        return blocks.Block(1, 1)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(views, "grid", note)
         sheet_of(asked)
-    assert [(name, label) for name, _, label in seen] == [
-        ("a", "cat"),
-        ("a", "dog"),
-        ("b", "cat"),
-        ("b", "dog"),
-    ]
+    assert seen == ["tiny", ("a", "cat"), ("a", "dog"), ("b", "cat"), ("b", "dog")]
 
 
 # --- figures and pages -----------------------------------------------------------------------------------
@@ -425,7 +426,8 @@ def test_columns_are_grouped_by_picture_whatever_the_order():
 def test_plot_has_the_maps_numbers_on_its_colour_bar():
     figure = explanation(torch.stack([one_hot(3, 3) * 4, one_hot(3, 3) * -2])[:, None]).plot()
     bars = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
-    assert [bar.get_ylim() for bar in bars] == [(0, 4), (-2, 2)]
+    map_and_overlay = [(0, 4)] * 2 + [(-2, 2)] * 2
+    assert [bar.get_xlim() for bar in bars] == map_and_overlay
 
 
 def test_plot_leaves_no_trace_in_matplotlib():
@@ -470,13 +472,20 @@ def test_fragment_needs_nothing_else_and_tells_cost_prediction_and_warnings():
         "score did not depend",
         "logit −0.5",
     ):
-        assert told in text
+        assert told in text.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_long_batches_are_cut_short_in_fragments():
-    text = explanation(torch.rand(11, 1, 4, 4))._repr_html_()
-    assert text.count("<figure>") == 8 * 3
-    assert "and 3 more" in text
+def test_in_long_batches_all_pictures_are_reached_by_name():
+    pictures = [Picture(GREY, f"grey {i}") for i in range(11)]
+    text = explanation(torch.rand(11, 1, 4, 4), pictures=pictures)._repr_html_()
+    head, fold, small = text.partition("<details><summary>3 more pictures</summary>")
+    assert fold
+    assert (head.count("<figure>"), small.count("<figure>")) == (8 * 3, 3)
+    assert [f"<b>grey {i}</b>" in (head if i < 8 else small) for i in range(11)] == [True] * 11
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html, "FOLDED", 10)
+        text = explanation(torch.rand(11, 1, 4, 4), pictures=pictures)._repr_html_()
+    assert "and 1 more: [10:]" in text
 
 
 def test_data_uri_holds_the_picture():
@@ -594,8 +603,9 @@ def test_outlines_and_errors_need_segments_and_samples():
 def test_tiny_pictures_of_segments_render(size):
     picture, box = Picture(Image.new("RGB", size), "tiny"), Box(0.0, 0.0, float(size[0]), float(size[1]))
     e = segmented(pictures=[picture], boxes=[box], stderr=torch.rand(1, 1, 20, 20))
-    assert e.outlined().size == size
-    assert e.uncertainty().width == size[0]
+    by = 400 // max(size)
+    assert e.outlined().size == (by * size[0], by * size[1])
+    assert e.uncertainty().width == by * size[0]
 
 
 def test_relative_error_is_that_of_the_top_decile_over_its_height():
@@ -611,7 +621,10 @@ def test_error_maps_grow_brighter_up_to_half_of_what_stands_out():
     values = torch.zeros(1, 1, 18, 18)
     values[0, 0, :2] = 4.0
     errors = torch.linspace(0, 4, 18).expand(1, 1, 18, 18).clone()
-    shown = pixels(explanation(values, stderr=errors).uncertainty())[9, 7:23].sum(1)
+    by = 400 // WIDTH
+    shown = pixels(explanation(values, stderr=errors).uncertainty())[9 * by + by // 2, by // 2 :: by][
+        7:23
+    ].sum(1)
     assert (np.diff(shown) >= 0).all()
     assert np.ptp(shown[-6:]) == 0
     assert shown[0] < shown[-1] - 150
@@ -621,12 +634,13 @@ def test_plot_and_fragment_show_errors_of_sampled_maps_alone():
     e = explanation(torch.rand(2, 1, 18, 18), stderr=torch.rand(2, 1, 18, 18))
     e.details["samples"] = torch.tensor([100, 300])
     figure = e.plot()
-    panels = [axes.get_title() for axes in figure.axes if axes.get_title()]
-    assert len(panels) == 8
-    assert "100 samples" in panels[3].replace("\n", " ")
-    assert "300 samples" in panels[7].replace("\n", " ")
+    assert len([axes for axes in figure.axes if axes.images]) == 2 * 4
+    assert len([axes for axes in figure.axes if axes.get_label() == "<colorbar>"]) == 2 * 3
+    told = " ".join(one.get_text() for one in figure.texts).replace("\N{NO-BREAK SPACE}", " ")
+    assert "standard error · 100 samples" in told
+    assert "300 samples" in told
     assert e._repr_html_().count("<figure>") == 2 * 4
-    assert "300 samples, ±" in e._repr_html_()
+    assert "300\N{NO-BREAK SPACE}samples, ±" in e._repr_html_()
 
 
 def test_cells_tell_samples_error_and_local_fit():
@@ -643,5 +657,10 @@ def test_captions_tell_how_complete_a_map_is():
     e = explanation(torch.full((1, 3, 18, 18), 1 / 972 * 4), delta=torch.tensor([-1.0]))  # 4 instead of 5
     assert words.reliability(e.panel()) == "sum off by 20 %"
     assert views.cell(e.panel()).caption.endswith(" · sum off by 20 % · constant map: the same everywhere")
-    assert "constant map: the same everywhere · sum off by 20 %" in e._repr_html_()
+    assert (
+        "constant map: the same everywhere · sum off by 20 %".replace(" %", "\N{NO-BREAK SPACE}%").replace(
+            "by ", "by\N{NO-BREAK SPACE}"
+        )
+        in e._repr_html_()
+    )
     assert typical(e.to_dict()["certainty"])["relative_delta"] == pytest.approx(0.2)

@@ -7,6 +7,7 @@ import subprocess
 from base64 import b64decode, b64encode
 from dataclasses import replace
 from hashlib import sha256
+from html import unescape
 from html.parser import HTMLParser
 from io import BytesIO
 from types import SimpleNamespace
@@ -258,7 +259,11 @@ def test_only_sampled_maps_have_an_error_view(page, comparison):
     errors = [text for text in views if text.startswith("Standard error of ")]
     assert len(errors) == 2 * sum(e.stderr is not None for e in comparison.explanations)
     assert all("smooth-grad" in text for text in errors)
-    assert len(page.all("input", value="error")) == len(errors) + 1
+    without = [text for text in views if text.startswith("No standard error of ")]
+    cards = page.all("article")
+    assert len(errors) + len(without) == len(cards)  # "All maps: Error" changes every card
+    assert len(page.all("input", value="error")) == len(cards) + 1
+    assert page.text.count("draws no samples.") == len(without)
     e = segmented(errors=False)
     plain = Page(render(Comparison((Entry("lime", e),), (), e.cost)))
     assert not plain.all("input", value="error")
@@ -323,7 +328,9 @@ def test_maps_lie_where_the_model_looked(page, comparison):
     box = comparison.explanations[0].boxes[0]
     assert [float(first[k]) for k in ("x", "y", "width")] == [box.left, box.top, box.right - box.left]
     grids = [
-        decoded(e.attributes["href"]) for e in page.all("image", **{"class": "cells"}) if "x" in e.attributes
+        decoded(e.attributes["href"])
+        for e in page.all("image", **{"class": "map cells"})
+        if "x" in e.attributes
     ]
     assert {g.size for g in grids} == {(6, 6), (24, 24)}
 
@@ -356,7 +363,9 @@ def test_an_overlay_layer_on_the_picture_is_the_overlay():
     over = layer.overlay_layer(e.panel()).image.convert("RGBA")
     over.putalpha(over.getchannel("A").point(lambda a: a * 0.7))
     ours = Image.alpha_composite(photograph.convert("RGBA"), over).convert("RGB")
-    difference = np.asarray(ours).astype(int) - np.asarray(e.overlay(alpha=0.7))
+    by = 400 // 24
+    enlarged = np.asarray(e.overlay(alpha=0.7))[by // 2 :: by, by // 2 :: by]
+    difference = np.asarray(ours).astype(int) - enlarged
     assert np.abs(difference).max() <= 4
 
 
@@ -424,11 +433,11 @@ def test_the_file_is_whole_or_absent(tmp_path, comparison, monkeypatch, html):
 # --- in a browser ----------------------------------------------------------------------------------------
 
 
-def dom(path, tmp_path):
+def dom(path, tmp_path, *options):
     """The page's document after its scripts ran, as headless Chromium writes it."""
     quiet = ["--disable-gpu", "--disable-background-networking", "--no-first-run"]
     profile = f"--user-data-dir={tmp_path / 'profile'}"
-    command = [CHROMIUM, "--headless", "--no-sandbox", *quiet, profile, "--dump-dom", path.as_uri()]
+    command = [CHROMIUM, "--headless", "--no-sandbox", *quiet, *options, profile, "--dump-dom", path.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
@@ -462,11 +471,72 @@ def test_sliders_fade_and_switches_turn_the_maps(tmp_path, html):
     free = re.sub(r"<meta http-equiv[^>]*>", "", html)
     path.write_text(free.replace("</body>", f"<script>{USE}</script></body>"), encoding="utf-8")
     title = re.search(r"<title>(.*?)</title>", dom(path, tmp_path))[1]
-    overlay, raw = "block,none", "none,block"
+    overlay, raw, error = "block,none,none", "none,block,none", "none,none,block"
     assert json.loads(title) == [
-        "0.4", "40", "0.4", "0.1", [overlay, overlay], [raw, overlay], [raw, raw], [raw, raw],
-        "none,none,block", True,
+        "0.4", "40", "0.4", "0.1", [overlay, overlay], [raw, overlay], [raw, raw], [error, error],
+        error, True,
     ]  # fmt: skip
+
+
+ENLARGE = """
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+const said = [];
+const key = (name) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: name, bubbles:
+true})); const dialog = document.querySelector("dialog"); const title = () =>
+document.querySelector("#large-title").textContent; const value = () =>
+document.querySelector("#large-value").textContent; HTMLAnchorElement.prototype.click = function () {
+said.push(this.download, this.href); }; (async () => {
+  const card = document.querySelector(".card");
+  card.querySelector(".stage").dispatchEvent(new MouseEvent("click", {bubbles: true}));
+  await wait(300);
+  said.push(dialog.open, title());
+  const map = document.querySelector(".field image.heat"), at = map.getBoundingClientRect();
+  const move = (x, y) => map.dispatchEvent(new PointerEvent("pointermove",
+    {clientX: at.left + x * at.width, clientY: at.top + y * at.height, bubbles: true}));
+  move(.5 / 24, 23.5 / 24); said.push(value());
+  key("r"); await wait(300); said.push(title());
+  key("w"); said.push(value().split(":")[0]);
+  key("ArrowRight"); await wait(300); said.push(title());
+  key("e"); await wait(300); said.push(title(), document.querySelector(".field p")?.textContent ?? "");
+  key("o"); await wait(300);
+  said.push(document.documentElement.scrollWidth <= innerWidth, dialog.scrollWidth <= dialog.clientWidth);
+  document.querySelector(".download").click(); await wait(700);
+  document.querySelector(".large .close").click(); said.push(document.activeElement.className);
+  document.title = JSON.stringify(said);
+})();
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1400, 390])
+def test_a_map_is_enlarged_read_and_saved(tmp_path, html, comparison, width):
+    path = tmp_path / "report.html"
+    free = re.sub(r"<meta http-equiv[^>]*>", "", html)
+    path.write_text(free.replace("</body>", f"<script>{ENLARGE}</script></body>"), encoding="utf-8")
+    after = dom(path, tmp_path, f"--window-size={width},900", "--virtual-time-budget=8000")
+    (
+        opened, first, told, raw, moved, second, error, without, fits, inside, name, picture, focus,
+    ) = json.loads(unescape(re.search(r"<title>(.*?)</title>", after, re.DOTALL)[1]))  # fmt: skip
+    titles = [entry.title for entry in comparison.entries]
+    assert (opened, first, raw) == (True, f"{titles[0]}, overlay", f"{titles[0]}, raw")
+    drawn = layer.overlay_layer(comparison[0].panel())
+    index = np.asarray(drawn.image)[23, 0] / 254
+    expected = drawn.limit * (2 * index - 1 if drawn.signed else index)
+    place, _, value = told.partition(": ")
+    assert place == "row 23, column 0"
+    assert float(value.removesuffix(" or beyond").replace("−", "-")) == pytest.approx(expected, rel=1e-2)
+    assert moved == "row 4, column 0"  # of 6 x 6 cells, one up from the last row
+    assert (second, error) == (f"{titles[1]}, overlay", f"{titles[1]}, error")
+    assert without == f"No standard error: {titles[1]} draws no samples."
+    assert fits
+    assert inside
+    assert name.endswith(f".{titles[1]}.overlay.png")
+    saved = decoded(picture).convert("RGB")
+    wide, high = comparison[0].pictures[0].rgb.size
+    assert saved.width >= 1000
+    assert saved.width / saved.height == pytest.approx(wide / high)
+    assert len(saved.getcolors(1 << 24)) > 100  # the picture and its map, not an empty canvas
+    assert focus == "enlarge"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

@@ -1,28 +1,39 @@
 """The verb `compare`: several methods, targets and models over the same pictures, evidence shared."""
 
+import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, Unpack, overload
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pellucid import bundle, storage
 from pellucid.agreement import agreement
 from pellucid.engine.cost import Cost
 from pellucid.engine.precision import Precision
 from pellucid.entries import Entry, Refusal
 from pellucid.errors import InvalidValue, PellucidError
 from pellucid.explain import Explained, explain_all
-from pellucid.explanation import Explanation
+from pellucid.explanation import Explanation, from_values, maps_of, values_of
 from pellucid.files import save_by_suffix
 from pellucid.model import Model
-from pellucid.render.views import sheet
+from pellucid.provenance import provenance_of
+from pellucid.render import figure, html, metadata, video, views
+from pellucid.render.blocks import paint
+from pellucid.render.paper import Paper, Width
+from pellucid.render.style import Drawing, Style
+from pellucid.render.text import in_short, number
 from pellucid.report import render
+from pellucid.report.data import data
 from pellucid.request import Request
 from pellucid.target import Output, Target
+
+if TYPE_CHECKING:
+    from pellucid.render.canvas import MapFigure
 
 DEFAULT_METHODS = (
     "grad-cam",
@@ -36,7 +47,7 @@ DEFAULT_METHODS = (
 """What is compared unless asked otherwise: the CAMs people use, and two views of the input's gradient."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Explanations of the same pictures, side by side.
 
@@ -73,20 +84,212 @@ class Comparison:
         """
         return agreement(self.explanations, index, magnitudes=magnitudes)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes a grid (.png) or a self-contained page (.html), whole or not at all.
+    def __iter__(self) -> Iterator[Explanation]:
+        return iter(self.explanations)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex | str | tuple[str, ...]) -> Explanation: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Explanation]: ...
+
+    def __getitem__(self, index: Any) -> Explanation | list[Explanation]:
+        """One explanation by its position or its method, `c[0]`, `c["grad-cam"]`; several by a slice.
+
+        A method is named as it was asked for, options and all, or by its name alone. Of several targets or
+        models, name those too, in any order: `c["grad-cam", "tabby", "resnet50"]`.
 
         Raises:
-            InvalidValue: another suffix.
+            IndexError: no such explanation, or more than one by that name.
+        """
+        if isinstance(index, slice):
+            return self.explanations[index]
+        if not isinstance(index, str) and not (isinstance(index, tuple) and index):
+            return self.explanations[operator.index(index)]
+        names = (index,) if isinstance(index, str) else index
+        found = [i for i, entry in enumerate(self.entries) if all(name in _names(entry) for name in names)]
+        if len(found) == 1:
+            return self.entries[found[0]].explanation
+        wanted = ", ".join(map(repr, names))
+        if found:
+            which = "; ".join(f"[{i}] is {_described(self.entries[i])}" for i in found)
+            raise IndexError(f"{wanted} must name one explanation; {len(found)} are called that: {which}.")
+        known = list(dict.fromkeys(entry.title for entry in self.entries))
+        raise IndexError(f"There must be an explanation called {wanted}; there are {', '.join(known)}.")
+
+    def __repr__(self) -> str:
+        methods = in_short([entry.title for entry in self.entries])
+        models = in_short([e.model for e in self])
+        labels = in_short([label for e in self for label in e.labels])
+        refused = f"; {len(self.refusals)} refused" if self.refusals else ""
+        return f"Comparison({methods} of {models} for {labels}; {len(self.entries)} explanations{refused})"
+
+    def _repr_html_(self) -> str:
+        first = self.explanations[0]
+        count = len(first)
+        warnings = [f"{entry.title}: {text}" for entry in self.entries for text in entry.explanation.warnings]
+        told = [(entry, _title(entry, self.entries)) for entry in self.entries]
+        return html.comparison(
+            (
+                (first.names[i], [(title, entry.explanation.panel(i)) for entry, title in told])
+                for i in range(min(count, html.SHOWN))
+            ),
+            title=f"{len(self)} explanations",
+            facts=[in_short([e.model for e in self]), f"together {self.cost}, {number(self.cost.seconds)} s"],
+            warnings=[*warnings, *(f"{r.title} cannot explain {r.model}: {r.reason}" for r in self.refusals)],
+            more=max(0, count - html.SHOWN),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON: each explanation as `Explanation.to_dict` has it, with its title.
+
+        Besides `explanations` it has `refusals`, the `cost` of all together, `images` and `left_out`.
+        """
+        return {
+            **data(self.entries, self.refusals, self.cost),
+            "images": list(self.images),
+            "left_out": [{"title": one.title, **one.explanation.to_dict()} for one in self.left_out],
+        }
+
+    def plot(
+        self,
+        *,
+        caption: bool = True,
+        width: Width | None = None,
+        dpi: int | float | None = None,
+        **drawing: Unpack[Drawing],
+    ) -> "MapFigure":
+        """All maps as a matplotlib figure, which a notebook shows as a picture.
+
+        Args:
+            caption: whether colour bars and what is shown stand below the pictures.
+            width: for print: `"column"` (8.8 cm), `"page"` (18 cm) or centimetres; None is for a screen.
+            dpi: dots per inch; None is 150, or 300 where there is a width.
+            **drawing: as of `Explanation.overlay`; `scale="shared"` is one scale for all maps.
+        """
+        paper = figure.SCREEN if width is None and dpi is None else Paper.of(width, dpi)
+        return self._figure(Style.of(drawing), paper, captions=caption)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        caption: bool = True,
+        width: Width | None = None,
+        dpi: int | float | None = None,
+        cell: int = views.CELL,
+        **drawing: Unpack[Drawing],
+    ) -> Path:
+        """Writes one file, whole or not at all, by the suffix of `path`; returns the path.
+
+        `.png`, `.pdf` and `.svg` are a grid of all maps; in them stands what they show, which `pellucid
+        show FILE` prints. `.html` is the report, a page that needs nothing else. `.npz` and `.safetensors`
+        hold everything exactly, for `load`. `.mp4` and `.gif` are the film of the one explanation that
+        keeps the course of a mask.
+
+        Args:
+            path: the file.
+            caption: whether colour bars and what is shown stand below the pictures.
+            width: for print: `"column"` (8.8 cm), `"page"` (18 cm) or centimetres.
+            dpi: dots per inch, 300 unless said. With `width` or `dpi`, a `.png` is drawn for print as well.
+            cell: the largest width and height of a picture in a `.png`, in pixels.
+            **drawing: as of `Explanation.overlay`; `scale="shared"` is one scale for all maps.
+
+        Raises:
+            InvalidValue: another suffix, or a film where not exactly one explanation has a course.
             FileMissing: the folder does not exist.
         """
-        return save_by_suffix(path, {".png": self._draw, ".html": self._report})
+        paper, style = Paper.of(width, dpi), Style.of(drawing)
 
-    def _draw(self, file: Path) -> None:
-        sheet([e.panels() for e in self.explanations]).save(file, "PNG")
+        def draw(file: Path) -> None:
+            drawn = self._figure(style, paper, captions=caption)
+            metadata.save_figure(file, drawn, provenance_of(self.explanations, style))
+
+        def draw_pixels(file: Path) -> None:
+            maps = [maps_of(e) for e in self]
+            drawn = paint(views.sheet(maps, style=style, captions=caption, cell_size=cell))
+            metadata.save_png(file, drawn, provenance_of(self.explanations, style))
+
+        return save_by_suffix(
+            path,
+            {
+                ".png": draw_pixels if width is None and dpi is None else draw,
+                ".pdf": draw,
+                ".svg": draw,
+                ".html": self._report,
+                **dict.fromkeys(bundle.SUFFIXES, self._store),
+                **dict.fromkeys(video.SUFFIXES, self._film),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Comparison":
+        """Reads what `save` wrote to a `.npz` or `.safetensors` file.
+
+        Raises:
+            FileMissing: there is no such file.
+            InvalidValue: another suffix, a damaged or foreign file, or one from a newer Pellucid.
+        """
+        records, others = storage.read_several(Path(path))
+        entries = [Entry(title, from_values(values)) for title, values in records]
+        shown = others["shown"]
+        return cls(
+            tuple(entries[:shown]),
+            tuple(Refusal(**refusal) for refusal in others["refusals"]),
+            Cost(**others["cost"]),
+            tuple(entries[shown:]),
+            tuple(others["images"]),
+        )
+
+    def _figure(self, style: Style, paper: Paper, *, captions: bool) -> "MapFigure":
+        maps = [maps_of(e) for e in self]
+        return figure.drawn(views.sheet(maps, style=style, captions=captions, paper=paper), paper)
 
     def _report(self, file: Path) -> None:
         file.write_text(render(self.entries, self.refusals, self.cost), encoding="utf-8")
+
+    def _store(self, file: Path) -> None:
+        storage.write_several(
+            file,
+            [(entry.title, values_of(entry.explanation)) for entry in (*self.entries, *self.left_out)],
+            {
+                "shown": len(self.entries),
+                "refusals": [vars(refusal) for refusal in self.refusals],
+                "cost": vars(self.cost),
+                "images": list(self.images),
+            },
+        )
+
+    def _film(self, file: Path) -> None:
+        films = [e for e in self if "mask" in e.trace]
+        if len(films) != 1 or len(films[0]) != 1:
+            raise InvalidValue(
+                "A video shows how one mask was optimised for one image; "
+                f"of these explanations {len(films)} have a course: save one of them, as comparison[0]."
+            )
+        films[0].save(file)
+
+
+def _names(entry: Entry) -> set[str]:
+    """What an entry can be called by."""
+    e = entry.explanation
+    return {entry.title, e.method, e.model, *e.labels}
+
+
+def _described(entry: Entry) -> str:
+    e = entry.explanation
+    return f"{entry.title} for {in_short(e.labels)}, {e.model}"
+
+
+def _title(entry: Entry, others: Sequence[Entry]) -> str:
+    """An entry's title, with what tells it apart from others of that title."""
+    same = [other.explanation for other in others if other.title == entry.title]
+    e = entry.explanation
+    told = [
+        in_short(e.labels) if any(other.labels != e.labels for other in same) else "",
+        e.model if any(other.model != e.model for other in same) else "",
+    ]
+    return ", ".join([entry.title, *filter(None, told)])
 
 
 def compare(

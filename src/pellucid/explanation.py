@@ -4,21 +4,26 @@ import os
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack
 
 from PIL import Image
 
-from pellucid import bundle, storage
+from pellucid import bundle, notebook, storage
 from pellucid.errors import InvalidValue
 from pellucid.files import save_by_suffix
 from pellucid.filming import no_course
 from pellucid.measured import Measured
 from pellucid.prediction import Prediction as Prediction
-from pellucid.render import drawing, figure, heat, html, video, views
-from pellucid.render.sheet import number
+from pellucid.provenance import provenance_of
+from pellucid.render import drawing as pictures
+from pellucid.render import figure, heat, html, metadata, video, views
+from pellucid.render.blocks import paint
+from pellucid.render.paper import Paper, Width
+from pellucid.render.style import Drawing, Style
+from pellucid.render.text import in_short, number
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from pellucid.render.canvas import MapFigure
 
 
 @dataclass(eq=False, repr=False)
@@ -47,36 +52,44 @@ class Explanation(Measured):
 
     # --- pictures ------------------------------------------------------------------------------------------
 
-    def overlay(
-        self,
-        index: int = 0,
-        *,
-        cmap: str | None = None,
-        alpha: float = 0.7,
-        fade: bool = True,
-        signed: bool | None = None,
-    ) -> Image.Image:
+    def overlay(self, index: int = 0, *, caption: bool = False, **drawing: Unpack[Drawing]) -> Image.Image:
         """The evidence over the picture, at the picture's own resolution; see `pellucid.render.heat.overlay`.
+
+        Pictures of at most 64 x 64 are enlarged, each pixel a square.
 
         Args:
             index: which image.
-            cmap: any matplotlib colour map; None is turbo, or for signed maps blue-white-red.
-            alpha: opacity of the strongest evidence.
-            fade: whether the picture shows through where there is little evidence;
-                `cmap="jet", alpha=0.5, fade=False` is the classic look.
-            signed: whether to show evidence against, too; None does if the map has any.
+            caption: whether its colour bar and what it shows stand below: class, method, model, layer, score.
+            **drawing: how the map is drawn. `cmap`, any matplotlib colour map; None is turbo, or for signed
+                maps blue-white-red. `alpha`, the opacity of the strongest evidence, and `fade`, whether the
+                picture shows through where there is little: `cmap="jet", alpha=0.5, fade=False` is the
+                classic look.
+                    `signed`,
+                whether to show evidence against, too; None does if the map has any. `vmin` and `vmax`, the
+                evidence in the first and last colour; `percentile`, which of the magnitudes is the last
+                colour otherwise; `scale="shared"`, one scale for all images of this explanation.
+                `interpolation`, `"nearest"`, `"bilinear"` or `"bicubic"`, what lies between the cells of
+                the map; None is bicubic for coarse maps.
 
         Raises:
-            InvalidValue: `alpha` outside [0, 1], or an unknown colour map.
+            InvalidValue: an unknown option, or a value that does not hold.
         """
-        return drawing.overlay(self.panel(index), cmap=cmap, alpha=alpha, fade=fade, signed=signed)
+        return self._picture(index, drawing, caption, over=True)
 
-    def map(self, index: int = 0, *, cmap: str | None = None, signed: bool | None = None) -> Image.Image:
+    def map(self, index: int = 0, *, caption: bool = False, **drawing: Unpack[Drawing]) -> Image.Image:
         """The evidence alone, on the canvas of its picture: for maps too fine to lie over it.
 
         Options as of `overlay`; maps of the input's pixels without evidence against are drawn in inferno.
         """
-        return drawing.map_alone(self.panel(index), cmap=cmap, signed=signed)
+        return self._picture(index, drawing, caption, over=False)
+
+    def _picture(self, index: int, drawing: Drawing, caption: bool, *, over: bool) -> Image.Image:
+        style, panel = self._style(drawing), self.panel(index)
+        image = (pictures.overlay if over else pictures.map_alone)(panel, style)
+        return pictures.captioned(panel, image, panel.scale(style, over=over)) if caption else image
+
+    def _style(self, drawing: Drawing) -> Style:
+        return views.shared(Style.of(drawing), [maps_of(self)])
 
     def default_cmap(self, signed: bool) -> str:
         """The colour map of a map that stands alone."""
@@ -84,32 +97,29 @@ class Explanation(Measured):
 
     def masked(self, index: int = 0, *, share: float = 0.5, fill: heat.Fill = "dim") -> Image.Image:
         """The picture where the top `share` of the evidence is; the rest `"dim"`, `"grey"` or `"blur"`."""
-        panel = self.panel(index)
-        values = panel.heat(percentile=100.0)  # clipping would move evidence between pixels
-        return heat.masked(values, panel.rgb, panel.box, share=share, fill=fill)
+        return pictures.masked(self.panel(index), share, fill)
 
     def contours(
         self, index: int = 0, *, levels: tuple[float, ...] = (0.25, 0.5, 0.75), cmap: str | None = None
     ) -> Image.Image:
         """Level lines of the heatmap on the picture."""
-        panel = self.panel(index)
-        return heat.contours(panel.shown(), panel.rgb, panel.box, levels=levels, cmap=cmap)
+        return pictures.contours(self.panel(index), levels, cmap)
 
     def boxed(self, index: int = 0, *, share: float = 0.5) -> Image.Image:
         """The picture with `bounding_box` drawn on it; without positive evidence, the picture."""
-        panel = self.panel(index)
-        return heat.boxed(panel.rgb, panel.bounding_box(share))
+        return pictures.boxed(self.panel(index), share)
 
-    def outlined(self, index: int = 0, *, top: int = drawing.TOP) -> Image.Image:
+    def outlined(self, index: int = 0, *, top: int = pictures.TOP) -> Image.Image:
         """The picture with its segments' outlines, the `top` strongest tinted, their coefficients written.
 
         Red is for, blue against; `±` is the coefficient's standard error. A coefficient is left out where its
-        segment is too small, or another is written already. The picture's own colours are muted.
+        segment is too small, or another is written already, or where it rounds to nothing beside the
+        strongest. The picture's own colours are muted.
 
         Raises:
             InvalidValue: the method explains no segments.
         """
-        return drawing.outlined(self.panel(index), top=top)
+        return pictures.outlined(self.panel(index), top=top)
 
     def uncertainty(self, index: int = 0) -> Image.Image:
         """The standard error of a sampled map, on the canvas of its picture, above its scale.
@@ -120,32 +130,66 @@ class Explanation(Measured):
         Raises:
             InvalidValue: the method draws no samples.
         """
-        return drawing.uncertainty(self.panel(index))
+        return pictures.uncertainty(self.panel(index))
 
-    def view(self, index: int = 0) -> Image.Image:
-        """The picture that suits the map: of segments their outlines, of pixels the map, else an overlay."""
-        return drawing.view(self.panel(index))
+    def view(self, index: int = 0, *, caption: bool = False, **drawing: Unpack[Drawing]) -> Image.Image:
+        """The picture that suits the map: of segments their outlines, of pixels the map, else an overlay.
 
-    def plot(self) -> "Figure":
-        """A matplotlib figure: for each image the picture, the map with its numbers, and the overlay."""
-        return figure.plot(list(self.panels()))
+        Options as of `overlay`.
+        """
+        return self._view(index, self._style(drawing), captions=caption)
+
+    def _view(self, index: int, style: Style, *, captions: bool) -> Image.Image:
+        panel = self.panel(index)
+        image = pictures.view(panel, style)
+        return pictures.captioned(panel, image, pictures.scale_of(panel, style)) if captions else image
+
+    def plot(
+        self,
+        *,
+        caption: bool = True,
+        width: Width | None = None,
+        dpi: int | float | None = None,
+        **drawing: Unpack[Drawing],
+    ) -> "MapFigure":
+        """A matplotlib figure: for each image the picture, the map with its numbers, and the overlay.
+
+        Of more than eight images it has one picture each, in a grid. A notebook shows it as a picture. Its
+        files, `plot().savefig("e.pdf")`, hold TrueType fonts and real text.
+
+        Args:
+            caption: whether colour bars and what is shown stand below the pictures.
+            width: for print: `"column"` (8.8 cm), `"page"` (18 cm) or centimetres; None is for a screen.
+            dpi: dots per inch; None is 150, or 300 where there is a width.
+            **drawing: as of `overlay`.
+        """
+        paper = figure.SCREEN if width is None and dpi is None else Paper.of(width, dpi)
+        return figure.plot(maps_of(self), self._style(drawing), captions=caption, paper=paper)
 
     def show(self) -> None:
         """Display the explanation: in a notebook where it stands, else in the system's picture viewer."""
-        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+        shell = notebook.shell()
         if shell is not None:
             sys.modules["IPython"].display.display(self)
         else:
-            self._sheet().show()
+            self._pixels(Style(), views.CELL, captions=len(self) > 1).show()
 
-    def _sheet(self) -> Image.Image:
-        return self.view() if len(self) == 1 else views.sheet([self.panels()])
+    def _pixels(self, style: Style, cell: int, *, captions: bool) -> Image.Image:
+        """The view of one image, or a grid of several, as pixels."""
+        if len(self) == 1:
+            return self._view(0, style, captions=captions)
+        return paint(views.sheet([maps_of(self)], style=style, captions=captions, cell_size=cell))
+
+    def _figure(self, style: Style, paper: Paper, *, captions: bool) -> "MapFigure":
+        """The same as a figure for print."""
+        if len(self) == 1:
+            return figure.one(self.panel(), style, captions=captions, paper=paper)
+        return figure.drawn(views.sheet([maps_of(self)], style=style, captions=captions, paper=paper), paper)
 
     def _repr_html_(self) -> str:
         cost = self.cost
-        shown = range(min(len(self), html.SHOWN))
         return html.fragment(
-            (self.panel(index) for index in shown),
+            self.panels(),
             title=self.method,
             facts=[
                 self.model,
@@ -155,23 +199,41 @@ class Explanation(Measured):
                 self.paper,
             ],
             warnings=self.warnings,
-            more=len(self) - len(shown),
+            count=len(self),
         )
 
     def __repr__(self) -> str:
-        shape = tuple(self.attribution.shape)
-        of = f"{self.method!r} of {self.model!r} for {', '.join(self.labels)}"
-        return f"Explanation({of}; attribution {shape})"
+        of = f"{self.method!r} of {self.model!r} for {in_short(self.labels)}"
+        return f"Explanation({of}; attribution {tuple(self.attribution.shape)})"
 
     # --- files ---------------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        caption: bool | None = None,
+        width: Width | None = None,
+        dpi: int | float | None = None,
+        cell: int = views.CELL,
+        **drawing: Unpack[Drawing],
+    ) -> Path:
         """Write one file, whole or not at all, by the suffix of `path`; returns the path.
 
-        `.npz` and `.safetensors` hold everything exactly, for `load`. `.png` is the picture of `view`, or a
-        sheet of them for several images. `.html` is a page that needs nothing else. `.mp4` and `.gif` are
-        films of the course of one image's mask, for methods that optimise one: see
-        `pellucid.render.video.Film`.
+        `.npz` and `.safetensors` hold everything exactly, for `load`. `.png`, `.pdf` and `.svg` are the
+        picture of `view`, or a grid of them for several images; in them stands what they show, which
+        `pellucid show FILE` prints. `.html` is a page that needs nothing else. `.mp4` and `.gif` are films
+        of the course of one image's
+        mask, for methods that optimise one: see `pellucid.render.video.Film`.
+
+        Args:
+            path: the file.
+            caption: whether colour bars and what is shown stand below the pictures; None does in grids,
+                `.pdf` and `.svg`.
+            width: for print: `"column"` (8.8 cm), `"page"` (18 cm) or centimetres.
+            dpi: dots per inch, 300 unless said. With `width` or `dpi`, a `.png` is drawn for print as well.
+            cell: the largest width and height of a picture in a `.png` of several, in pixels.
+            **drawing: as of `overlay`.
 
         Raises:
             InvalidValue: another suffix; a film of several images, or without the course of a mask.
@@ -179,21 +241,36 @@ class Explanation(Measured):
             FileMissing: the folder does not exist.
             InvalidType: `options`, `details` or `trace` hold what a file cannot.
         """
+        paper = Paper.of(width, dpi)
+        style = self._style(drawing)
+
+        def draw(file: Path) -> None:
+            drawn = self._figure(style, paper, captions=caption is not False)
+            metadata.save_figure(file, drawn, provenance_of([self], style))
+
+        def draw_pixels(file: Path) -> None:
+            captions = len(self) > 1 if caption is None else caption
+            drawn = self._pixels(style, cell, captions=captions)
+            metadata.save_png(file, drawn, provenance_of([self], style))
+
         return save_by_suffix(
             path,
             {
                 **dict.fromkeys(bundle.SUFFIXES, self._store),
-                ".png": lambda file: self._sheet().save(file, "PNG"),
+                ".png": draw_pixels if width is None and dpi is None else draw,
+                ".pdf": draw,
+                ".svg": draw,
                 ".html": lambda file: file.write_text(self._page(), encoding="utf-8"),
                 **dict.fromkeys(video.SUFFIXES, self._film),
             },
         )
 
     def _store(self, file: Path) -> None:
-        storage.write(file, self._values())
+        storage.write(file, values_of(self))
 
     def _page(self) -> str:
-        return html.page(f"{self.method} · {self.model}", self._repr_html_())
+        told = provenance_of([self], Style())
+        return html.page(f"{self.method} · {self.model}", self._repr_html_(), told)
 
     def _film(self, file: Path) -> None:
         if len(self) != 1:
@@ -213,5 +290,27 @@ class Explanation(Measured):
             FileMissing: there is no such file.
             InvalidValue: another suffix, a damaged or foreign file, or one from a newer Pellucid.
         """
-        known = storage.read(Path(path))
-        return cls(**{one.name: known[one.name] for one in fields(cls)})
+        return from_values(storage.read(Path(path)))
+
+
+def values_of(explanation: Explanation) -> dict[str, Any]:
+    """Its fields by name, and what else files and JSON hold of it."""
+    return explanation._values()
+
+
+def from_values(values: dict[str, Any]) -> Explanation:
+    """The inverse of `values_of`."""
+    return Explanation(**{one.name: values[one.name] for one in fields(Explanation)})
+
+
+def maps_of(explanation: Explanation) -> views.Maps:
+    """What grids and figures show of it."""
+    return views.Maps(
+        explanation.method,
+        explanation.options,
+        explanation.model,
+        explanation.names,
+        explanation.labels,
+        [picture.rgb.size for picture in explanation.pictures],
+        explanation.panels,
+    )

@@ -140,6 +140,7 @@ class Measured(Record):
             lowest=float(lowest),
             highest=float(highest),
             per_pixel=one.per_pixel,
+            layer=one.layer,
             stderr=None if one.stderr is None else scale.merge_channels(one.stderr)[0],
             segments=one._segments() if one.segmented else None,
             trace={name: rows[0] for name, rows in one.trace.items() if _tensors(rows)},

@@ -61,18 +61,24 @@ class Record:
     def __getitem__(self: R, index: Any) -> R:
         """The explanation of some of the images, as a batch. `cost` stays that of the whole batch.
 
-        `index` is one image (negative: from the end), a slice, a list, array or tensor of whole numbers, or
-        a mask of one bool per image.
+        `index` is one image (negative: from the end), a slice, a picture's name, a list, array or tensor of
+        whole numbers or names, or a mask of one bool per image. Of a name that several pictures share all
+        are meant.
 
         Raises:
             IndexError: no such image, a mask of another length, or something that is no index.
         """
-        at = positions(index, len(self))
+        at = positions(index, len(self), self.names)
         some: dict[str, Any] = {name: _rows(getattr(self, name), at) for name in _ROW_FIELDS}
         some |= {name: _nested(getattr(self, name), at, len(self)) for name in _NESTED_FIELDS}
         if ran := some["details"].get("precisions"):
             some["precision"] = max(ran, key=len)
         return replace(self, **some)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the pictures."""
+        return [picture.name for picture in self.pictures]
 
     @property
     def warnings(self) -> list[str]:

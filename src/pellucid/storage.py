@@ -17,16 +17,19 @@ from pellucid.prediction import Prediction
 
 SCHEMA_VERSION = 2
 """Of what is in a file under "explanation". Version 1 had "fields", with tuples of unnamed values."""
-_FORMAT = "pellucid.explanation"
+_FORMAT, _COMPARISON = "pellucid.explanation", "pellucid.comparison"
 
 
-def to_json(record: Mapping[str, Any], tensors: dict[str, Tensor] | None = None) -> dict[str, Any]:
+def to_json(
+    record: Mapping[str, Any], tensors: dict[str, Tensor] | None = None, *, prefix: str = ""
+) -> dict[str, Any]:
     """A record as JSON, which is the same in a file, a report and on the command line but for its arrays.
 
     Args:
         record: values by name; "cost", "prediction", "boxes" and "pictures" hold what an `Explanation` does.
         tensors: takes the arrays, pixels included, by the names that the JSON then has for them. Without it,
             small arrays are lists, large ones are described by shape, and pictures by name, path and size.
+        prefix: of the arrays' names, which tells the records of one file apart.
 
     Raises:
         InvalidType: a value that a file cannot hold, where `tensors` is given.
@@ -44,7 +47,7 @@ def to_json(record: Mapping[str, Any], tensors: dict[str, Tensor] | None = None)
         plain["boxes"] = [[box.left, box.top, box.right, box.bottom] for box in plain["boxes"]]
     if "pictures" in plain:
         plain["pictures"] = [_described(one, pixels=tensors is not None) for one in plain["pictures"]]
-    return {name: pack(value, name, tensors) for name, value in plain.items()}
+    return {name: pack(value, f"{prefix}{name}", tensors) for name, value in plain.items()}
 
 
 def write(path: Path, record: Mapping[str, Any]) -> None:
@@ -66,15 +69,55 @@ def read(path: Path) -> dict[str, Any]:
         InvalidValue: another suffix, a damaged or foreign file, or one from a newer Pellucid.
     """
     tensors, metadata = read_bundle(path)
-    if metadata.get("format") != _FORMAT:
-        raise InvalidValue(f"{str(path)!r} must be an explanation saved by Pellucid; it is another file.")
-    version = metadata["schema_version"]
+    version = _check(path, metadata, _FORMAT, "an explanation")
+    form = _from_version_1(metadata["fields"]) if version == 1 else metadata["explanation"]
+    return _record(form, tensors)
+
+
+def write_several(
+    path: Path, entries: Sequence[tuple[str, Mapping[str, Any]]], others: Mapping[str, Any]
+) -> None:
+    """Writes titled records and what else is known of them to one .npz or .safetensors file.
+
+    Raises:
+        InvalidType: a value that a file cannot hold.
+    """
+    tensors: dict[str, Tensor] = {}
+    forms = [
+        {"title": title, "explanation": to_json(record, tensors, prefix=f"{i}.")}
+        for i, (title, record) in enumerate(entries)
+    ]
+    metadata = {"format": _COMPARISON, "schema_version": SCHEMA_VERSION, "entries": forms, **others}
+    write_bundle(path, tensors, metadata)
+
+
+def read_several(path: Path) -> tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]:
+    """What `write_several` wrote: the titled records, and the rest by name.
+
+    Raises:
+        FileMissing: there is no such file.
+        InvalidValue: another suffix, a damaged or foreign file, or one from a newer Pellucid.
+    """
+    tensors, metadata = read_bundle(path)
+    _check(path, metadata, _COMPARISON, "a comparison")
+    forms = metadata.pop("entries")
+    return [(form["title"], _record(form["explanation"], tensors)) for form in forms], metadata
+
+
+def _check(path: Path, metadata: Mapping[str, Any], wanted: str, what: str) -> int:
+    """The version of a file, which is refused if it is of another kind or newer than this Pellucid."""
+    if metadata.get("format") != wanted:
+        raise InvalidValue(f"{str(path)!r} must be {what} saved by Pellucid; it is another file.")
+    version: int = metadata["schema_version"]
     if version > SCHEMA_VERSION:
         raise InvalidValue(
             f"{str(path)!r} must have schema version {SCHEMA_VERSION} or older; got "
             f"{version}: it comes from a newer Pellucid, upgrade to read it."
         )
-    form = _from_version_1(metadata["fields"]) if version == 1 else metadata["explanation"]
+    return version
+
+
+def _record(form: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     known: dict[str, Any] = unpack(form, tensors)
     known["cost"] = Cost(**known["cost"])
     known["prediction"] = [[Prediction(**best) for best in image] for image in known["prediction"]]

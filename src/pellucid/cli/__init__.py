@@ -16,6 +16,7 @@ from pellucid.cli.comparing import compare
 from pellucid.cli.examining import doctor
 from pellucid.cli.explaining import explain
 from pellucid.cli.screen import complain
+from pellucid.cli.showing import show
 from pellucid.errors import PluginWarning
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, compare, axioms, methods, models, doctor):
+for command in (explain, compare, show, axioms, methods, models, doctor):
     app.command()(command)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pellucid.agreement import agreement
 from pellucid.certainty import typical
-from pellucid.cli import options
+from pellucid.cli import drawing, options
 from pellucid.cli.own_model import ModelOptions, takes_model_options
 from pellucid.cli.screen import (
     certainty_columns,
@@ -56,6 +56,15 @@ def compare(
     ] = None,
     loading: ModelOptions = ModelOptions(),
     out: options.Out = Path("pellucid-out"),
+    cmap: drawing.Cmap = None,
+    scale: drawing.Scale = "own",
+    vmin: drawing.Vmin = None,
+    vmax: drawing.Vmax = None,
+    percentile: drawing.Percentile = None,
+    interpolation: drawing.Between = None,
+    caption: drawing.Caption = None,
+    width: drawing.Width = None,
+    dpi: drawing.Dpi = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     precision: options.PrecisionOption = "auto",
@@ -73,6 +82,8 @@ def compare(
         asked = list(METHODS) if every else method or list(DEFAULT_METHODS)
         requests = options.read_requests(asked, layer)
         targets = [options.read_target(text) for text in dict.fromkeys(target or ["predicted"])]
+        asked_look = drawing.drawn(cmap, scale, vmin, vmax, percentile, interpolation)
+        look = drawing.Look(asked_look, width, dpi, caption)
         options.check_folder(out)
         sources = options.pictures_of(pictures)
         specs = list(dict.fromkeys(model or ["efficientnet-lite0"]))
@@ -96,7 +107,8 @@ def compare(
         )
         make_folder(out)
         with waiting("drawing", quiet):
-            files = [comparison.save(out / name) for name in ("compare.png", "report.html")]
+            grid = comparison.save(out / "compare.png", **look.saving())
+            files = [grid, comparison.save(out / "report.html")]
         mark_results(files)
         if json:
             print_json(_report(comparison, [readable[i] for i in comparison.images], files))

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from PIL import Image
 from rich.table import Table
 
-from pellucid.cli import options
+from pellucid.cli import drawing, options
 from pellucid.cli.names import file_names, picture_names
 from pellucid.cli.own_model import ModelOptions, takes_model_options
 from pellucid.cli.screen import (
@@ -30,20 +29,21 @@ from pellucid.engine.cost import Cost
 from pellucid.engine.progress import showing
 from pellucid.errors import FileMissing, InvalidValue, PellucidError, PictureError
 from pellucid.explain import Explained, explain_all, versions
-from pellucid.explanation import Explanation
+from pellucid.explanation import Explanation, maps_of
 from pellucid.files import make_folder, mark_results, save_by_suffix
 from pellucid.filming import keeps_course, no_course
 from pellucid.images import Batch
 from pellucid.model import Model
 from pellucid.prediction import Prediction
-from pellucid.render.heat import colormap
-from pellucid.render.sheet import number
+from pellucid.render import views
+from pellucid.render.style import Style
+from pellucid.render.text import number
 from pellucid.render.video import check_path
 from pellucid.render.words import predicted
 from pellucid.request import Request
 from pellucid.target import OneTarget
 
-FORMATS = ("png", "error", "npz", "safetensors", "html")
+FORMATS = ("png", "pdf", "svg", "error", "npz", "safetensors", "html")
 Answer = Explanation | PellucidError
 
 
@@ -65,15 +65,15 @@ def explain(
             rich_help_panel="The result",
         ),
     ] = "png",
-    cmap: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Colour map of the PNGs, any of matplotlib's.",
-            rich_help_panel="The result",
-            show_default="by the map",
-        ),
-    ] = None,
+    cmap: drawing.Cmap = None,
+    scale: drawing.Scale = "own",
+    vmin: drawing.Vmin = None,
+    vmax: drawing.Vmax = None,
+    percentile: drawing.Percentile = None,
+    interpolation: drawing.Between = None,
+    caption: drawing.Caption = None,
+    width: drawing.Width = None,
+    dpi: drawing.Dpi = None,
     video: options.Video = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -95,8 +95,8 @@ def explain(
         asked = list(dict.fromkeys(target or ["predicted"]))
         targets = [options.read_target(text) for text in asked]
         kinds = _kinds(save, requests)
-        if cmap is not None:
-            colormap(cmap)
+        asked_look = drawing.drawn(cmap, scale, vmin, vmax, percentile, interpolation)
+        look = drawing.Look(asked_look, width, dpi, caption)
         if video is not None:
             _check_video(video, requests)
         options.check_folder(out)
@@ -117,7 +117,7 @@ def explain(
         run = Run(
             loaded,
             questions,
-            Files(out, kinds, cmap, video, sources, questions),
+            Files(out, kinds, look, video, sources, questions),
             {
                 "output": output,
                 "seed": seed,
@@ -134,6 +134,7 @@ def explain(
                     bar.advance(len(group))
         except KeyboardInterrupt:
             stopped = True
+        run.finish()
         if json:
             print_json(run.report(stopped))
         elif not quiet:
@@ -160,12 +161,12 @@ class Files:
         self,
         folder: Path,
         kinds: Sequence[str],
-        cmap: str | None,
+        look: drawing.Look,
         video: Path | None,
         sources: Sequence[str],
         questions: Sequence[Question],
     ) -> None:
-        self.folder, self.kinds, self.cmap = folder, kinds, cmap
+        self.folder, self.kinds, self.look = folder, kinds, look
         pairs = [(s, q) for s in range(len(sources)) for q in range(len(questions))]
         self.pictures = dict(zip(sources, short := picture_names(sources), strict=True))
         names = file_names(
@@ -178,37 +179,30 @@ class Files:
             named = {at: video.with_stem(f"{video.stem}.{self.names[at]}") for at in films}
             self.films = named if len(films) > 1 else dict.fromkeys(films, video)
 
-    def write(self, source: str, question: int, explanation: Explanation) -> list[str]:
+    def write(
+        self, source: str, question: int, explanation: Explanation, vmax: float | None = None
+    ) -> list[str]:
         """One result in all the formats asked for, each file whole or absent; returns their paths.
 
         Of a method that draws no samples there are no errors, and no file of them; of one that optimises no
-        mask there is no film.
+        mask there is no film. `vmax` is the end of a scale that results share.
         """
         make_folder(self.folder)
         paths = []
         for kind in self.kinds:
-            picture = self._picture(kind, explanation)
-            if kind == "error" and picture is None:
+            if kind == "error" and explanation.stderr is None:
                 continue
             suffix = "error.png" if kind == "error" else kind
             paths.append(self.folder / f"{self.names[source, question]}.{suffix}")
-            if picture is None:
-                explanation.save(paths[-1])
+            if kind == "error":
+                save = partial(explanation.uncertainty().save, format="PNG")
+                save_by_suffix(paths[-1], {".png": save})
             else:
-                save_by_suffix(paths[-1], {".png": partial(picture.save, format="PNG")})
+                explanation.save(paths[-1], **self.look.saving(vmax=vmax or self.look.drawing["vmax"]))
         if (source, question) in self.films:
             paths.append(explanation.save(self.films[source, question]))
         mark_results(paths)
         return [str(path) for path in paths]
-
-    def _picture(self, kind: str, explanation: Explanation) -> Image.Image | None:
-        """What a PNG shows where that is not what the explanation itself would save."""
-        if kind == "error" and explanation.stderr is not None:
-            return explanation.uncertainty()
-        if kind == "png" and self.cmap is not None:
-            draw = explanation.map if explanation.per_pixel else explanation.overlay
-            return draw(cmap=self.cmap)
-        return None
 
 
 @dataclass
@@ -222,6 +216,7 @@ class Run:
     results: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
+    held: list[tuple[str, int, Explanation]] = field(default_factory=list)
 
     def explain(self, sources: Sequence[str]) -> None:
         """Explains some pictures together and writes the results; a picture that fails is told of.
@@ -244,7 +239,7 @@ class Run:
         requests = list({question.request.title: question.request for question in self.questions}.values())
         outcomes, cost = explain_all(self.model, joined(batches), requests, targets, **self.settings)
         self.cost += cost
-        if not self.results:
+        if not (self.results or self.held):
             for outcome in outcomes:
                 if isinstance(outcome.answer, PellucidError):
                     raise outcome.answer
@@ -253,10 +248,24 @@ class Run:
                 found = answer(outcome, image)
                 if isinstance(found, PellucidError):
                     self._fail(source, found, self.questions[index].request.title)
+                elif self.files.look.shared:
+                    self.held.append((source, index, found))
                 else:
-                    files = self.files.write(source, index, found)
-                    name = self.files.pictures[source]
-                    self.results.append(result(source, name, self.questions[index], found, files))
+                    self._write(source, index, found)
+
+    def finish(self) -> None:
+        """Writes what had to wait for a scale that all pictures of one method and target share."""
+        shared: dict[int, float | None] = {}
+        for question in sorted({index for _, index, _ in self.held}):
+            maps = [maps_of(found) for _, index, found in self.held if index == question]
+            shared[question] = views.shared(Style.of(self.files.look.drawing), maps).vmax
+        for source, index, found in self.held:
+            self._write(source, index, found, shared[index])
+
+    def _write(self, source: str, index: int, found: Explanation, vmax: float | None = None) -> None:
+        files = self.files.write(source, index, found, vmax)
+        name = self.files.pictures[source]
+        self.results.append(result(source, name, self.questions[index], found, files))
 
     def _fail(self, source: str, error: PellucidError, method: str = "") -> None:
         self.failures.append({"picture": source, "method": method, "message": str(error)})

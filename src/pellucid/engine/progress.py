@@ -4,7 +4,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import Protocol, runtime_checkable
+
+from pellucid.notebook import in_notebook
 
 PATIENCE = 1.0
 """Seconds before a bar appears: shorter work is not worth one."""
@@ -78,13 +81,40 @@ class Bar:
         self._stop()
 
 
+class NotebookBar(Bar):
+    """A bar in the output of a notebook's cell, which it leaves empty behind it."""
+
+    def _appear(self) -> None:
+        display = sys.modules["IPython"].display
+        shown = display.display(display.HTML(self._html()), display_id=True)
+        last = 0.0
+
+        def draw(done: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > 0.2:  # each drawing is a message to the browser
+                last = time.monotonic()
+                shown.update(display.HTML(self._html()))
+
+        self._draw = draw
+        self._stop = lambda: shown.update(display.HTML(""))
+
+    def _html(self) -> str:
+        done = min(self.done, self.total)
+        left = (time.monotonic() - self.started) / max(1, done) * (self.total - done)
+        return (
+            f'{escape(self.title)} <progress value="{done}" max="{self.total}"></progress> '
+            f"{done}/{self.total}, about {left:.0f} s left"
+        )
+
+
 @contextmanager
 def showing(title: str, total: int, progress: bool | None) -> Iterator[Progress]:
-    """A bar if `progress` is True, or None and standard error is a terminal; otherwise silence."""
-    if progress is False or (progress is None and not sys.stderr.isatty()):
+    """A bar if `progress` is True, or None in a terminal or a notebook; otherwise silence."""
+    notebook = in_notebook()
+    if progress is False or (progress is None and not (notebook or sys.stderr.isatty())):
         yield Silent()
         return
-    bar = Bar(title, total)
+    bar = NotebookBar(title, total) if notebook else Bar(title, total)
     try:
         yield bar
     finally:

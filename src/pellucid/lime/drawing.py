@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pellucid.lime.records import Feature, LabelExplanation
 from pellucid.render.html import warning_list
-from pellucid.render.sheet import number
+from pellucid.render.text import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

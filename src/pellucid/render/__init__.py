@@ -2,8 +2,10 @@
 
 Everything is drawn from tensors and from `panel.Panel`, the plain record of one image's map; explanations,
 methods and their registry are not known here. `scale` turns evidence into [0, 1] and finds its top share,
-`heat` turns that into colours over pictures, `sheet` sets pictures in labelled grids. Of panels, `drawing`
-makes single pictures, `words` what is written beside them, `views` grids, `figure` figures with axes and
-colour bars, `html` parts of pages, `layer` maps to lie over a page's photographs; `curves` draws the scores
-of an optimisation by its steps, `video` films its mask.
+`style` says how it is to be drawn, `heat` turns it into colours over pictures. `blocks` puts pictures,
+words and colour bars in their places, `sheet` in grids of them, `paper` gives their sizes in print. Of
+panels, `drawing` makes single pictures, `words` what is written beside them, `views` grids, `figure`
+figures (by `canvas`, real text), `html` parts of pages, `layer` maps to lie over a page's photographs;
+`metadata` what files hold of all that; `curves` draws the scores of an optimisation by its steps, `video`
+films its mask.
 """

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from pellucid.render.sheet import number, typeface
+from pellucid.render.text import number, typeface
 
 COLOURS = {"insertion": "#1f6f8b", "deletion": "#c2570c", "loss": "#5f6368"}
 _INK, _QUIET, _RULE = "#1a1a1a", "#5f6368", "#e2e4e7"

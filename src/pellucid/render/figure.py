@@ -1,67 +1,105 @@
-"""Maps as matplotlib figures, with axes and colour bars; pyplot and its global state are not used."""
+"""Maps as matplotlib figures, colour bars in the units of the score; pyplot's state is not used."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pellucid.render import heat
-from pellucid.render.drawing import error_picture, map_alone, over_picture
+from pellucid.render.blocks import Block, stacked
+from pellucid.render.drawing import (
+    below,
+    error_picture,
+    error_scale,
+    fitted_to,
+    map_alone,
+    over_picture,
+    scale_of,
+    view,
+)
 from pellucid.render.panel import Panel
-from pellucid.render.sheet import number
+from pellucid.render.paper import WIDTHS, Paper
+from pellucid.render.sheet import Cell, Metrics, grid
+from pellucid.render.style import Style
+from pellucid.render.text import number
+from pellucid.render.views import Maps, shared, sheet
 from pellucid.render.words import predicted, reliability, remark
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from pellucid.render.canvas import MapFigure
+
+SIDE_BY_SIDE = 8
+"""Of more images than that a figure shows one picture each."""
+_WIDE = 5.8  # centimetres of a picture on a screen, where no width was asked for
+SCREEN = Paper(dpi=150, size=8.0)
 
 
-def plot(panels: Sequence[Panel]) -> "Figure":
+def plot(maps: Maps, style: Style, *, captions: bool, paper: Paper) -> "MapFigure":
     """One row per image: the picture, the map alone with its numbers, and the map over the picture.
 
     The colour bar is in the units of the explained output: the map's own numbers, not [0, 1]. Sampled maps
-    have a fourth column, their standard error, with a colour bar of its own.
+    have a fourth column, their standard error, with a colour bar of its own. Of more than eight images
+    there is one picture each, in a grid.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    count, columns = len(panels), 3 if all(panel.stderr is None for panel in panels) else 4
-    tallest = max(panel.rgb.height / panel.rgb.width for panel in panels)
-    height = min(max(3.3 * tallest, 1.5), 6) + 0.6  # inches: a panel of 3.3 and its title
-    figure = Figure(figsize=(3.5 * columns, height * count), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(count, columns, squeeze=False)
-    for panel, (left, middle, right, *errors) in zip(panels, axes, strict=True):
-        both = panel.has_negative
-        limit = panel.limit(signed=both) or 1.0
-        left.imshow(panel.rgb)
-        left.set_title(_wrapped(predicted(panel.prediction) or panel.name))
-        middle.imshow(map_alone(panel, signed=both))
-        middle.set_title(_wrapped(remark(panel) or f"{panel.method}, {panel.output}"))
-        _bar(figure, middle, -limit if both else 0.0, limit, heat.default_cmap(panel.per_pixel, signed=both))
-        right.imshow(over_picture(panel))
-        right.set_title(_wrapped(f"{panel.label}: {panel.output} {number(panel.score)}"))
-        for place in errors:
-            place.imshow(error_picture(panel))
-            told = reliability(panel)
-            place.set_title(_wrapped(f"± standard error: {told}" if told else "± standard error"))
-            _bar(figure, place, 0.0, panel.error_limit, heat.ERROR)
-        for place in (left, middle, right, *errors):
-            place.title.set_fontsize(10)
-            place.set_axis_off()
-    return figure
+    if len(maps.names) > SIDE_BY_SIDE:
+        return drawn(sheet([maps], style=style, captions=captions, paper=paper), paper)
+    style = shared(style, [maps])
+    panels = list(maps.panels())
+    columns = 3 if all(panel.stderr is None for panel in panels) else 4
+    wide = paper if paper.width is not None else replace(paper, width=columns * _WIDE)
+    aspect = max(width / max(width, height) for width, height in maps.sizes)
+    metrics, width = wide.metrics(columns, aspect=aspect)
+    rows = [_row(panel, style, captions, metrics) for panel in panels]
+    return drawn(grid(rows, metrics=metrics, width=width), paper)
 
 
-def _bar(figure: "Figure", place: "Axes", low: float, high: float, cmap: str) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
+def one(panel: Panel, style: Style, *, captions: bool, paper: Paper) -> "MapFigure":
+    """The view of one image, as wide as asked, and what it shows below."""
+    wide = paper if paper.width is not None else replace(paper, width=WIDTHS["column"])
+    width, height = panel.rgb.size
+    metrics, column = wide.metrics(1, aspect=width / max(width, height))
+    fitted = fitted_to(panel, metrics.side, metrics.letters)
+    block = grid([[Cell(view(fitted, style), ready=True)]], metrics=metrics, width=column)
+    if captions:
+        told = below(panel, scale_of(panel, style), column, metrics.size)
+        block = stacked([block, told])
+    return drawn(block, paper)
 
-    colours = ScalarMappable(Normalize(low, high), heat.colormap(cmap))
-    bar = figure.colorbar(colours, ax=place, shrink=0.85, pad=0.02)
-    bar.ax.tick_params(labelsize=8, length=2)
-    bar.outline.set_visible(False)
+
+def drawn(block: Block, paper: Paper) -> "MapFigure":
+    """A block as a figure."""
+    from pellucid.render.canvas import figure
+
+    return figure(block, paper.dpi)
 
 
-def _wrapped(text: str) -> str:
-    from textwrap import fill
-
-    # Labels are plain text: a dollar sign must not start mathematics.
-    return fill(text, 38).replace("$", r"\$")
+def _row(full: Panel, style: Style, captions: bool, metrics: Metrics) -> list[Cell]:
+    panel = fitted_to(full, metrics.side, metrics.letters)
+    images = [panel.rgb, map_alone(panel, style), over_picture(panel, style)]
+    if panel.stderr is not None:
+        images.append(error_picture(panel))
+    if not captions:
+        return [Cell(image, ready=True) for image in images]
+    layer = f"layer {', '.join(panel.layer)}" if panel.layer else ""
+    told = reliability(panel)
+    texts = [
+        " · ".join(filter(None, (panel.name, predicted(panel.prediction)))),
+        " · ".join(filter(None, (panel.method, panel.model, layer, remark(panel)))),
+        " · ".join(
+            filter(
+                None,
+                (
+                    f"{panel.label}: {panel.output} {number(panel.score)}",
+                    "" if panel.stderr is not None else told,
+                ),
+            )
+        ),
+        " · ".join(filter(None, ("± standard error", told))),
+    ]
+    scales = [
+        None,
+        scale_of(panel, style, over=False),
+        scale_of(panel, style, over=True),
+        error_scale(panel) if panel.stderr is not None else None,
+    ]
+    return [
+        Cell(image, text, scale, ready=True)
+        for image, text, scale in zip(images, texts, scales, strict=False)
+    ]

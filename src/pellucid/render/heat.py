@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.errors import InvalidValue
-from pellucid.images import Box, place
+from pellucid.images import Box, Interpolation, place
 from pellucid.render.scale import top_share
 
 if TYPE_CHECKING:
@@ -71,10 +71,16 @@ def colours(
 
 
 def draw_map(
-    values: Float[Tensor, "H W"], rgb: Image.Image, box: Box, *, cmap: str | None = None, signed: bool = False
+    values: Float[Tensor, "H W"],
+    rgb: Image.Image,
+    box: Box,
+    *,
+    cmap: str | None = None,
+    signed: bool = False,
+    interpolation: Interpolation = "bilinear",
 ) -> Image.Image:
     """The map alone, on the canvas of its picture, which shows faintly where the model did not see it."""
-    placed, seen = _on_picture(values, box, rgb)
+    placed, seen = _on_picture(values, box, rgb, interpolation)
     painted = Image.fromarray(colours(placed, cmap, signed=signed).numpy())
     return framed(Image.composite(painted, _pale(rgb, 0.25), seen), box, _GREY)
 
@@ -88,6 +94,7 @@ def overlay(
     alpha: float = 0.7,
     fade: bool = True,
     signed: bool = False,
+    interpolation: Interpolation = "bilinear",
 ) -> Image.Image:
     """Colours over the picture, at the picture's own resolution.
 
@@ -105,13 +112,14 @@ def overlay(
         alpha: largest opacity, in [0, 1].
         fade: whether the picture shows through where there is little evidence.
         signed: whether `values` are signed, zero having the middle colour.
+        interpolation: between the cells of `values`.
 
     Raises:
         InvalidValue: `alpha` outside [0, 1], or an unknown colour map.
     """
     if not 0 <= alpha <= 1:
         raise InvalidValue(f"alpha must be between 0 (picture only) and 1 (colours only); got {alpha}.")
-    placed, seen = _on_picture(values, box, rgb)
+    placed, seen = _on_picture(values, box, rgb, interpolation)
     painted = Image.fromarray(colours(placed, cmap, signed=signed).numpy())
     if signed and fade:
         ink = Image.blend(Image.new("RGB", rgb.size, "white"), painted, alpha)
@@ -144,6 +152,7 @@ def contours(
     *,
     levels: tuple[float, ...] = (0.25, 0.5, 0.75),
     cmap: str | None = None,
+    interpolation: Interpolation = "bilinear",
 ) -> Image.Image:
     """Level lines of a heatmap on the picture, each in the colour of its level with a dark edge."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -152,7 +161,7 @@ def contours(
 
     if not levels or not all(0 < level < 1 for level in levels):
         raise InvalidValue(f"levels must lie between 0 and 1, as a heatmap's values do; got {levels}.")
-    placed, seen = _on_picture(values, box, rgb)
+    placed, seen = _on_picture(values, box, rgb, interpolation)
     base = framed(Image.composite(rgb, dimmed(rgb), seen), box, "white")
     heat = placed.numpy()
     drawn = sorted(level for level in set(levels) if heat.min() < level < heat.max())
@@ -190,7 +199,7 @@ def boxed(rgb: Image.Image, box: Box | None, *, colour: str = "#ffd400") -> Imag
 
 
 def _on_picture(
-    values: Float[Tensor, "h w"], box: Box, rgb: Image.Image
+    values: Float[Tensor, "h w"], box: Box, rgb: Image.Image, interpolation: Interpolation = "bilinear"
 ) -> tuple[Float[Tensor, "H W"], Image.Image]:
     """Values on the picture's pixels, 0 outside what the model saw, and a mask of what it saw.
 
@@ -200,7 +209,7 @@ def _on_picture(
     size = min(height, max(1, round(box.bottom - box.top))), min(width, max(1, round(box.right - box.left)))
     if size != (height, width):
         values = interpolate(values[None, None].float(), size, mode="bilinear", antialias=True)[0, 0]
-    placed = torch.from_numpy(place(values.float(), box, rgb.size))
+    placed = torch.from_numpy(place(values.float(), box, rgb.size, interpolation))
     return placed.nan_to_num(0.0), opacity_mask((~placed.isnan()).float())
 
 

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from pellucid.certainty import height, relative_error
 from pellucid.errors import InvalidValue
-from pellucid.images import Box
+from pellucid.images import Box, Interpolation, place
 from pellucid.prediction import Prediction
-from pellucid.render.scale import bounding_box, limits, magnitudes, normalise
+from pellucid.render.blocks import CRISP, Scale
+from pellucid.render.heat import default_cmap
+from pellucid.render.scale import bounding_box, limits, magnitudes, merge_channels, normalise
+from pellucid.render.style import Style
 from pellucid.render.superpixels import Weighted
 
 
@@ -38,6 +41,20 @@ class Diagnostics:
 
 
 @dataclass(frozen=True, eq=False)
+class Drawn:
+    """A map as it is drawn: `values` in [0, 1], or in [-1, 1] if its scale is signed, over the input."""
+
+    values: Float[Tensor, "H W"]
+    scale: Scale
+    interpolation: Interpolation
+
+    @property
+    def signed(self) -> bool:
+        """Whether there is evidence against in it."""
+        return self.scale.signed
+
+
+@dataclass(frozen=True, eq=False)
 class Panel:
     """One image's map with all that is drawn or written of it.
 
@@ -48,6 +65,9 @@ class Panel:
         values: (H, W) signed evidence over the input, its channels summed, float64; on a layer's own grid.
         raw: (D, h, w) the map on the formula's own grid, D one or the input's channels.
         lowest, highest: of the map's values before its channels were summed.
+        layer: dotted names of the layers that were read.
+        fitted: whether the picture has the size at which it is to be drawn.
+        letters: how high letters on the picture are, in pixels; None follows from its size.
         per_pixel: whether the formula speaks of the input's own pixels, which makes a map grainy.
         stderr: (at_input_H, at_input_W) standard errors at the input's resolution, for sampled maps.
         segments: the segments and their coefficients, of methods that explain those.
@@ -70,6 +90,9 @@ class Panel:
     lowest: float
     highest: float
     per_pixel: bool
+    layer: Sequence[str] = ()
+    fitted: bool = False
+    letters: int | None = None
     stderr: Float[Tensor, "at_input_H at_input_W"] | None = None
     segments: Weighted | None = None
     trace: Mapping[str, Tensor] = field(default_factory=dict)
@@ -96,10 +119,57 @@ class Panel:
         scale = limits(shown, percentile=self.percentile if percentile is None else percentile)
         return normalise(shown, scale)[0]
 
-    def shown(self, *, signed: bool = False) -> Float[Tensor, "H W"]:
-        """The same for drawing: a constant map prefers no place and is drawn as none; captions say so."""
-        values = self.heat(signed=signed)
-        return torch.zeros_like(values) if values.amin() == values.amax() else values
+    def drawn(self, style: Style | None = None, *, over: bool = False) -> Drawn:
+        """The evidence as it is drawn; a constant map prefers no place and is drawn as none: captions say so.
+
+        Args:
+            style: how; None is the default.
+            over: whether it is laid over the picture, where all grains have one colour map.
+        """
+        style = style or Style()
+        scale = self.scale(style, over=over)
+        low, high, signed = scale.low, scale.high, scale.signed
+        interpolation = style.interpolation or self._interpolation
+        values = self._between(interpolation)
+        if signed:  # zero keeps the middle, whatever both ends are
+            shown = torch.where(values < 0, values / (abs(low) or 1.0), values / (high or 1.0)).clamp(-1, 1)
+        else:
+            shown = ((magnitudes(values) - low) / (high - low or 1.0)).clamp(0, 1)
+        if style.vmax is None and shown.amin() == shown.amax():
+            shown = torch.zeros_like(shown)
+        return Drawn(shown.float(), scale, interpolation)
+
+    def scale(self, style: Style | None = None, *, over: bool = False) -> Scale:
+        """What the colours of `drawn` mean."""
+        style = style or Style()
+        signed = style.draws_signed(self.has_negative)
+        low, high = style.ends(self.values, signed=signed, percentile=self.percentile)
+        return Scale(
+            low, high, style.cmap or default_cmap(self.per_pixel and not over, signed=signed), signed
+        )
+
+    @property
+    def _interpolation(self) -> Interpolation:
+        """What lies between the cells of the map unless said otherwise."""
+        if self._coarse:
+            return "bicubic"
+        return "nearest" if max(self.values.shape) <= CRISP else "bilinear"
+
+    @property
+    def _coarse(self) -> bool:
+        """Whether the map has fewer cells than the input has pixels."""
+        return any(
+            cells < pixels for cells, pixels in zip(self.raw.shape[-2:], self.values.shape, strict=True)
+        )
+
+    def _between(self, interpolation: Interpolation) -> Float[Tensor, "H W"]:
+        """The evidence at the input's resolution; a coarser grid is brought there by `interpolation`."""
+        rows, columns = self.values.shape
+        if interpolation == "bilinear" or not self._coarse:
+            return self.values.double()
+        grid = merge_channels(self.raw[None])[0]
+        whole = Box(0.0, 0.0, float(columns), float(rows))
+        return torch.from_numpy(place(grid, whole, (columns, rows), interpolation))
 
     @property
     def error_map(self) -> Float[Tensor, "H W"]:

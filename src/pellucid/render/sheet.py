@@ -1,40 +1,85 @@
-"""Pictures in labelled grids, set pixel by pixel: crisp at any size, text wrapped, nothing overlapping."""
+"""Pictures in labelled grids: every size follows from that of a cell, text is wrapped, nothing overlaps."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
 
-import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from pellucid.errors import InvalidValue
-from pellucid.render.heat import colours
+from pellucid.render.blocks import (
+    INK,
+    QUIET,
+    Block,
+    Item,
+    Length,
+    Rule,
+    Scale,
+    color_bar,
+    fitted,
+    photo,
+    stacked,
+    words,
+)
+from pellucid.render.text import typeface, wrap
 
 Title = str | tuple[str, ...]
-
-_INK, _QUIET, _RULE = "#1a1a1a", "#5f6368", "#c8ccd0"
+_CROWDED = 3  # letters' heights: a picture narrower than that has no room for words below it
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture of a grid; `limit` adds a colour bar from -limit to limit for signed maps."""
+    """One picture of a grid, its scale and its caption; one that is `ready` is shown pixel by pixel."""
 
     image: Image.Image
     caption: str = ""
-    limit: float | None = None
-    cmap: str | None = None
+    scale: Scale | None = None
+    ready: bool = False
 
 
-def number(value: float) -> str:
-    """A number for people: three digits, and a real minus sign.
+@dataclass(frozen=True)
+class Metrics:
+    """The sizes of a grid, in one unit of length: a pixel on a screen, a point in print.
 
-    >>> number(-0.0312), number(12.0)
-    ('−0.0312', '12')
+    Attributes:
+        cell: the longest width or height of a picture.
+        size: of letters; in print all have this one size.
+        gap: between pictures.
+        density: pixels to the unit.
+        in_print: whether it is for print.
     """
-    return f"{value:.3g}".replace("-", "−")
+
+    cell: Length
+    size: Length
+    gap: Length
+    density: Length = 1.0
+    in_print: bool = False
+
+    @classmethod
+    def screen(cls, cell: int) -> "Metrics":
+        """For pixels.
+
+        Raises:
+            InvalidValue: `cell` is too small for text to be read.
+        """
+        if cell < 32:
+            raise InvalidValue(f"cell must be at least 32 pixels, for text to be readable; got {cell}.")
+        return cls(cell, max(7, cell // 17), max(2, cell // 18))
+
+    def sized(self, factor: Length) -> Length:
+        """The size of larger or smaller letters: of all the same in print."""
+        return self.size if self.in_print else round(self.size * factor)
+
+    @property
+    def letters(self) -> int | None:
+        """How high letters on a picture are, in pixels; None follows from the picture."""
+        return max(7, round(self.size * self.density * 0.8)) if self.in_print else None
+
+    @property
+    def side(self) -> Length:
+        """The longest side of a picture in pixels."""
+        return self.cell * self.density
 
 
 def grid(
@@ -44,9 +89,10 @@ def grid(
     columns: Sequence[Title] = (),
     title: str = "",
     caption: str = "",
-    cell: int = 280,
-) -> Image.Image:
-    """Cells in rows and columns with titles; every size follows from `cell`.
+    metrics: Metrics,
+    width: Length | None = None,
+) -> Block:
+    """Cells in rows and columns with titles.
 
     Args:
         cells: rows of cells; None leaves a place empty, rows may be short.
@@ -55,97 +101,85 @@ def grid(
             a level share one heading, so methods x targets x models x pictures fit one grid.
         title: above everything, bold.
         caption: below everything, small.
-        cell: largest width and height of a picture, in pixels; at least 32.
+        metrics: all sizes.
+        width: of a column; None is that of the widest picture.
 
     Raises:
-        InvalidValue: no cells, titles that do not match them in number, or `cell` too small.
+        InvalidValue: no cells, or titles that do not match them in number.
     """
     count = max(map(len, cells), default=0)
     if not count:
         raise InvalidValue("cells must hold at least one picture; got none.")
-    if cell < 32:
-        raise InvalidValue(f"cell must be at least 32 pixels, for text to be readable; got {cell}.")
     for name, titles, wanted in (("rows", rows, len(cells)), ("columns", columns, count)):
         if titles and len(titles) != wanted:
             raise InvalidValue(f"{name} must have {wanted} titles, one for each; got {len(titles)}.")
 
-    gap, size = max(2, cell // 18), max(7, cell // 17)
+    pictures = [[None if cell is None else _picture(cell, metrics) for cell in row] for row in cells]
+    gap = metrics.gap
+    if width is None:
+        widest = max((p.width for row in pictures for p in row if p is not None), default=metrics.cell)
+        width = max(widest, min(metrics.cell, _CROWDED * metrics.size))
     lines = [_levels(row) for row in rows]
-    left = _row_title_width(lines, size, cell) + gap if rows else 0
-    width = left + count * cell + (count - 1) * gap
-    blocks: list[Image.Image] = []
+    left = row_title_width(lines, metrics) + gap if rows else 0
+    whole = left + count * width + (count - 1) * gap
+    blocks: list[Block] = []
     if title:
-        blocks.append(_text(title, width, round(size * 1.3), bold=True))
+        blocks.append(words(title, whole, metrics.sized(1.3), bold=True))
     if columns:
-        blocks.append(_headings([_levels(column) for column in columns], left, cell, gap, size))
-    for index, row in enumerate(cells):
-        blocks.append(_row(row, lines[index] if rows else (), left, width, cell, gap, size))
+        blocks.append(_headings([_levels(column) for column in columns], left, width, metrics))
+    for index, (row, drawn) in enumerate(zip(cells, pictures, strict=True)):
+        heading = _row_title(lines[index], left - gap, metrics) if rows else Block(1, 1)
+        blocks.append(_row(row, drawn, heading, left, width, metrics))
     if caption:
-        blocks.append(_text(caption, width, round(size * 0.9), colour=_QUIET))
-    return _stacked(blocks, width, gap)
+        blocks.append(words(caption, whole, metrics.sized(0.9), colour=QUIET))
+    return stacked(blocks, gap, 0 if metrics.in_print else gap)
+
+
+def _picture(cell: Cell, metrics: Metrics) -> Block:
+    image = cell.image if cell.ready else fitted(cell.image, metrics.side)
+    return photo(image, image.width / metrics.density, image.height / metrics.density)
 
 
 def _row(
-    row: Sequence[Cell | None], title: tuple[str, ...], left: int, width: int, cell: int, gap: int, size: int
-) -> Image.Image:
-    pictures = [None if c is None else fitted(c.image, cell) for c in row]
+    row: Sequence[Cell | None],
+    pictures: Sequence[Block | None],
+    heading: Block,
+    left: Length,
+    width: Length,
+    metrics: Metrics,
+) -> Block:
     tallest = max((p.height for p in pictures if p is not None), default=0)
-    below = [None if c is None else _below(c, cell, size) for c in row]
-    foot = max((b.height for b in below if b is not None), default=0)
-    heading = _row_title(title, left - gap, size) if title else Image.new("RGB", (1, 1), "white")
-    sheet = Image.new("RGB", (width, max(tallest + foot, heading.height)), "white")
-    sheet.paste(heading, (0, max(0, (tallest - heading.height) // 2)))
-    for index, (picture, text) in enumerate(zip(pictures, below, strict=True)):
-        if picture is not None and text is not None:
-            x = left + index * (cell + gap)
-            sheet.paste(picture, (x + (cell - picture.width) // 2, tallest - picture.height))
-            sheet.paste(text, (x, tallest))
-    return sheet
+    items: list[Item] = list(heading.at(0, max(0, (tallest - heading.height) // 2)))
+    foot = 1.0
+    for index, (cell, picture) in enumerate(zip(row, pictures, strict=True)):
+        if cell is None or picture is None:
+            continue
+        x = left + index * (width + metrics.gap)
+        items += picture.at(x + max(0.0, (width - picture.width) / 2), tallest - picture.height)
+        below = _below(cell, width, metrics)
+        items += below.at(x, tallest)
+        foot = max(foot, below.height)
+    whole = left + len(row) * (width + metrics.gap) - metrics.gap
+    return Block(whole, max(tallest + foot, heading.height), tuple(items))
 
 
-def _below(cell: Cell, width: int, size: int) -> Image.Image:
+def _below(cell: Cell, width: Length, metrics: Metrics) -> Block:
     """The colour bar and the caption of one cell."""
     blocks = []
-    small = round(size * 0.85)
-    if cell.limit is not None:
-        blocks.append(color_bar(cell.limit, width, size, cell.cmap))
+    if cell.scale is not None:
+        blocks.append(color_bar(cell.scale, width, metrics.size, metrics.sized(0.8)))
     if cell.caption:
-        blocks.append(_text(cell.caption, width, small, colour=_QUIET, centred=True))
+        blocks.append(words(cell.caption, width, metrics.sized(0.85), colour=QUIET, centred=True))
     if not blocks:
-        return Image.new("RGB", (width, 1), "white")
-    space = max(2, size // 3)
-    sheet = _stacked(blocks, width, space, margin=0)
-    padded = Image.new("RGB", (width, sheet.height + space), "white")
-    padded.paste(sheet, (0, space))
-    return padded
+        return Block(width, 1)
+    space = max(2, metrics.size // 3)
+    held = stacked(blocks, space)
+    return Block(width, held.height + space, held.at(0, space))
 
 
-def color_bar(
-    limit: float, width: int, size: int, cmap: str | None = None, *, signed: bool = True
-) -> Image.Image:
-    """The colours of a map with its numbers below: from -limit over 0 to limit, or unsigned from 0."""
-    bar = max(4, size // 2)
-    ramp = colours(
-        torch.linspace(-1 if signed else 0, 1, width, dtype=torch.float32, device="cpu").expand(bar, width),
-        cmap,
-        signed=signed,
-    )
-    small = round(size * 0.8)
-    font = typeface(small, False)
-    sheet = Image.new("RGB", (width, bar + round(small * 1.5)), "white")
-    sheet.paste(Image.fromarray(np.ascontiguousarray(ramp.numpy())), (0, 0))
-    pen = ImageDraw.Draw(sheet)
-    pen.rectangle((0, 0, width - 1, bar - 1), outline=_RULE)
-    zero = (width // 2, "ma") if signed else (0, "la")
-    labels = [(*zero, "0"), (width, "ra", number(limit))] + signed * [(0, "la", number(-limit))]
-    for x, anchor, text in labels:
-        pen.text((x, bar + small * 0.25), text, fill=_QUIET, font=font, anchor=anchor)
-    return sheet
-
-
-def _headings(columns: list[tuple[str, ...]], left: int, cell: int, gap: int, size: int) -> Image.Image:
+def _headings(columns: list[tuple[str, ...]], left: Length, cell: Length, metrics: Metrics) -> Block:
     """Headings over columns, level by level; equal neighbours of equal parents share one."""
-    depth = max(map(len, columns))
+    depth, gap, size = max(map(len, columns)), metrics.gap, metrics.size
     padded = [column + ("",) * (depth - len(column)) for column in columns]
     width = left + len(columns) * cell + (len(columns) - 1) * gap
     levels = []
@@ -154,105 +188,41 @@ def _headings(columns: list[tuple[str, ...]], left: int, cell: int, gap: int, si
         for path, group in groupby(padded, key=lambda column: column[: level + 1]):
             span = len(list(group))
             x, room = left + start * (cell + gap), span * cell + (span - 1) * gap
-            block = _text(path[-1], room, size, bold=level < depth - 1 or depth == 1, centred=True)
+            block = words(path[-1], room, size, bold=level < depth - 1 or depth == 1, centred=True)
             texts.append((x, room, block))
             start += span
         height = max(block.height for *_, block in texts)
         ruled = level < depth - 1
-        sheet = Image.new("RGB", (width, height + (size // 3 if ruled else 0)), "white")
+        items: list[Item] = []
         for x, room, block in texts:
-            sheet.paste(block, (x, height - block.height))
+            items += block.at(x, height - block.height)
             if ruled:
-                ImageDraw.Draw(sheet).line((x, sheet.height - 1, x + room - 1, sheet.height - 1), fill=_RULE)
-        levels.append(sheet)
-    return _stacked(levels, width, max(2, size // 4), margin=0)
+                items.append(Rule(x, height + size // 3 - 1, room))
+        levels.append(Block(width, height + (size // 3 if ruled else 0), tuple(items)))
+    return stacked(levels, max(2, size // 4))
 
 
 def _levels(title: Title) -> tuple[str, ...]:
     return (title,) if isinstance(title, str) else title
 
 
-def _row_title_width(titles: list[tuple[str, ...]], size: int, cell: int) -> int:
-    """As wide as the widest line, once titles are wrapped to three fifths of a cell."""
-    font = typeface(size, True)
-    lines = [part for title in titles for line in title for part in wrap(line, cell * 3 // 5, font)]
+def row_title_width(titles: Sequence[Title], metrics: Metrics) -> Length:
+    """The widest line of titles wrapped to three fifths of a cell, in print to a dozen letters."""
+    font = typeface(metrics.size, True)
+    most = 6.5 * metrics.size if metrics.in_print else metrics.cell * 3 // 5
+    lines = [part for title in titles for line in _levels(title) for part in wrap(line, most, font)]
     return math.ceil(max(map(font.getlength, lines), default=0))
 
 
-def _row_title(lines: tuple[str, ...], width: int, size: int) -> Image.Image:
-    small = round(size * 0.85)
+def _row_title(lines: tuple[str, ...], width: Length, metrics: Metrics) -> Block:
     blocks = [
-        _text(line, width, size if first else small, bold=first, colour=_INK if first else _QUIET)
+        words(
+            line,
+            width,
+            metrics.size if first else metrics.sized(0.85),
+            bold=first,
+            colour=INK if first else QUIET,
+        )
         for first, line in ((index == 0, line) for index, line in enumerate(lines))
     ]
-    return _stacked(blocks, width, 2, margin=0)
-
-
-def fitted(image: Image.Image, cell: int) -> Image.Image:
-    """The picture with its longer side `cell` pixels long."""
-    ratio = cell / max(image.size)
-    size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
-    # A picture of few pixels keeps its edges when enlarged a lot: they are what the model saw.
-    method = Image.Resampling.NEAREST if ratio > 8 else Image.Resampling.LANCZOS
-    return image.convert("RGB").resize(size, method)  # one that has the size already is copied
-
-
-def under_each_other(sheets: Sequence[Image.Image]) -> Image.Image:
-    """Sheets of one width as one."""
-    return _stacked(sheets, sheets[0].width, 0, margin=0)
-
-
-def _stacked(blocks: Sequence[Image.Image], width: int, gap: int, margin: int | None = None) -> Image.Image:
-    """Blocks under each other on white, with a margin around them (the gap, unless said)."""
-    edge = gap if margin is None else margin
-    height = sum(block.height for block in blocks) + gap * (len(blocks) - 1)
-    sheet = Image.new("RGB", (width + 2 * edge, height + 2 * edge), "white")
-    y = edge
-    for block in blocks:
-        sheet.paste(block, (edge, y))
-        y += block.height + gap
-    return sheet
-
-
-def _text(
-    text: str, width: int, size: int, *, bold: bool = False, colour: str = _INK, centred: bool = False
-) -> Image.Image:
-    font = typeface(size, bold)
-    lines = wrap(text, width, font)
-    step = round(size * 1.3)
-    block = Image.new("RGB", (width, step * len(lines)), "white")
-    pen = ImageDraw.Draw(block)
-    for index, line in enumerate(lines):
-        x, anchor = (width / 2, "ma") if centred else (0, "la")
-        pen.text((x, index * step + size * 0.08), line, fill=colour, font=font, anchor=anchor)
-    return block
-
-
-def wrap(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
-    """Lines no wider than `width`, broken at spaces; a word too wide alone, after a hyphen or the like."""
-    lines: list[str] = []
-    for paragraph in text.splitlines() or [""]:
-        line = ""
-        for word in paragraph.split():
-            if line and font.getlength(f"{line} {word}") <= width:
-                line = f"{line} {word}"
-                continue
-            if line:
-                lines.append(line)
-            line = word
-            while font.getlength(line) > width and len(line) > 1:
-                fits = max(n for n in range(1, len(line)) if n == 1 or font.getlength(line[:n]) <= width)
-                fits = max((n for n in range(2, fits + 1) if line[n - 1] in "-_/,:+"), default=fits)
-                lines.append(line[:fits])
-                line = line[fits:]
-        lines.append(line)
-    return lines
-
-
-@cache
-def typeface(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as matplotlib brings it: the same letters on every machine."""
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}", size)
+    return stacked(blocks, 2)

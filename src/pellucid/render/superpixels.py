@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import Tensor
 
 from pellucid.images import Box
 from pellucid.render.heat import colours, dimmed, framed, line_width, opacity_mask
-from pellucid.render.sheet import typeface
+from pellucid.render.text import typeface
 from pellucid.segments import boundaries
 
 _OUTSIDE = -1  # the label of what the model did not see
@@ -28,13 +28,28 @@ class Weight:
     error: str
 
     @property
+    def lines(self) -> list[tuple[str, float, ImageFont.FreeTypeFont]]:
+        """What is written: each line, the middle of its height, and its letters."""
+        apart = self.size * 0.5 if self.error else 0.0
+        below = [(self.error, self.y + apart, typeface(max(7, round(self.size * 0.75)), False))]
+        return [(self.text, self.y - apart, typeface(self.size, True)), *(below if self.error else [])]
+
+    @property
+    def edge(self) -> int:
+        """How thick the dark edge around the letters is."""
+        return max(1, self.size // 6)
+
+    @property
     def room(self) -> tuple[float, float, float, float]:
-        """The left, top, right and bottom edge of what is written."""
-        wide = max(
-            typeface(self.size, True).getlength(self.text), typeface(self.size, False).getlength(self.error)
+        """The left, top, right and bottom edge of what is written, the letters' dark edge included."""
+        rooms = [font.getbbox(text, anchor="mm", stroke_width=self.edge) for text, _, font in self.lines]
+        middles = [y for _, y, _ in self.lines]
+        return (
+            self.x + min(left for left, *_ in rooms),
+            min(y + top for y, (_, top, _, _) in zip(middles, rooms, strict=True)),
+            self.x + max(right for *_, right, _ in rooms),
+            max(y + bottom for y, (*_, bottom) in zip(middles, rooms, strict=True)),
         )
-        high = self.size * (2 if self.error else 1)
-        return self.x - wide / 2, self.y - high / 2, self.x + wide / 2, self.y + high / 2
 
     def overlaps(self, other: "Weight") -> bool:
         """Whether two weights would be written over each other."""
@@ -67,18 +82,23 @@ class Weighted:
         outside = (rows < 0)[:, None] | (columns < 0)
         return self.labels[rows[:, None], columns].masked_fill(outside, _OUTSIDE)
 
-    def tints(self, top: int) -> Float[Tensor, " d"]:
-        """The coefficients of the `top` strongest as shares of the largest magnitude, in [-1, 1]; else 0."""
+    def tints(self, top: int, limit: int | float | None = None) -> Float[Tensor, " d"]:
+        """The coefficients of the `top` strongest as shares of `limit`, in [-1, 1]; else 0.
+
+        None is the largest magnitude.
+        """
         shares = torch.zeros(len(self.coefficients), dtype=torch.float64, device="cpu")
         chosen = self.strongest(top)
         if chosen:
-            shares[chosen] = self.coefficients[chosen].double() / self.coefficients[chosen[0]].abs().double()
+            strongest = limit or float(self.coefficients[chosen[0]].abs())
+            shares[chosen] = (self.coefficients[chosen].double() / strongest).clamp(-1, 1)
         return shares
 
     def weights(self, top: int, size: int) -> list[Weight]:
         """The weights of the `top` strongest, each at the widest place of its segment, where they fit.
 
-        None overlaps a stronger one, and segments too small for letters `size` pixels high get none.
+        None overlaps a stronger one or leaves what the model saw; segments too small for letters `size`
+        pixels high get none, nor do weights that round to nothing beside the strongest.
         """
         placed = self.placed().numpy()
         chosen = self.strongest(top)
@@ -87,27 +107,38 @@ class Weighted:
         decimals = max(0, 1 - math.floor(math.log10(largest))) if largest > 0 else 0
         form = f".{decimals}f" if decimals < 5 else ".0e"
         written: list[Weight] = []
+        seen = (
+            max(0.0, self.box.left),
+            max(0.0, self.box.top),
+            min(float(self.rgb.width), self.box.right),
+            min(float(self.rgb.height), self.box.bottom),
+        )
         for segment in chosen:
+            if not float(f"{float(self.coefficients[segment]):{form}}"):
+                continue
             x, y, radius = _widest(placed == segment)
             text = f"{float(self.coefficients[segment]):+{form}}".replace("-", "−")
             error = "" if self.errors is None else f"±{float(self.errors[segment]):{form}}".replace("-", "−")
             weight = Weight(x, y, size, text, error)
             left, upper, right, lower = weight.room
-            fits = left >= 0 and upper >= 0 and right <= self.rgb.width and lower <= self.rgb.height
+            fits = left >= seen[0] and upper >= seen[1] and right <= seen[2] and lower <= seen[3]
             if fits and radius > 0.3 * (right - left) and not any(map(weight.overlaps, written)):
                 written.append(weight)
         return written
 
 
-def outlined(segments: Weighted, *, top: int) -> Image.Image:
+def outlined(
+    segments: Weighted, *, top: int, limit: int | float | None = None, letters: int | None = None
+) -> Image.Image:
     """The picture with the outlines of its segments; the `top` strongest are tinted and numbered.
 
     Red is for, blue against, and the more opaque the larger the coefficient; the picture's own colours are
-    muted, so that neither is mistaken for them.
+    muted, so that neither is mistaken for them. A coefficient of `limit` has the strongest tint; None is the
+    largest.
     """
     rgb, placed = segments.rgb, segments.placed()
     seen = placed >= 0
-    values = torch.where(seen, segments.tints(top)[placed.clamp(min=0)], 0.0)
+    values = torch.where(seen, segments.tints(top, limit)[placed.clamp(min=0)], 0.0)
     ink = Image.fromarray(colours(values.sign() * 0.75, signed=True).numpy())
     muted = Image.blend(rgb, rgb.convert("L").convert("RGB"), 0.75)
     picture = Image.composite(muted, dimmed(muted), opacity_mask(seen.float()))
@@ -115,8 +146,8 @@ def outlined(segments: Weighted, *, top: int) -> Image.Image:
         ink, picture, opacity_mask(torch.where(values == 0, 0.0, 0.2 + 0.45 * values.abs()))
     )
     _draw_lines(picture, placed)
-    for weight in segments.weights(top, size=max(9, min(rgb.size) // 22)):
-        _write(picture, weight)
+    for weight in segments.weights(top, size=letters or max(9, min(rgb.size) // 22)):
+        write(picture, weight)
     return framed(picture, segments.box, "white")
 
 
@@ -172,14 +203,8 @@ def _draw_lines(picture: Image.Image, placed: Int[Tensor, "H W"]) -> None:
         picture.paste(colour, mask=thick)
 
 
-def _write(picture: Image.Image, weight: Weight) -> None:
+def write(picture: Image.Image, weight: Weight) -> None:
+    """Writes a weight on a picture."""
     pen = ImageDraw.Draw(picture)
-    apart = weight.size * 0.45 if weight.error else 0
-    for text, y, font in (
-        (weight.text, weight.y - apart, typeface(weight.size, True)),
-        (weight.error, weight.y + 1.2 * apart, typeface(max(7, round(weight.size * 0.75)), False)),
-    ):
-        pen.text(
-            (weight.x, y), text, "white", font, "mm",
-            stroke_width=max(1, weight.size // 6), stroke_fill="black",
-        )  # fmt: skip
+    for text, y, font in weight.lines:
+        pen.text((weight.x, y), text, "white", font, "mm", stroke_width=weight.edge, stroke_fill="black")

@@ -15,9 +15,10 @@ from pellucid.errors import ExtraMissing
 from pellucid.files import by_suffix, check_folder
 from pellucid.images import Box
 from pellucid.render import heat
+from pellucid.render.blocks import fitted
 from pellucid.render.curves import Chart, curves
 from pellucid.render.panel import Panel
-from pellucid.render.sheet import fitted, typeface
+from pellucid.render.text import typeface
 from pellucid.render.words import percent
 
 WIDTH = 960  # pixels of a frame

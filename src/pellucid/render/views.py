@@ -1,96 +1,212 @@
 """How maps are shown when nobody says how: one look, the same in grids, pages and figures."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-from PIL import Image
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, TypeVar
 
 from pellucid.errors import InvalidValue
-from pellucid.render.drawing import fitted_to, view
+from pellucid.render.blocks import Block, Length, stacked
+from pellucid.render.drawing import about, fitted_to, scale_of, view
 from pellucid.render.panel import Panel
-from pellucid.render.sheet import Cell, grid, number, under_each_other
-from pellucid.render.words import predicted, reliability, remark
+from pellucid.render.paper import Paper
+from pellucid.render.sheet import Cell, Metrics, Title, grid, row_title_width
+from pellucid.render.style import Style
+from pellucid.render.words import predicted
 
 WRAP = 4
 """Maps beside each other where there is one picture, one model and one target."""
+ACROSS = 8
+"""Columns beside each other: more go on below."""
+CELL = 280
+"""The longest width or height of a picture in a grid of pixels."""
 
+T = TypeVar("T")
 _Column = tuple[tuple[int, str], str, str]  # picture (position, name), model, target
 
 
-def cell(panel: Panel) -> Cell:
-    """The view of one image with its score, a remark, and a colour bar if the map is signed."""
-    score = f"{panel.output} {number(panel.score)}"
-    limit = panel.limit(signed=True) if panel.has_negative else None
-    caption = " · ".join(filter(None, (score, reliability(panel), remark(panel))))
-    return Cell(view(panel), caption, limit)
+@dataclass(frozen=True)
+class Maps:
+    """One result as grids show it: what its headings say, and the panels of its images.
+
+    Attributes:
+        method, options, model: of all of them.
+        names, labels, sizes: of each image its picture's name, what was explained, its picture's size.
+        panels: makes the panels, which are drawn one after another and let go.
+    """
+
+    method: str
+    options: Mapping[str, Any]
+    model: str
+    names: Sequence[str]
+    labels: Sequence[str]
+    sizes: Sequence[tuple[int, int]]
+    panels: Callable[[], Iterator[Panel]]
+
+    def columns(self) -> list[_Column]:
+        """The column of each image; the position tells pictures of one name apart, and is not printed."""
+        return [
+            ((i, name), self.model, label)
+            for i, (name, label) in enumerate(zip(self.names, self.labels, strict=True))
+        ]
+
+
+def cell(panel: Panel, style: Style | None = None, *, captions: bool = True) -> Cell:
+    """The view of one image, and, with captions, its scale and its score, layer, samples and remarks."""
+    image = view(panel, style)
+    if not captions:
+        return Cell(image, ready=True)
+    return Cell(image, about(panel, method=False), scale_of(panel, style), ready=True)
 
 
 def sheet(
-    maps: Sequence[Iterable[Panel]], *, title: str = "", caption: str = "", cell_size: int = 280
-) -> Image.Image:
+    maps: Sequence[Maps],
+    *,
+    style: Style | None = None,
+    captions: bool = True,
+    title: str = "",
+    caption: str = "",
+    cell_size: int = CELL,
+    paper: Paper | None = None,
+) -> Block:
     """Methods down, pictures x models x targets across; first row: the pictures and what the models predict.
 
-    Of one picture, model and target the maps follow each other in lines instead, as words do. Results of one
-    method with several settings get a place each, told apart by the options that differ. Levels that are the
-    same everywhere are headed once.
+    Of one picture, model and target the maps follow each other in lines instead, as words do. More than eight
+    columns, or than a page has room for, go on below. Results of one method with several settings get a
+    place each, told apart by the options that differ. Levels that are the same everywhere are headed once.
 
     Args:
-        maps: for each result the panels of its images, which are drawn one after another and let go.
+        maps: the results.
+        style: how maps are drawn.
+        captions: whether each map has its scale and what it shows below.
         title: above everything.
         caption: below everything.
         cell_size: the largest width and height of a picture, in pixels.
+        paper: for print instead: what all sizes follow from.
 
     Raises:
         InvalidValue: no maps.
     """
     if not maps:
         raise InvalidValue("explanations must hold at least one; got none.")
-    firsts: dict[_Column, Cell] = {}
-    requested: list[tuple[str, Mapping[str, Any]]] = []
-    drawn: list[dict[_Column, Cell]] = []
-    for panels in maps:
-        row: dict[_Column, Cell] = {}
-        for index, full in enumerate(panels):
-            panel = fitted_to(full, cell_size)
-            # The position tells pictures of one name apart; it is not printed.
-            column = ((index, panel.name), panel.model, panel.label)
-            row[column] = cell(panel)
-            firsts.setdefault(column, Cell(panel.rgb, predicted(panel.prediction)))
-            if not index:
-                requested.append((panel.method, panel.options))
-                drawn.append(row)
-    placed: dict[tuple[str, ...], dict[_Column, Cell]] = {}
-    for name, row in zip(row_titles(requested), drawn, strict=True):
-        placed.setdefault(name, {}).update(row)
-    # Neighbours should share a heading: each level in the order of its first appearance, outermost first.
-    levels = [list(dict.fromkeys(level)) for level in zip(*firsts, strict=True)]
-    columns = sorted(
-        firsts, key=lambda column: [level.index(of) for level, of in zip(levels, column, strict=True)]
+    style = shared(style or Style(), maps)
+    columns = _ordered([column for one in maps for column in one.columns()])
+    names = row_titles([(one.method, one.options) for one in maps])
+    flowing = len(columns) == 1
+    metrics, width, across = _metrics(
+        maps, 1 + len(set(names)) if flowing else len(columns), flowing, names, cell_size, paper
     )
-    if len(columns) == 1:
-        (column,) = columns
-        cells = [(("picture",), firsts[column]), *((name, row.get(column)) for name, row in placed.items())]
-        lines = [cells[start : start + WRAP] for start in range(0, len(cells), WRAP)]
-        heading = title or " · ".join((column[0][1], column[1], column[2]))
-        return under_each_other(
+
+    firsts: dict[_Column, Cell] = {}
+    placed: dict[tuple[str, ...], dict[_Column, Cell]] = {}
+    for one, name in zip(maps, names, strict=True):
+        row = placed.setdefault(name, {})
+        for column, full in zip(one.columns(), one.panels(), strict=True):
+            panel = fitted_to(full, metrics.side, metrics.letters)
+            row[column] = cell(panel, style, captions=captions)
+            told = predicted(panel.prediction) if captions else ""
+            firsts.setdefault(column, Cell(panel.rgb, told, ready=True))
+
+    if flowing:
+        (only,) = columns
+        flow = [(("picture",), firsts[only]), *((name, row.get(only)) for name, row in placed.items())]
+        heading = title or " · ".join((only[0][1], only[1], only[2]))
+        return _in_lines(
             [
                 grid(
-                    [[cell for _, cell in line] + [None] * (min(WRAP, len(cells)) - len(line))],
-                    columns=[name for name, _ in line] + [()] * (min(WRAP, len(cells)) - len(line)),
-                    title=heading if line is lines[0] else "",
-                    caption=caption if line is lines[-1] else "",
-                    cell=cell_size,
+                    [[cell for _, cell in line] + [None] * (across - len(line))],
+                    columns=[*(name for name, _ in line), *([()] * (across - len(line)))],
+                    title=heading if first else "",
+                    caption=caption if last else "",
+                    metrics=metrics,
+                    width=width,
                 )
-                for line in lines
-            ]
+                for first, last, line in _lines(flow, across)
+            ],
+            metrics,
         )
-    return grid(
-        [[firsts[c] for c in columns], *([row.get(c) for c in columns] for row in placed.values())],
-        rows=[("picture",), *placed],
-        columns=[(name, model, label) for (_, name), model, label in columns],
-        title=title,
-        caption=caption,
-        cell=cell_size,
+    above_each, common = _headings(columns)
+    above = title or " · ".join(common)
+    return _in_lines(
+        [
+            grid(
+                [[firsts[c] for c in line], *([row.get(c) for c in line] for row in placed.values())],
+                rows=[("picture",), *placed],
+                columns=[above_each(column) for column in line],
+                title=above if first else "",
+                caption=caption if last else "",
+                metrics=metrics,
+                width=width,
+            )
+            for first, last, line in _lines(columns, across)
+        ],
+        metrics,
+    )
+
+
+def shared(style: Style, maps: Sequence[Maps]) -> Style:
+    """The style with one scale for all of these maps, if it asks for that."""
+    if style.scale == "own":
+        return style
+    return style.over((panel.values, panel.percentile) for one in maps for panel in one.panels())
+
+
+def _metrics(
+    maps: Sequence[Maps],
+    count: int,
+    flowing: bool,
+    names: Sequence[Title],
+    cell_size: int,
+    paper: Paper | None,
+) -> tuple[Metrics, Length | None, int]:
+    """The sizes, the width of a column where it is fixed, and how many columns go beside each other."""
+    most = WRAP if flowing else ACROSS
+    if paper is None:
+        metrics = Metrics.screen(cell_size)
+        return metrics, None, _even(count, most)
+    across = _even(count, paper.across(most))
+    unit, _ = paper.metrics(across)
+    left = 0.0 if flowing else row_title_width([("picture",), *names], unit) + unit.gap
+    aspect = max(width / max(width, height) for one in maps for width, height in one.sizes)
+    metrics, column = paper.metrics(across, left=left, aspect=aspect)
+    return metrics, column, across
+
+
+def _even(count: int, most: int) -> int:
+    """How many of `count` columns go beside each other, in lines of about one length."""
+    return ceil(count / ceil(count / most))
+
+
+def _lines(items: Sequence[T], across: int) -> Iterator[tuple[bool, bool, Sequence[T]]]:
+    """The items in lines of `across`, and whether each line is the first, and the last."""
+    for start in range(0, len(items), across):
+        yield start == 0, start + across >= len(items), items[start : start + across]
+
+
+def _in_lines(grids: Sequence[Block], metrics: Metrics) -> Block:
+    return stacked(grids, metrics.gap if metrics.in_print else 0)
+
+
+def _headings(columns: Sequence[_Column]) -> tuple[Callable[[_Column], tuple[str, ...]], list[str]]:
+    """What stands above each column, and what they have in common, which stands above them all."""
+    told = [(name, model, label) for (_, name), model, label in columns]
+    same = [len(set(level)) == 1 for level in zip(*told, strict=True)]
+    if len({column[0] for column in columns}) > 1:
+        same[0] = False  # pictures of one name are not one picture
+
+    def heading(column: _Column) -> tuple[str, ...]:
+        levels = (column[0][1], *column[1:])
+        return tuple(text for text, common in zip(levels, same, strict=True) if not common)
+
+    return heading, [text for text, common in zip(told[0], same, strict=True) if common]
+
+
+def _ordered(columns: Sequence[_Column]) -> list[_Column]:
+    """Each column once, so that neighbours share headings: each level in the order of first appearance."""
+    levels = [list(dict.fromkeys(level)) for level in zip(*columns, strict=True)]
+    return sorted(
+        dict.fromkeys(columns),
+        key=lambda column: [level.index(of) for level, of in zip(levels, column, strict=True)],
     )
 
 

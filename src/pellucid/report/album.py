@@ -3,8 +3,8 @@
 from PIL import Image
 
 from pellucid.images import Box, Picture
+from pellucid.render.blocks import fitted
 from pellucid.render.html import data_uri
-from pellucid.render.sheet import fitted
 from pellucid.report.records import Photograph, Seen
 
 _SIDE = 1000  # pixels of a photograph's longer side

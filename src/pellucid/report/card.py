@@ -8,8 +8,8 @@ from pellucid.render.curves import curves
 from pellucid.render.html import data_uri
 from pellucid.render.layer import Layer, error_layer, overlay_layer, raw_layer
 from pellucid.render.panel import Panel
-from pellucid.render.sheet import number
 from pellucid.render.superpixels import Weighted, outline_path
+from pellucid.render.text import number
 from pellucid.render.words import remark
 from pellucid.report.album import Album
 from pellucid.report.facts import facts
@@ -54,7 +54,10 @@ def card(entry: Entry, index: int, album: Album) -> Card:
 
 def _stage(layer: Layer) -> Stage:
     low = number(-layer.limit) if layer.signed else "0"
-    return Stage(data_uri(layer.image), layer.blend, layer.cmap, layer.signed, low, number(layer.limit))
+    high = number(layer.limit)
+    return Stage(
+        data_uri(layer.image), layer.blend, layer.cmap, layer.signed, low, high, layer.limit, layer.crisp
+    )
 
 
 def _outlines(segments: Weighted) -> Outlines:

@@ -3,7 +3,7 @@
 from pellucid.engine.cost import Cost
 from pellucid.explanation import Explanation
 from pellucid.render.panel import Panel
-from pellucid.render.sheet import number
+from pellucid.render.text import number
 from pellucid.render.words import percent
 
 

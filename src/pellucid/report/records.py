@@ -20,7 +20,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Stage:
-    """A map to lay over its picture, with the colours and the ends of its scale."""
+    """A map to lay over its picture, with the colours and the ends of its scale, which ends at `limit`.
+
+    Its pixels are to be seen if it is `crisp`.
+    """
 
     uri: str
     blend: Blend | None
@@ -28,6 +31,8 @@ class Stage:
     signed: bool
     low: str
     high: str
+    limit: float
+    crisp: bool
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,12 @@ class Subject:
     source: str
     size: tuple[int, int]
     models: list[View]
+
+    @property
+    def summary(self) -> str:
+        """The best class by each model."""
+        best = [model.predictions[0] for model in self.models if model.predictions]
+        return ", ".join(dict.fromkeys(f"{p.label} {percent}" for p, percent in best))
 
 
 @dataclass(frozen=True)

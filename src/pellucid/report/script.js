@@ -1,7 +1,9 @@
 "use strict";
-// Sliders and switches: one per map, and one pair that moves them all.
-const cards = document.querySelectorAll(".card");
+(() => {
+// Sliders and switches: one per map, and one pair that moves them all. A click enlarges a map; values then stand below.
+const cards = [...document.querySelectorAll(".card")];
 const controls = document.querySelector(".controls");
+const folds = [...document.querySelectorAll(".fold")];
 
 function fade(slider) {
   slider.closest(".card, .controls").style.setProperty("--heat", slider.value / 100);
@@ -10,17 +12,25 @@ function fade(slider) {
 
 function show(owner, view) {
   const radios = [...owner.querySelectorAll("input[type=radio]")];
-  if (view && !radios.some((radio) => radio.value === view)) return; // nothing was sampled: no error to show
+  if (view && !radios.some((radio) => radio.value === view)) return;
   for (const radio of radios) radio.checked = radio.value === view;
+}
+
+function viewOf(card) {
+  return card.querySelector("input[type=radio]:checked").value;
+}
+
+function agree() {
+  const views = new Set(cards.map(viewOf));
+  show(controls, views.size === 1 ? [...views][0] : "");
 }
 
 for (const card of cards) {
   const slider = card.querySelector("input[type=range]");
   slider.addEventListener("input", () => fade(slider));
-  card.addEventListener("change", () => {
-    const views = new Set([...cards].map((one) => one.querySelector("input[type=radio]:checked").value));
-    show(controls, views.size === 1 ? [...views][0] : "");
-  });
+  card.addEventListener("change", agree);
+  card.querySelector(".enlarge").addEventListener("click", () => enlarge(card));
+  for (const stage of card.querySelectorAll(".stage")) stage.addEventListener("click", () => enlarge(card));
   fade(slider);
 }
 
@@ -38,4 +48,223 @@ controls.addEventListener("input", (event) => {
 });
 controls.addEventListener("submit", (event) => event.preventDefault());
 fade(controls.querySelector("input[type=range]"));
+
+// --- folded pictures: links open them, and print shows all ---------------------------------------------------------
+
+function openTarget() {
+  const fold = document.getElementById(location.hash.slice(1))?.querySelector(".fold");
+  if (fold) fold.open = true;
+}
+addEventListener("hashchange", openTarget);
+openTarget();
+controls.querySelector(".unfold")?.addEventListener("click", (event) => {
+  const all = folds.every((fold) => fold.open);
+  for (const fold of folds) fold.open = !all;
+  event.target.textContent = all ? "Open all pictures" : "Close all pictures";
+});
+let closed = [];
+addEventListener("beforeprint", () => {
+  closed = folds.filter((fold) => !fold.open);
+  for (const fold of closed) fold.open = true;
+});
+addEventListener("afterprint", () => { for (const fold of closed) fold.open = false; });
+
+// --- one map, enlarged ---------------------------------------------------------------------------------------------
+
+const large = document.querySelector(".large");
+const field = large.querySelector(".field");
+const reading = large.querySelector("output");
+let shown = null; // the card
+let steps = null; // the map's pixels, each the number of its colour: {width, height, at}
+let point = null; // in shares of the map, from its left and top
+
+function enlarge(card) {
+  shown = card;
+  const view = card.querySelector(".view." + viewOf(card));
+  large.querySelector("b").textContent = card.querySelector("h4").firstChild.textContent.trim() + ", " + viewOf(card);
+  large.querySelector(".about").textContent = card.dataset.about;
+  const stage = view.querySelector(".stage").cloneNode(true);
+  const mark = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  mark.setAttribute("class", "point");
+  stage.append(mark);
+  const scale = view.querySelector(".scale, p").cloneNode(true);
+  field.replaceChildren(stage, scale);
+  field.style.setProperty("--heat", getComputedStyle(card).getPropertyValue("--heat"));
+  stage.addEventListener("pointermove", (event) => under(event));
+  stage.addEventListener("pointerdown", (event) => under(event));
+  stage.addEventListener("pointerleave", () => { if (!keyed) read(null); });
+  steps = null;
+  const map = mapOf(stage);
+  if (map) {
+    const card = shown;
+    pixels(map.getAttribute("href")).then((found) => { if (shown === card) { steps = found; read(point); } });
+  }
+  if (!large.open) large.showModal();
+  field.focus({preventScroll: true});
+  read(point);
+}
+
+function mapOf(stage) {
+  return stage.querySelector("image.heat, image.map");
+}
+
+function boxOf(image) {
+  return Object.fromEntries(["x", "y", "width", "height"].map((name) => [name, Number(image.getAttribute(name))]));
+}
+
+let keyed = false; // whether the point was moved by keys, and stays when the pointer leaves
+function under(event) {
+  const stage = field.querySelector(".stage");
+  const map = mapOf(stage);
+  if (!map) return;
+  const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(stage.getScreenCTM().inverse());
+  const box = boxOf(map);
+  keyed = false;
+  read({x: (at.x - box.x) / box.width, y: (at.y - box.y) / box.height});
+}
+
+function read(at) {
+  point = at;
+  const stage = field.querySelector(".stage");
+  const mark = stage.querySelector(".point");
+  mark.setAttribute("d", "");
+  reading.textContent = "";
+  if (!steps || !at) {
+    if (steps) reading.textContent = "Point at the map to read its values.";
+    return;
+  }
+  if (at.x < 0 || at.x >= 1 || at.y < 0 || at.y >= 1) {
+    reading.textContent = "The model did not look there.";
+    return;
+  }
+  const column = Math.floor(at.x * steps.width), row = Math.floor(at.y * steps.height);
+  const {limit, signed} = field.querySelector(".scale").dataset;
+  const share = steps.at(row, column) / 254; // the table of colours has 255
+  const value = Number(limit) * (signed === "1" ? 2 * share - 1 : share);
+  const ends = share === 1 || (signed === "1" && share === 0);
+  reading.textContent = `row ${row}, column ${column}: ${said(value)}${ends ? " or beyond" : ""}`;
+  const box = boxOf(mapOf(stage));
+  const x = box.x + (column + .5) / steps.width * box.width, y = box.y + (row + .5) / steps.height * box.height;
+  const arm = Math.max(box.width, box.height) / 40;
+  mark.setAttribute("d", `M${x - arm} ${y}h${2 * arm}M${x} ${y - arm}v${2 * arm}`);
+}
+
+function said(value) {
+  return (Math.abs(value) < 1e-12 ? "0" : value.toPrecision(3)).replace("-", "−");
+}
+
+// The pixels of a paletted PNG, by the numbers of their colours: what a canvas would give are the colours alone.
+async function pixels(uri) {
+  const file = Uint8Array.from(atob(uri.slice(uri.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
+  const data = new DataView(file.buffer);
+  const parts = [];
+  let width = 0, height = 0, bits = 8;
+  for (let at = 8; at < file.length;) {
+    const length = data.getUint32(at), kind = String.fromCharCode(...file.subarray(at + 4, at + 8));
+    if (kind === "IHDR") [width, height, bits] = [data.getUint32(at + 8), data.getUint32(at + 12), file[at + 16]];
+    if (kind === "IDAT") parts.push(file.subarray(at + 8, at + 8 + length));
+    at += 12 + length;
+  }
+  const stream = new Blob(parts).stream().pipeThrough(new DecompressionStream("deflate"));
+  const raw = new Uint8Array(await new Response(stream).arrayBuffer());
+  const line = Math.ceil(width * bits / 8);
+  const rows = new Uint8Array(line * height);
+  for (let y = 0; y < height; y++) {
+    const filter = raw[y * (line + 1)];
+    for (let i = 0; i < line; i++) {
+      const left = i ? rows[y * line + i - 1] : 0, up = y ? rows[(y - 1) * line + i] : 0;
+      const corner = i && y ? rows[(y - 1) * line + i - 1] : 0;
+      const [a, b, c] = [left, up, corner].map((value) => Math.abs(left + up - corner - value));
+      const paeth = a <= b && a <= c ? left : b <= c ? up : corner;
+      const before = [0, left, up, (left + up) >> 1, paeth][filter];
+      rows[y * line + i] = raw[y * (line + 1) + 1 + i] + before;
+    }
+  }
+  const mask = (1 << bits) - 1;
+  const at = (row, column) => {
+    const bit = column * bits;
+    return (rows[row * line + (bit >> 3)] >> (8 - bits - (bit & 7))) & mask;
+  };
+  return {width, height, at};
+}
+
+// The enlarged map as a picture of its own: everything it refers to is put inside.
+async function picture() {
+  const stage = field.querySelector(".stage").cloneNode(true);
+  stage.querySelector(".point").remove();
+  const [, , width, height] = stage.getAttribute("viewBox").split(" ").map(Number);
+  const longer = Math.max(width, height), by = Math.max(1, Math.ceil(1000 / longer));
+  stage.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+  stage.setAttribute("width", width * by);
+  stage.setAttribute("height", height * by);
+  const live = field.querySelectorAll(".stage *"), copied = stage.querySelectorAll("*");
+  const looks = ["opacity", "mix-blend-mode", "image-rendering", "fill", "fill-opacity", "stroke", "stroke-width",
+    "stroke-opacity", "vector-effect", "paint-order", "text-anchor", "font-family", "font-weight", "font-size"];
+  copied.forEach((element, i) => {
+    const style = getComputedStyle(live[i]);
+    element.setAttribute("style", looks.map((name) => `${name}:${style.getPropertyValue(name)}`).join(";"));
+  });
+  for (const use of stage.querySelectorAll("use")) {
+    const image = document.querySelector(use.getAttribute("href")).cloneNode(true);
+    if (use.getAttribute("filter")) image.setAttribute("filter", use.getAttribute("filter"));
+    if (image.matches(".cells")) image.setAttribute("style", "image-rendering:pixelated");
+    use.replaceWith(image);
+  }
+  stage.prepend(...[...document.querySelectorAll("svg.defs filter")].map((filter) => filter.cloneNode(true)));
+  const drawn = new Image();
+  drawn.src = "data:image/svg+xml;base64," + btoa(unescape(encodeURIComponent(new XMLSerializer().serializeToString(stage))));
+  await drawn.decode();
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width * by, height * by];
+  canvas.getContext("2d").drawImage(drawn, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}
+
+async function download() {
+  const name = `${shown.dataset.file}.${viewOf(shown)}.png`.replace(/[^\w.+=-]+/g, "_");
+  const canvas = await picture();
+  const link = document.createElement("a");
+  link.download = name;
+  link.href = canvas.toDataURL("image/png");
+  link.click();
+}
+
+function turn(by) {
+  const near = cards.filter((card) => card.getClientRects().length || card === shown);
+  enlarge(near[(near.indexOf(shown) + by + near.length) % near.length]);
+}
+
+function shut() {
+  large.close();
+  shown?.querySelector(".enlarge").focus();
+}
+
+large.querySelector(".close").addEventListener("click", shut);
+large.querySelector(".back").addEventListener("click", () => turn(-1));
+large.querySelector(".on").addEventListener("click", () => turn(1));
+large.querySelector(".download").addEventListener("click", download);
+large.addEventListener("click", (event) => { if (event.target === large) shut(); });
+large.addEventListener("close", () => shown?.querySelector(".enlarge").focus());
+large.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const moves = {w: [0, -1], a: [-1, 0], s: [0, 1], d: [1, 0]};
+  const views = {o: "overlay", r: "raw", e: "error"};
+  if (key === "ArrowLeft" || key === "ArrowRight") {
+    turn(key === "ArrowLeft" ? -1 : 1);
+  } else if (key in moves && steps) {
+    const [x, y] = moves[key], at = point ?? {x: .5, y: .5};
+    const inside = (value) => Math.min(.999999, Math.max(0, value));
+    keyed = true;
+    read({x: inside(at.x + x / Math.min(steps.width, 56)), y: inside(at.y + y / Math.min(steps.height, 56))});
+  } else if (key in views) {
+    show(shown, views[key]);
+    agree();
+    enlarge(shown);
+  } else {
+    return;
+  }
+  event.preventDefault();
+});
 document.documentElement.classList.add("script");
+})();
