@@ -114,7 +114,7 @@ def test_only_refusals_raise_the_first_of_them(inputs):
 def test_no_methods_and_unknown_methods_are_refused(inputs):
     with pytest.raises(InvalidValue, match="at least one method"):
         pellucid.compare(small_net(), inputs, [])
-    with pytest.raises(InvalidValue, match="Did you mean grad-cam"):
+    with pytest.raises(InvalidValue, match="It is 'grad-cam' here"):
         pellucid.compare(small_net(), inputs, ["gradcam"])
 
 
