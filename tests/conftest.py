@@ -126,3 +126,10 @@ def cat() -> Image.Image:
     from skimage import data
 
     return Image.fromarray(data.chelsea())
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output is a terminal of 80 columns, without colours."""
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "dumb"), ("COLUMNS", "80")):
+        monkeypatch.setenv(name, value)

@@ -369,6 +369,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., obje
     return lambda *words: CliRunner().invoke(app, ["axioms", "--model", "nets.py:net", *words])
 
 
+@pytest.mark.usefixtures("terminal")
 def test_the_command_prints_a_table_of_80_columns(asked):
     result = asked("sample:cat", "-m", "saliency", "-m", "integrated-gradients", "-m", "grad-cam")
     assert result.exit_code == 0, result.output

@@ -125,6 +125,7 @@ def test_hooks_and_gradients_are_left_as_they_were():
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
 
+@pytest.mark.usefixtures("terminal")
 def test_the_command_tells_the_default_models_layer_and_methods(
     few_methods: None, monkeypatch: pytest.MonkeyPatch
 ):

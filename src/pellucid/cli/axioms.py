@@ -11,7 +11,8 @@ from pellucid.axioms.verify import axioms as check
 from pellucid.axioms.verify import promising
 from pellucid.cli import options
 from pellucid.cli.own_model import ModelOptions, takes_model_options
-from pellucid.cli.screen import console, plain_errors, print_json, table, waiting
+from pellucid.cli.screen import console, plain_errors, print_json, waiting
+from pellucid.cli.tables import Column, print_table
 
 
 @takes_model_options
@@ -72,12 +73,12 @@ def axioms(
 def _show(report: AxiomReport) -> None:
     screen = console()
     screen.print(report.title, style="bold")
-    rows = table("method", *HEADS.values(), right=list(HEADS.values()))
-    rows.padding = 0  # seven columns in 80
+    columns = [Column("method"), *(Column(head, i, right=True) for i, head in enumerate(HEADS.values(), 1))]
+    rows: list[list[str | Text]] = []
     for title, of_method in report.methods.items():
         spaced = title.replace(":", ": ", 1).replace(",", ", ")  # long ones wrap between options
-        rows.add_row(spaced, *(Text(row.cell, style=_style(row)) for row in of_method))
-    screen.print(rows)
+        rows.append([spaced, *(Text(row.cell, style=_style(row)) for row in of_method)])
+    print_table(screen, columns, rows)
     screen.print(report.legend, style="dim")
     for remark in report.remarks:
         screen.print(remark, style="yellow")

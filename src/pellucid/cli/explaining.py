@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from rich.table import Table
+from rich.console import Console
 
 from pellucid.cli import drawing, options
 from pellucid.cli.names import file_names, picture_names
@@ -21,9 +21,9 @@ from pellucid.cli.screen import (
     passes,
     plain_errors,
     print_json,
-    table,
     waiting,
 )
+from pellucid.cli.tables import NBSP, Column, print_table
 from pellucid.engine.chunks import batch_limit
 from pellucid.engine.cost import Cost
 from pellucid.engine.progress import showing
@@ -288,40 +288,37 @@ class Run:
         if not self.results:
             return
         screen = console()
-        screen.print(results_table(self.results))
+        print_results(screen, self.results)
         for row in self.results:
             for warning in row["warnings"]:
                 screen.print(f"{row['name']}, {row['title']}: {warning}", style="yellow")
         written = [file for row in self.results for file in row["files"]]
-        films = [file for file in written if file in map(str, self.files.films.values())]
-        for film in films:
-            screen.print(film, soft_wrap=True)
-        count = len(written) - len(films)
-        files = "1 file" if count == 1 else f"{count} files"
-        screen.print(
-            f"{files} in {self.files.folder}/, by {self.model.name}: {passes(self.cost)}", style="dim"
-        )
+        for file in written:
+            screen.print(file, soft_wrap=True)
+        count = "1 file" if len(written) == 1 else f"{len(written)} files"
+        screen.print(f"{count}, by {self.model.name}: {passes(self.cost)}", style="dim")
 
 
-def results_table(results: Sequence[dict[str, Any]]) -> Table:
+def print_results(screen: Console, results: Sequence[dict[str, Any]]) -> None:
     """A row per result; a picture and what it is predicted as are told once."""
     titles, cells = certainty_columns([row["certainty"][0] for row in results])
-    score = "\n".join(["score", *titles])
-    shown = table("picture", "prediction", "method", "explained", score, right=[score], whole=[score])
-    shown.add_column("file", overflow="fold")
+    columns = [
+        Column("picture"),
+        Column("prediction", fold=3),
+        Column("method"),
+        Column("explained", fold=1),
+        Column("score", right=True),
+        *(Column(title, fold=2, right=True) for title in titles),
+    ]
+    rows = []
     before = None
     for row, known in zip(results, cells, strict=True):
-        new, before = row["picture"] != before, row["picture"]
-        best = predicted([Prediction(**best) for best in row["prediction"][0]], 1)
-        shown.add_row(
-            row["name"] if new else "",
-            best.replace(" %", "\N{NO-BREAK SPACE}%") if new else "",
-            row["title"],
-            row["labels"][0],
-            "\n".join(filter(None, [f"{row['output']} {number(row['score'][0])}", *known])),
-            Path(row["files"][0]).name if row["files"] else "none",
-        )
-    return shown
+        new, before = row["picture"] != before or not screen.is_terminal, row["picture"]
+        best = predicted([Prediction(**best) for best in row["prediction"][0]], 1).replace(" %", f"{NBSP}%")
+        score = f"{row['output']}{NBSP}{number(row['score'][0])}"
+        name, seen = (row["name"], best) if new else ("", "")
+        rows.append((name, seen, row["title"], row["labels"][0], score, *known))
+    print_table(screen, columns, rows)
 
 
 def result(

@@ -7,9 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from pellucid.engine.cost import Cost
 from pellucid.errors import PellucidError
@@ -34,20 +32,6 @@ def complain(message: object) -> None:
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
-
-
-def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
-    """An empty table; columns in `right` are numbers, those in `whole` are never wrapped."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for column in columns:
-        made.add_column(
-            column,
-            justify="right" if column in right else "left",
-            no_wrap=column in whole,
-            min_width=max(map(len, column.split())),  # words of titles stay whole
-            overflow="fold",
-        )
-    return made
 
 
 def passes(cost: Cost) -> str:
