@@ -40,7 +40,7 @@ def print_table(
     kept = kept or list(range(len(columns)))
     columns = [columns[i] for i in kept]
     cells = [[str(row[i]) for i in kept] for row in rows]
-    own = [[row[i].style if isinstance(row[i], Text) else "" for i in kept] for row in rows]
+    own = [[cell.style if isinstance(cell := row[i], Text) else "" for i in kept] for row in rows]
     style_of = list(styles) + [None] * (len(rows) - len(styles))
     if not screen.is_terminal:
         whole = [[" ".join(cell.split("\n")) for cell in row] for row in cells]
