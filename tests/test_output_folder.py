@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(verb, folder, reason
 def test_files_that_cannot_be_written_are_told_and_leave_nothing_behind(monkeypatch):
     explanation = pellucid.explain(*_little(), "saliency", target=0)
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     explanation.view()
