@@ -128,10 +128,10 @@ class Comparison:
         first = self.explanations[0]
         count = len(first)
         warnings = [f"{entry.title}: {text}" for entry in self.entries for text in entry.explanation.warnings]
-        told = [(entry, _title(entry, self.entries)) for entry in self.entries]
+        titled = [(entry, _title(entry, self.entries)) for entry in self.entries]
         return html.comparison(
             (
-                (first.names[i], [(title, entry.explanation.panel(i)) for entry, title in told])
+                (first.names[i], [(title, entry.explanation.panel(i)) for entry, title in titled])
                 for i in range(min(count, html.SHOWN))
             ),
             title=f"{len(self)} explanations",
@@ -285,11 +285,11 @@ def _title(entry: Entry, others: Sequence[Entry]) -> str:
     """An entry's title, with what tells it apart from others of that title."""
     same = [other.explanation for other in others if other.title == entry.title]
     e = entry.explanation
-    told = [
+    parts = [
         in_short(e.labels) if any(other.labels != e.labels for other in same) else "",
         e.model if any(other.model != e.model for other in same) else "",
     ]
-    return ", ".join([entry.title, *filter(None, told)])
+    return ", ".join([entry.title, *filter(None, parts)])
 
 
 def compare(

@@ -269,8 +269,8 @@ class Explanation(Measured):
         storage.write(file, values_of(self))
 
     def _page(self) -> str:
-        told = provenance_of([self], Style())
-        return html.page(f"{self.method} · {self.model}", self._repr_html_(), told)
+        provenance = provenance_of([self], Style())
+        return html.page(f"{self.method} · {self.model}", self._repr_html_(), provenance)
 
     def _film(self, file: Path) -> None:
         if len(self) != 1:

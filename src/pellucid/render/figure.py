@@ -58,8 +58,8 @@ def one(panel: Panel, style: Style, *, captions: bool, paper: Paper) -> "MapFigu
     fitted = fitted_to(panel, metrics.side, metrics.letters)
     block = grid([[Cell(view(fitted, style), ready=True)]], metrics=metrics, width=column)
     if captions:
-        told = below(panel, scale_of(panel, style), column, metrics.size)
-        block = stacked([block, told])
+        caption = below(panel, scale_of(panel, style), column, metrics.size)
+        block = stacked([block, caption])
     return drawn(block, paper)
 
 
@@ -78,7 +78,7 @@ def _row(full: Panel, style: Style, captions: bool, metrics: Metrics) -> list[Ce
     if not captions:
         return [Cell(image, ready=True) for image in images]
     layer = f"layer {', '.join(panel.layer)}" if panel.layer else ""
-    told = reliability(panel)
+    caption = reliability(panel)
     texts = [
         " · ".join(filter(None, (panel.name, predicted(panel.prediction)))),
         " · ".join(filter(None, (panel.method, panel.model, layer, remark(panel)))),
@@ -87,11 +87,11 @@ def _row(full: Panel, style: Style, captions: bool, metrics: Metrics) -> list[Ce
                 None,
                 (
                     f"{panel.label}: {panel.output} {number(panel.score)}",
-                    "" if panel.stderr is not None else told,
+                    "" if panel.stderr is not None else caption,
                 ),
             )
         ),
-        " · ".join(filter(None, ("± standard error", told))),
+        " · ".join(filter(None, ("± standard error", caption))),
     ]
     scales = [
         None,

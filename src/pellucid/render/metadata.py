@@ -25,7 +25,7 @@ Provenance = Mapping[str, Any]
 def save_png(file: Path, image: Image.Image, provenance: Provenance) -> None:
     """Writes a picture with what it shows."""
     info = PngInfo()
-    for name, text in _told(provenance).items():
+    for name, text in _fields(provenance).items():
         info.add_text(name, text)
     info.add_text(KEY, _json(provenance))
     image.save(file, "PNG", pnginfo=info)
@@ -33,27 +33,27 @@ def save_png(file: Path, image: Image.Image, provenance: Provenance) -> None:
 
 def save_figure(file: Path, figure: "MapFigure", provenance: Provenance) -> None:
     """Writes a figure, `.pdf`, `.svg` or `.png`, with what it shows."""
-    told, held = _told(provenance), _json(provenance)
+    fields, held = _fields(provenance), _json(provenance)
     kind = file.suffix.lower()
     match kind:
         case ".pdf":
             metadata: dict[str, Any] = {
-                "Title": told["Title"],
-                "Subject": told["Description"],
-                "Creator": told["Software"],
+                "Title": fields["Title"],
+                "Subject": fields["Description"],
+                "Creator": fields["Software"],
                 "Keywords": held,
                 "CreationDate": None,  # the same picture is the same file
             }
         case ".svg":
             metadata = {
-                "Title": told["Title"],
-                "Description": told["Description"],
-                "Creator": told["Software"],
+                "Title": fields["Title"],
+                "Description": fields["Description"],
+                "Creator": fields["Software"],
                 "Keywords": [held],
                 "Date": None,
             }
         case _:
-            metadata = {**told, KEY: held}
+            metadata = {**fields, KEY: held}
     figure.savefig(
         file, format=kind[1:], dpi=figure.dpi, bbox_inches=None, facecolor="white", metadata=metadata
     )
@@ -82,7 +82,7 @@ def read(path: Path) -> dict[str, Any]:
     return held
 
 
-def _told(provenance: Provenance) -> dict[str, str]:
+def _fields(provenance: Provenance) -> dict[str, str]:
     """The same for people, in short."""
     return {
         "Title": str(provenance["title"]),

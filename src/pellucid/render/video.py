@@ -148,8 +148,8 @@ class Film:
         room = right - _MARGIN - large.getlength(count) - _MARGIN
         pen.text((_MARGIN, 16), _cut(e.label, room, large), fill=_INK, font=large)
         pen.text((right, 16), count, fill=_INK, font=large, anchor="ra")
-        told = " · ".join((e.method, e.model, e.name))
-        pen.text((_MARGIN, 48), _cut(told, float(right - _MARGIN), small), fill=_QUIET, font=small)
+        caption = " · ".join((e.method, e.model, e.name))
+        pen.text((_MARGIN, 48), _cut(caption, float(right - _MARGIN), small), fill=_QUIET, font=small)
 
     def _evidence(self, masks: Tensor) -> Tensor:
         return masks if self.keeps else 1 - masks

@@ -104,8 +104,8 @@ def sheet(
         for column, full in zip(one.columns(), one.panels(), strict=True):
             panel = fitted_to(full, metrics.side, metrics.letters)
             row[column] = cell(panel, style, captions=captions)
-            told = predicted(panel.prediction) if captions else ""
-            firsts.setdefault(column, Cell(panel.rgb, told, ready=True))
+            caption = predicted(panel.prediction) if captions else ""
+            firsts.setdefault(column, Cell(panel.rgb, caption, ready=True))
 
     if flowing:
         (only,) = columns
@@ -189,8 +189,8 @@ def _in_lines(grids: Sequence[Block], metrics: Metrics) -> Block:
 
 def _headings(columns: Sequence[_Column]) -> tuple[Callable[[_Column], tuple[str, ...]], list[str]]:
     """What stands above each column, and what they have in common, which stands above them all."""
-    told = [(name, model, label) for (_, name), model, label in columns]
-    same = [len(set(level)) == 1 for level in zip(*told, strict=True)]
+    named = [(name, model, label) for (_, name), model, label in columns]
+    same = [len(set(level)) == 1 for level in zip(*named, strict=True)]
     if len({column[0] for column in columns}) > 1:
         same[0] = False  # pictures of one name are not one picture
 
@@ -198,7 +198,7 @@ def _headings(columns: Sequence[_Column]) -> tuple[Callable[[_Column], tuple[str
         levels = (column[0][1], *column[1:])
         return tuple(text for text, common in zip(levels, same, strict=True) if not common)
 
-    return heading, [text for text, common in zip(told[0], same, strict=True) if common]
+    return heading, [text for text, common in zip(named[0], same, strict=True) if common]
 
 
 def _ordered(columns: Sequence[_Column]) -> list[_Column]:
@@ -219,10 +219,10 @@ def row_titles(requested: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple
     titles = []
     for method, options in requested:
         same = [others for name, others in requested if name == method]
-        told = [
+        parts = [
             f"{name}={value}"
             for name, value in options.items()
             if any(others.get(name) != value for others in same)
         ]
-        titles.append((method, *told))
+        titles.append((method, *parts))
     return titles

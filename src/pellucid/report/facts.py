@@ -10,32 +10,32 @@ from pellucid.render.words import percent
 def facts(explanation: Explanation, panel: Panel, index: int) -> list[tuple[str, str]]:
     """What is known of one image's map, whose `panel` it is, besides its picture: names and values."""
     batch = f", {len(explanation)} pictures together" if len(explanation) > 1 else ""
-    told = [
+    facts = [
         ("Explains", f"{explanation.labels[index]}, {score(explanation, index)}"),
         ("Cost", spent(explanation.cost) + batch),
     ]
     if explanation.layer:
-        told.append(("Layer" if len(explanation.layer) == 1 else "Layers", ", ".join(explanation.layer)))
+        facts.append(("Layer" if len(explanation.layer) == 1 else "Layers", ", ".join(explanation.layer)))
     details = explanation.details
     if panel.diagnostics.samples is not None:
-        told.append(("Samples", f"{panel.diagnostics.samples} per picture"))
+        facts.append(("Samples", f"{panel.diagnostics.samples} per picture"))
     if (error := panel.relative_error) is not None:
-        told.append(("Std. error", f"±{percent(error)} where the map is strongest"))
+        facts.append(("Std. error", f"±{percent(error)} where the map is strongest"))
     if panel.diagnostics.r2 is not None:
-        told.append(("Local R²", f"{panel.diagnostics.r2:.2f}"))
+        facts.append(("Local R²", f"{panel.diagnostics.r2:.2f}"))
     if {"kept_share", "deleted_share"} <= details.keys():
         kept, deleted = (percent(float(details[name][index])) for name in ("kept_share", "deleted_share"))
-        told.append(("Half the score", f"with the top {kept} shown, or the top {deleted} hidden"))
+        facts.append(("Half the score", f"with the top {kept} shown, or the top {deleted} hidden"))
     if explanation.delta is not None:
         delta, total = float(explanation.delta[index]), float(explanation.raw[index].double().sum())
         share = panel.diagnostics.relative_delta
         off = number(delta) + (f", {percent(share)}" if share is not None else "")
         if "biases" in details and "absorbed" in details:
-            told.append(("Relevance", _relevance(explanation, index, off)))
+            facts.append(("Relevance", _relevance(explanation, index, off)))
         else:
             sums = f"{number(total)}, should be {number(total - delta)}: completeness error {off}"
-            told.append(("Map’s sum", sums))
-    return told
+            facts.append(("Map’s sum", sums))
+    return facts
 
 
 def _relevance(explanation: Explanation, index: int, off: str) -> str:

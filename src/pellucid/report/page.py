@@ -63,13 +63,13 @@ def _view(name: str, entries: Sequence[Entry], index: int, album: Album) -> View
     questions: list[tuple[str, dict[str, str], list[Entry]]] = []
     for entry in entries:
         explanation = entry.explanation
-        label, told = explanation.labels[index], score(explanation, index)
+        label, shown = explanation.labels[index], score(explanation, index)
         for known, scores, asked in questions:
-            if known == label and scores.setdefault(explanation.output, told) == told:
+            if known == label and scores.setdefault(explanation.output, shown) == shown:
                 asked.append(entry)
                 break
         else:
-            questions.append((label, {explanation.output: told}, [entry]))
+            questions.append((label, {explanation.output: shown}, [entry]))
     first = entries[0].explanation
     return View(
         name,
