@@ -15,6 +15,8 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.perturb import surrogate
+from pellucid.methods.perturb.bayes_surrogate import bayes_fit
+from pellucid.methods.perturb.shapley_surrogate import shapley_fit
 
 
 def drawn(n: int = 200, d: int = 12, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,7 +139,7 @@ def test_stderr_covers_what_repeated_sampling_scatters(estimate):
             found.append(surrogate.fit(z, y, w))
         else:
             empty, full = (float(scores(torch.full((1, d), v).double())) for v in (0.0, 1.0))
-            found.append(surrogate.shapley_fit(z, y, torch.ones(n), empty, full))
+            found.append(shapley_fit(z, y, torch.ones(n), empty, full))
     b, s = (torch.stack([getattr(f, part) for f in found]) for part in ("coefficients", "stderr"))
     inside = ((b - b.mean(0)).abs() < 1.96 * s).double().mean(0)
     assert (inside > 0.90).all()
@@ -161,7 +163,7 @@ def test_groups_see_that_antithetic_pairs_are_not_independent():
         z, pair = torch.cat([half, 1 - half]), torch.arange(n // 2).repeat(2)
         y, w = scores(z), torch.ones(n)
         empty, full = (float(scores(torch.full((1, d), v).double())) for v in (0.0, 1.0))
-        fits = [surrogate.shapley_fit(z, y, w, empty, full, groups=g) for g in (pair, None)]
+        fits = [shapley_fit(z, y, w, empty, full, groups=g) for g in (pair, None)]
         found.append(torch.stack([fits[0].coefficients, fits[0].stderr, fits[1].stderr]))
     b, grouped, alone = torch.stack(found).unbind(1)
     scatter = b.std(0)
@@ -180,7 +182,7 @@ def test_coefficients_that_rest_on_one_sample_have_no_finite_error():
 def test_fitted_precisions_equal_scikit_learn_bayesian_ridge():
     z, y, w = drawn(150, 10)
     peer = BayesianRidge(tol=1e-12, max_iter=1000).fit(z.numpy(), y.numpy(), sample_weight=w.numpy())
-    found = surrogate.bayes_fit(z, y, w)
+    found = bayes_fit(z, y, w)
     np.testing.assert_allclose(found.fit.coefficients.numpy(), peer.coef_, rtol=1e-6)
     np.testing.assert_allclose(found.deviation.numpy(), np.sqrt(np.diag(peer.sigma_)), rtol=1e-6)
     assert found.fit.intercept == pytest.approx(peer.intercept_)
@@ -191,7 +193,7 @@ def test_fitted_precisions_equal_scikit_learn_bayesian_ridge():
 def test_informative_posterior_is_the_papers_formula():
     z, y, w = drawn(80, 5)
     mean, lambda_, alpha = torch.tensor([0.3, -0.2, 0.1, 0.0, 1.0]).double(), 3.0, 7.0
-    found = surrogate.bayes_fit(z, y, w, prior_mean=mean, prior_precision=lambda_, noise_precision=alpha)
+    found = bayes_fit(z, y, w, prior_mean=mean, prior_precision=lambda_, noise_precision=alpha)
     x, W = z.numpy() - np.average(z, axis=0, weights=w), np.diag(w.numpy())
     target = y.numpy() - np.average(y, weights=w)
     precision = lambda_ * np.eye(5) + alpha * x.T @ W @ x
@@ -202,7 +204,7 @@ def test_informative_posterior_is_the_papers_formula():
 
 def test_posterior_with_equal_precisions_and_no_prior_mean_is_lime():
     z, y, w = drawn()
-    found = surrogate.bayes_fit(z, y, w, prior_precision=5.0, noise_precision=5.0)
+    found = bayes_fit(z, y, w, prior_precision=5.0, noise_precision=5.0)
     torch.testing.assert_close(found.fit.coefficients, surrogate.fit(z, y, w).coefficients)
     torch.testing.assert_close(found.fit.stderr, surrogate.fit(z, y, w).stderr)
 
@@ -210,7 +212,7 @@ def test_posterior_with_equal_precisions_and_no_prior_mean_is_lime():
 def test_a_certain_prior_is_kept():
     z, y, w = drawn(d=4)
     mean = torch.tensor([1.0, -2.0, 0.5, 0.0]).double()
-    found = surrogate.bayes_fit(z, y, w, prior_mean=mean, prior_precision=1e12, noise_precision=1.0)
+    found = bayes_fit(z, y, w, prior_mean=mean, prior_precision=1e12, noise_precision=1.0)
     torch.testing.assert_close(found.fit.coefficients, mean, atol=1e-9, rtol=0)
 
 
@@ -218,7 +220,7 @@ def test_fitted_noise_maximises_the_evidence_around_a_given_prior():
     """alpha of the fixed point against the log evidence of weighted scores, on a fine grid."""
     z, y, w = drawn(60, 4)
     mean, lambda_ = torch.tensor([0.1, 0.2, -0.3, 0.0]).double(), 2.0
-    found = surrogate.bayes_fit(z, y, w, prior_mean=mean, prior_precision=lambda_)
+    found = bayes_fit(z, y, w, prior_mean=mean, prior_precision=lambda_)
     x = z.numpy() - np.average(z, axis=0, weights=w)
     gap = y.numpy() - np.average(y, weights=w) - x @ mean.numpy()
     gram, total = x.T @ (w.numpy()[:, None] * x), float(w.sum())
@@ -236,7 +238,7 @@ def test_fitted_noise_maximises_the_evidence_around_a_given_prior():
 
 def test_bad_precisions_are_refused():
     with pytest.raises(InvalidValue, match="prior_precision must be positive"):
-        surrogate.bayes_fit(*drawn(), prior_precision=0.0)
+        bayes_fit(*drawn(), prior_precision=0.0)
 
 
 # --- KernelSHAP ------------------------------------------------------------------------------------------
@@ -263,14 +265,14 @@ def test_all_coalitions_give_the_shapley_values_of_any_game(d, seed):
                 exact[j] += share * (game[key | 1 << j] - game[key])
     z, w = all_coalitions(d)
     y = torch.tensor([game[i] for i in range(1, 2**d - 1)])
-    found = surrogate.shapley_fit(z, y, w, game[0], game[2**d - 1])
+    found = shapley_fit(z, y, w, game[0], game[2**d - 1])
     np.testing.assert_allclose(found.coefficients.numpy(), exact, atol=1e-9)
 
 
 def test_shapley_coefficients_sum_to_the_gain_and_minimise_the_squares():
     z, y, _ = drawn(100, 9)
     w = torch.rand(100).double()
-    found = surrogate.shapley_fit(z, y, w, 0.2, 0.9)
+    found = shapley_fit(z, y, w, 0.2, 0.9)
     assert float(found.coefficients.sum()) == pytest.approx(0.7, abs=1e-14)
     slope = z.T @ (w * (y - 0.2 - z @ found.coefficients))
     torch.testing.assert_close(slope, slope.mean().expand(9), rtol=0, atol=1e-10)  # Lagrange's condition
@@ -279,7 +281,7 @@ def test_shapley_coefficients_sum_to_the_gain_and_minimise_the_squares():
 def test_additive_games_are_solved_from_few_coalitions_whatever_the_weights():
     b = torch.randn(20).double()
     z = drawn(40, 20)[0][1:]
-    found = surrogate.shapley_fit(z, 1 + z @ b, torch.rand(39), 1.0, 1 + float(b.sum()))
+    found = shapley_fit(z, 1 + z @ b, torch.rand(39), 1.0, 1 + float(b.sum()))
     torch.testing.assert_close(found.coefficients, b, rtol=0, atol=1e-9)
     assert found.stderr.max() < 1e-9
     assert found.r2 == pytest.approx(1)
@@ -288,11 +290,11 @@ def test_additive_games_are_solved_from_few_coalitions_whatever_the_weights():
 def test_too_few_coalitions_are_refused_with_their_number():
     z = torch.eye(8).double()[:4].repeat(5, 1)
     with pytest.raises(InvalidValue, match="8 features need at least 7 independent coalitions; the 20 drawn"):
-        surrogate.shapley_fit(z, torch.rand(20), torch.ones(20), 0.0, 1.0)
+        shapley_fit(z, torch.rand(20), torch.ones(20), 0.0, 1.0)
 
 
 def test_a_single_player_gets_everything():
-    found = surrogate.shapley_fit(torch.ones(1, 1), torch.ones(1), torch.ones(1), 0.25, 1.0)
+    found = shapley_fit(torch.ones(1, 1), torch.ones(1), torch.ones(1), 0.25, 1.0)
     assert found.coefficients.tolist() == [0.75]
 
 
