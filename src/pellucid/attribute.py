@@ -72,6 +72,7 @@ def attribute(
         What the methods cost together, less what they share.
 
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Linear(4, 2))

@@ -122,7 +122,7 @@ def adversarial_classes(classes: Int[Tensor, " N"], among: int, most: int) -> In
     """At most so many classes besides each image's own, spread evenly.
 
     Example:
-        >>> rivals(torch.tensor([0, 4]), 10, 3)
+        >>> adversarial_classes(torch.tensor([0, 4]), 10, 3)
         tensor([[1, 4, 7],
                 [0, 3, 7]])
     """
