@@ -143,7 +143,7 @@ def test_the_command_line_runs_no_picture_twice(tmp_path, monkeypatch):
     from PIL import Image
     from typer.testing import CliRunner
 
-    from pellucid.cli import app, own_model
+    from pellucid.cli import app, loading
     from pellucid.preprocess import Preprocess
 
     net = Moody("nan").float()
@@ -159,7 +159,7 @@ def test_the_command_line_runs_no_picture_twice(tmp_path, monkeypatch):
 
     own = Marked((12, 12), scale_to=12)
     model = pellucid.Model(net, preprocess=own)
-    monkeypatch.setattr(own_model, "load", lambda *args, **kwargs: model)
+    monkeypatch.setattr(loading, "load", lambda *args, **kwargs: model)
     where = ["--out", str(tmp_path / "out"), "--json", "--batch-size", "4", "-t", "1"]
     result = CliRunner().invoke(
         app, ["explain", *map(str, sorted(tmp_path.glob("*.png"))), "-m", "saliency", *where]

@@ -199,12 +199,13 @@ def squashed():
 
 @pytest.fixture
 def loaded(tmp_path, monkeypatch):
+    from pellucid.cli.loading import load_model
     from pellucid.cli.own_model import ModelOptions
 
     monkeypatch.chdir(tmp_path)
     Path("nets.py").write_text(NET)
     Path("labels.json").write_text(json.dumps({"0": "cat", "1": "dog", "2": "bird"}))
-    return lambda name, **options: ModelOptions(**options).load(f"nets.py:{name}")
+    return lambda name, **options: load_model(f"nets.py:{name}", ModelOptions(**options))
 
 
 @pytest.mark.parametrize(

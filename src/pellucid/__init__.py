@@ -1,37 +1,32 @@
 """Pellucid: see why an image classifier decided."""
 
-from importlib.metadata import version as _version
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from pellucid import lime
-from pellucid.allocator import keep_memory
-from pellucid.axioms.report import AxiomReport
-from pellucid.axioms.verify import axioms
-from pellucid.compare import Comparison, compare
-from pellucid.engine.rule_registry import rule
-from pellucid.engine.sharing import Rule
-from pellucid.explain import explain
-from pellucid.explanation import Explanation
-from pellucid.images import open_picture
-from pellucid.methods import METHODS
-from pellucid.methods.definition import Method
-from pellucid.methods.registry import method
-from pellucid.model import Model
-from pellucid.models import load
-from pellucid.preprocess import Preprocess
-from pellucid.target import Contrast
+if TYPE_CHECKING:
+    from pellucid import lime
+    from pellucid.allocator import keep_memory
+    from pellucid.axioms.report import AxiomReport
+    from pellucid.axioms.verify import axioms
+    from pellucid.compare import Comparison, compare
+    from pellucid.engine.rule_registry import rule
+    from pellucid.engine.sharing import Rule
+    from pellucid.explain import explain
+    from pellucid.explanation import Explanation
+    from pellucid.images import open_picture
+    from pellucid.methods import METHODS as METHODS
+    from pellucid.methods import methods
+    from pellucid.methods.definition import Method
+    from pellucid.methods.registry import method
+    from pellucid.model import Model
+    from pellucid.models import load
+    from pellucid.preprocess import Preprocess
+    from pellucid.target import Contrast
 
-__version__ = _version("pellucid")
-
-
-def methods() -> tuple[Method, ...]:
-    """All methods, installed packages' among them: each with its name, family, options, passes and paper.
-
-    Example:
-        >>> [m.name for m in methods() if m.family == "gradient"]
-        ['input-x-gradient', 'saliency', 'smooth-grad', 'smooth-grad-squared', 'var-grad']
-    """
-    return tuple(METHODS.values())
-
+    __version__: str
 
 __all__ = [
     "AxiomReport",
@@ -53,3 +48,58 @@ __all__ = [
     "open_picture",
     "rule",
 ]
+
+_HOMES = {
+    "AxiomReport": "axioms.report",
+    "Comparison": "compare",
+    "Contrast": "target",
+    "Explanation": "explanation",
+    "METHODS": "methods",
+    "Method": "methods.definition",
+    "Model": "model",
+    "Preprocess": "preprocess",
+    "Rule": "engine.sharing",
+    "axioms": "axioms.verify",
+    "compare": "compare",
+    "explain": "explain",
+    "keep_memory": "allocator",
+    "load": "models",
+    "method": "methods.registry",
+    "methods": "methods",
+    "open_picture": "images",
+    "rule": "engine.rule_registry",
+}
+"""Where each public name is defined. It is imported when it is first asked for, and PyTorch with it."""
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, the version, or a module of the package, imported now."""
+    found: Any
+    if name == "__version__":
+        from importlib.metadata import version
+
+        found = version("pellucid")
+    elif name in _HOMES:
+        found = getattr(import_module(f"pellucid.{_HOMES[name]}"), name)
+    elif not name.startswith("_") and find_spec(f"pellucid.{name}"):
+        found = import_module(f"pellucid.{name}")
+    else:
+        raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *__all__, "__version__"})
+
+
+class _Package(ModuleType):
+    """A package in which a function keeps its name though a module has it too, as `explain` does."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Sets an attribute; Python, which would set a module that was imported, is not listened to."""
+        if not (name in _HOMES and isinstance(value, ModuleType) and value.__name__ == f"pellucid.{name}"):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -13,13 +13,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from pellucid.choices import Interpolation as Interpolation
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, PellucidError, PictureError
 from pellucid.files import results_in
 from pellucid.grey import (
@@ -320,10 +321,6 @@ def _on_white(rgba: Image.Image) -> Picture:
 
 
 # ------------------------------------------------------------------------------------ back to the picture
-
-
-Interpolation = Literal["nearest", "bilinear", "bicubic"]
-"""What lies between the centres of a map's cells."""
 
 
 def place(

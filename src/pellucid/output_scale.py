@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from pellucid.choices import Output as Output
 from pellucid.errors import InvalidValue
 
-Output = Literal["logit", "probability", "loss"]
 ScaleName = Literal["logit", "probability", "log-probability"]
 
 _HOW = "say pellucid.Model(module, output_scale='probability') (or 'logit', 'log-probability')"

@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from pellucid.allocator import keep_memory
-from pellucid.cli.axioms import axioms
-from pellucid.cli.catalogue import methods, models
-from pellucid.cli.comparing import compare
-from pellucid.cli.examining import doctor
-from pellucid.cli.explaining import explain
+from pellucid.cli.commands.axioms import axioms
+from pellucid.cli.commands.compare import compare
+from pellucid.cli.commands.doctor import doctor
+from pellucid.cli.commands.explain import explain
+from pellucid.cli.commands.lists import methods, models
+from pellucid.cli.commands.show import show
 from pellucid.cli.screen import complain
-from pellucid.cli.showing import show
 from pellucid.errors import PluginWarning
 
 app = typer.Typer(

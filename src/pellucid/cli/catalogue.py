@@ -1,66 +1,16 @@
-"""`pellucid methods` and `pellucid models`: what there is to choose from."""
+"""What `pellucid methods` and `pellucid models` list."""
 
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from pellucid.cli import options
-from pellucid.cli.screen import complain, console, plain_errors, print_json
+from pellucid.cli.screen import console
 from pellucid.cli.tables import Column, print_table
-from pellucid.methods import METHODS, Method, Option, get_method
+from pellucid.methods import Method, Option
 from pellucid.methods.definition import WRAPPERS
 from pellucid.models import ModelSource, available
-
-
-def methods(
-    name: Annotated[
-        str | None, typer.Argument(help="One method, to be told all about.", show_default=False)
-    ] = None,
-    json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
-    """List the methods with their options, cost and papers; or tell all about one."""
-    with plain_errors(debug):
-        chosen = list(METHODS.values()) if name is None else [get_method(name)]
-        if json:
-            rows = [_method_row(method) for method in chosen]
-            print_json(rows if name is None else rows[0])
-        elif name is None:
-            _list_methods(chosen)
-        else:
-            _show_method(chosen[0])
-
-
-def models(
-    filter: Annotated[
-        str | None,
-        typer.Argument(
-            help="Only what contains this; models of timm and torchvision too.", show_default=False
-        ),
-    ] = None,
-    json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
-    """List where models come from; with a filter, the models of timm and torchvision that match it."""
-    with plain_errors(debug):
-        rows = available() if filter is None else matching(filter)
-        if json:
-            print_json([vars(row) for row in rows])
-            return
-        if not rows:
-            complain(f"No model contains {filter!r}.")
-            raise typer.Exit(1)
-        columns = [Column("--model"), Column("what it is", fold=2), Column("weights", fold=1)]
-        here = {True: "here", False: "download, or --weights"}
-        ways = [f"pip install pellucid[{row.extra}]" if row.extra else here[row.local] for row in rows]
-        print_table(
-            console(),
-            columns,
-            [(row.spec, row.description, way) for row, way in zip(rows, ways, strict=True)],
-        )
 
 
 def matching(text: str) -> list[ModelSource]:
@@ -81,7 +31,8 @@ def matching(text: str) -> list[ModelSource]:
     ]
 
 
-def _list_methods(chosen: list[Method]) -> None:
+def list_methods(chosen: list[Method]) -> None:
+    """Methods in tables, one for each family."""
     screen = console()
     ordered = sorted(chosen, key=lambda method: (method.family, method.name))
     for (family, reads), group in groupby(ordered, lambda method: (method.family, method.reads)):
@@ -97,7 +48,8 @@ def _list_methods(chosen: list[Method]) -> None:
     screen.print("passes: forward+backward per picture. `pellucid methods NAME` tells more.", style="dim")
 
 
-def _show_method(method: Method) -> None:
+def show_method(method: Method) -> None:
+    """All about one method."""
     screen = console()
     screen.print(method.name, style="bold")
     for line in method.doc.splitlines():
@@ -115,7 +67,8 @@ def _show_method(method: Method) -> None:
     screen.print(f"Paper: {method.paper}")
 
 
-def _method_row(method: Method) -> dict[str, Any]:
+def method_row(method: Method) -> dict[str, Any]:
+    """A method for scripts."""
     return {
         "name": method.name,
         "family": method.family,

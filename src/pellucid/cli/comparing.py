@@ -1,131 +1,38 @@
-"""`pellucid compare`: methods, targets and models side by side, in one grid and one page."""
+"""What `pellucid compare` found, for people and for scripts."""
 
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import typer
 from rich.console import Console
 
 from pellucid.agreement import agreement
 from pellucid.certainty import typical
-from pellucid.cli import drawing, options
-from pellucid.cli.own_model import ModelOptions, takes_model_options
+from pellucid.cli.reading import about
 from pellucid.cli.screen import (
     certainty_columns,
     complain,
     console,
     passes,
-    plain_errors,
-    print_json,
-    waiting,
 )
 from pellucid.cli.tables import NBSP, Column, print_table
-from pellucid.compare import DEFAULT_METHODS, Comparison
-from pellucid.compare import compare as compare_all
+from pellucid.compare import Comparison
 from pellucid.entries import Entry
 from pellucid.errors import FileMissing, PictureError
-from pellucid.files import make_folder, mark_results
-from pellucid.methods import METHODS
 from pellucid.model import Model
 from pellucid.render.words import predicted
 
 
-@takes_model_options
-def compare(
-    pictures: options.Pictures,
-    method: options.Methods = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Every registered method.", rich_help_panel="The question")
-    ] = False,
-    target: options.Targets = None,
-    layer: options.Layer = None,
-    output: options.OutputOption = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            metavar="SPEC",
-            help=options.MODEL_HELP + " May be repeated.",
-            rich_help_panel="The model",
-            show_default="efficientnet-lite0",
-        ),
-    ] = None,
-    loading: ModelOptions = ModelOptions(),
-    out: options.Out = Path("pellucid-out"),
-    cmap: drawing.Cmap = None,
-    scale: drawing.Scale = "own",
-    vmin: drawing.Vmin = None,
-    vmax: drawing.Vmax = None,
-    percentile: drawing.Percentile = None,
-    interpolation: drawing.Between = None,
-    caption: drawing.Caption = None,
-    width: drawing.Width = None,
-    dpi: drawing.Dpi = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    precision: options.PrecisionOption = "auto",
-    batch_size: options.BatchSize = None,
-    seed: options.Seed = 0,
-    debug: options.Debug = False,
-) -> None:
-    """Compare methods, targets and models in a grid, compare.png, and a page, report.html.
-
-    A method that cannot explain a model is refused with its reason; the others are still compared.
-
-    Example: pellucid compare cat.jpg -m grad-cam -m layer-cam --model torchvision:resnet50
-    """
-    with plain_errors(debug):
-        asked = list(METHODS) if every else method or list(DEFAULT_METHODS)
-        requests = options.read_requests(asked, layer)
-        targets = [options.read_target(text) for text in dict.fromkeys(target or ["predicted"])]
-        asked_look = drawing.drawn(cmap, scale, vmin, vmax, percentile, interpolation)
-        look = drawing.Look(asked_look, width, dpi, caption)
-        options.check_folder(out)
-        sources = options.pictures_of(pictures)
-        specs = list(dict.fromkeys(model or ["efficientnet-lite0"]))
-        with waiting(f"loading {', '.join(specs)}", quiet):
-            models = [loading.load(spec) for spec in specs]
-        for one in models:
-            options.check_question(one, requests, targets)
-        readable = [source for source in sources if _readable(source, models)]
-        if not readable:
-            raise typer.Exit(1)
-        comparison = compare_all(
-            models,
-            readable,
-            [(request.method.name, request.given) for request in requests],
-            targets=targets,
-            output=output,
-            seed=seed,
-            batch_size=batch_size or "auto",
-            precision=precision,
-            progress=False if quiet else None,
-        )
-        make_folder(out)
-        with waiting("drawing", quiet):
-            grid = comparison.save(out / "compare.png", **look.saving())
-            files = [grid, comparison.save(out / "report.html")]
-        mark_results(files)
-        if json:
-            print_json(_report(comparison, [readable[i] for i in comparison.images], files))
-        elif not quiet:
-            _show(comparison, files)
-        asked_and_refused = bool(comparison.refusals) and not every
-        if len(readable) < len(sources) or asked_and_refused:
-            raise typer.Exit(1)
-
-
-def _readable(source: str, models: Sequence[Model]) -> bool:
+def is_readable(source: str, models: Sequence[Model]) -> bool:
     """Whether a picture can be read by all models; if not, the reason is printed."""
     try:
         for model in models:
             model.read(source)
     except (PictureError, FileMissing) as error:
-        complain(options.about(source, error))
+        complain(about(source, error))
         return False
     return True
 
@@ -151,7 +58,8 @@ def _agreements(comparison: Comparison) -> list[tuple[list[Entry], Correlations,
     return groups
 
 
-def _show(comparison: Comparison, files: Sequence[Path]) -> None:
+def show(comparison: Comparison, files: Sequence[Path]) -> None:
+    """All of it, for people."""
     screen = console()
     for entries, signed, unsigned in _agreements(comparison):
         first = entries[0].explanation
@@ -219,7 +127,8 @@ def _agreement_text(title: str, signed: float, unsigned: float) -> str:
     return f"{title} {first}" if first == second else f"{title} {first}{NBSP}({second})"
 
 
-def _report(comparison: Comparison, sources: Sequence[str], files: Sequence[Path]) -> dict[str, Any]:
+def report(comparison: Comparison, sources: Sequence[str], files: Sequence[Path]) -> dict[str, Any]:
+    """All of it, for scripts."""
     return {
         "pictures": sources,
         "comparisons": [

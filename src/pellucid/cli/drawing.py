@@ -1,13 +1,10 @@
-"""How the commands draw maps: the options they share, and what they make of them."""
+"""How the commands draw maps: the options they share."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pellucid.images import Interpolation
-from pellucid.render.paper import Paper
-from pellucid.render.style import Drawing, ScaleOf, Style
+from pellucid.choices import Interpolation, ScaleOf
 
 _PICTURES = "The pictures"
 
@@ -89,49 +86,3 @@ Caption = Annotated[
         show_default="in grids, PDF and SVG",
     ),
 ]
-
-
-@dataclass(frozen=True)
-class Look:
-    """How results are drawn, checked before anything is run; `saving` are the options of `save`."""
-
-    drawing: Drawing
-    width: str | None = None
-    dpi: float | None = None
-    caption: bool | None = None
-
-    def __post_init__(self) -> None:
-        Style.of(self.drawing)
-        Paper.of(self.width, self.dpi)
-
-    @property
-    def shared(self) -> bool:
-        """Whether maps have to wait for each other to know their scale."""
-        return self.drawing.get("scale") == "shared" and self.drawing.get("vmax") is None
-
-    def saving(self, **changes: Any) -> dict[str, Any]:
-        """The keywords of `save`: those that were asked for, with changes."""
-        width: str | float | None = self.width
-        if width is not None and width not in ("column", "page"):
-            width = float(width)
-        asked = {**self.drawing, "width": width, "dpi": self.dpi, "caption": self.caption, **changes}
-        return {name: value for name, value in asked.items() if value is not None}
-
-
-def drawn(
-    cmap: str | None,
-    scale: ScaleOf,
-    vmin: float | None,
-    vmax: float | None,
-    percentile: float | None,
-    interpolation: Interpolation | None,
-) -> Drawing:
-    """The options of drawing that a command was given."""
-    return {
-        "cmap": cmap,
-        "scale": scale,
-        "vmin": vmin,
-        "vmax": vmax,
-        "percentile": percentile,
-        "interpolation": interpolation,
-    }

@@ -1,51 +1,18 @@
-"""`pellucid doctor`: what a model is, which layers and methods suit it, and what they cost."""
+"""What `pellucid doctor` found, for people."""
 
-from dataclasses import asdict
-from typing import Annotated
-
-import typer
 from rich.table import Table
 
-from pellucid.cli import options
-from pellucid.cli.own_model import ModelOptions, takes_model_options
-from pellucid.cli.screen import console, plain_errors, print_json, waiting
+from pellucid.cli.screen import console
 from pellucid.cli.tables import NBSP, Column, print_table
-from pellucid.doctor import Diagnosis, FeatureLayer, examine
+from pellucid.doctor import Diagnosis, FeatureLayer
 from pellucid.preprocess import Preprocess
 from pellucid.render.words import percent
 
 _DEEP = 2  # dots in a layer's name, from which on only --layers lists it
 
 
-@takes_model_options
-def doctor(
-    model: options.ModelSpec = "efficientnet-lite0",
-    loading: ModelOptions = ModelOptions(),
-    picture: Annotated[
-        str | None,
-        typer.Option(metavar="PICTURE", help="What it is examined with.", show_default="sample:cat"),
-    ] = None,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="List all layers, not only the outer ones.")
-    ] = False,
-    json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
-    """Examine a model: its layers, which methods work and why not the others, memory and time.
-
-    Every method is tried on one picture.
-    """
-    with plain_errors(debug):
-        with waiting(f"examining {model}"):
-            loaded = loading.load(model)
-            diagnosis = examine(loaded, picture)
-        if json:
-            print_json(asdict(diagnosis))
-        else:
-            _show(diagnosis, layers)
-
-
-def _show(found: Diagnosis, all_layers: bool) -> None:
+def show(found: Diagnosis, all_layers: bool) -> None:
+    """All of it; of the layers the outer ones, unless all are asked for."""
     screen = console()
     screen.print(found.model, style="bold")
     screen.print(_facts(found))

@@ -1,32 +1,26 @@
-"""`pellucid explain`: one result per picture, target and method."""
+"""What `pellucid explain` does: groups of pictures explained, written and told of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import typer
 from rich.console import Console
 
-from pellucid.cli import drawing, options
+from pellucid.cli.look import Look
 from pellucid.cli.names import file_names, picture_names
-from pellucid.cli.own_model import ModelOptions, takes_model_options
+from pellucid.cli.options import FORMATS
+from pellucid.cli.reading import about
 from pellucid.cli.screen import (
-    STOPPED,
     certainty_columns,
     complain,
     console,
     passes,
-    plain_errors,
-    print_json,
-    waiting,
 )
 from pellucid.cli.tables import NBSP, Column, print_table
-from pellucid.engine.chunks import batch_limit
 from pellucid.engine.cost import Cost
-from pellucid.engine.progress import showing
 from pellucid.errors import FileMissing, InvalidValue, PellucidError, PictureError
 from pellucid.explain import Explained, explain_all, versions
 from pellucid.explanation import Explanation, maps_of
@@ -43,106 +37,7 @@ from pellucid.render.words import predicted
 from pellucid.request import Request
 from pellucid.target import OneTarget
 
-FORMATS = ("png", "pdf", "svg", "error", "npz", "safetensors", "html")
 Answer = Explanation | PellucidError
-
-
-@takes_model_options
-def explain(
-    pictures: options.Pictures,
-    method: options.Methods = None,
-    target: options.Targets = None,
-    layer: options.Layer = None,
-    output: options.OutputOption = None,
-    model: options.ModelSpec = "efficientnet-lite0",
-    loading: ModelOptions = ModelOptions(),
-    out: options.Out = Path("pellucid-out"),
-    save: Annotated[
-        str,
-        typer.Option(
-            metavar="KINDS",
-            help="Any of " + ",".join(FORMATS) + "; error: a PNG of the standard errors of sampled maps.",
-            rich_help_panel="The result",
-        ),
-    ] = "png",
-    cmap: drawing.Cmap = None,
-    scale: drawing.Scale = "own",
-    vmin: drawing.Vmin = None,
-    vmax: drawing.Vmax = None,
-    percentile: drawing.Percentile = None,
-    interpolation: drawing.Between = None,
-    caption: drawing.Caption = None,
-    width: drawing.Width = None,
-    dpi: drawing.Dpi = None,
-    video: options.Video = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    precision: options.PrecisionOption = "auto",
-    batch_size: options.BatchSize = None,
-    seed: options.Seed = 0,
-    debug: options.Debug = False,
-) -> None:
-    """Explain pictures: one heatmap per picture, target and method.
-
-    Files are named PICTURE.METHOD.png, with options and target where you gave them.
-
-    A picture that cannot be read costs one line; the others are still explained.
-
-    Example: pellucid explain cats/ -m grad-cam -m saliency -t tabby -t "tiger cat^tabby"
-    """
-    with plain_errors(debug):
-        requests = options.read_requests(method or ["grad-cam"], layer)
-        asked = list(dict.fromkeys(target or ["predicted"]))
-        targets = [options.read_target(text) for text in asked]
-        kinds = _kinds(save, requests)
-        asked_look = drawing.drawn(cmap, scale, vmin, vmax, percentile, interpolation)
-        look = drawing.Look(asked_look, width, dpi, caption)
-        if video is not None:
-            _check_video(video, requests)
-        options.check_folder(out)
-        sources = options.pictures_of(pictures)
-        with waiting(f"loading {model}", quiet):
-            loaded = loading.load(model)
-        options.check_question(loaded, requests, targets)
-
-        limit = batch_limit(batch_size or "auto", loaded.device)
-        questions = [
-            Question(one, request, text if target else "")
-            for text, one in zip(asked, targets, strict=True)
-            for request in requests
-        ]
-        groups = [sources[start : start + limit] for start in range(0, len(sources), limit)]
-        one_bar = len(groups) == 1  # then the engine shows how far it is; else the groups are counted here
-        progress = False if quiet else None
-        run = Run(
-            loaded,
-            questions,
-            Files(out, kinds, look, video, sources, questions),
-            {
-                "output": output,
-                "seed": seed,
-                "batch_size": batch_size or "auto",
-                "precision": precision,
-                "progress": progress if one_bar else False,
-            },
-        )
-        stopped = False
-        try:
-            with showing("pictures", len(sources), False if one_bar else progress) as bar:
-                for group in groups:
-                    run.explain(group)
-                    bar.advance(len(group))
-        except KeyboardInterrupt:
-            stopped = True
-        run.finish()
-        if json:
-            print_json(run.report(stopped))
-        elif not quiet:
-            run.show()
-        if stopped:
-            complain(f"Stopped after {len(run.results)} of {len(sources) * len(questions)} results.")
-        if stopped or run.failures:
-            raise typer.Exit(STOPPED if stopped else 1)
 
 
 @dataclass(frozen=True)
@@ -161,7 +56,7 @@ class Files:
         self,
         folder: Path,
         kinds: Sequence[str],
-        look: drawing.Look,
+        look: Look,
         video: Path | None,
         sources: Sequence[str],
         questions: Sequence[Question],
@@ -269,7 +164,7 @@ class Run:
 
     def _fail(self, source: str, error: PellucidError, method: str = "") -> None:
         self.failures.append({"picture": source, "method": method, "message": str(error)})
-        complain(f"{method}: {options.about(source, error)}" if method else options.about(source, error))
+        complain(f"{method}: {about(source, error)}" if method else about(source, error))
 
     def report(self, stopped: bool) -> dict[str, Any]:
         """All of it, for scripts."""
@@ -352,7 +247,8 @@ def joined(batches: Sequence[Batch]) -> Batch:
     )
 
 
-def _kinds(text: str, requests: Sequence[Request]) -> list[str]:
+def kinds_of(text: str, requests: Sequence[Request]) -> list[str]:
+    """What `--save` names, once each; errors only where a method draws samples."""
     kinds = list(dict.fromkeys(kind.strip().lower() for kind in text.split(",")))
     for kind in kinds:
         if kind not in FORMATS:
@@ -363,7 +259,8 @@ def _kinds(text: str, requests: Sequence[Request]) -> list[str]:
     return kinds
 
 
-def _check_video(video: Path, requests: Sequence[Request]) -> None:
+def check_video(video: Path, requests: Sequence[Request]) -> None:
+    """Refuses a film of methods that optimise no mask."""
     check_path(video)
     if not any(map(_filmed, requests)):
         raise no_course(", ".join(request.title for request in requests))

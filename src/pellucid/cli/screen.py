@@ -11,7 +11,6 @@ from rich.console import Console
 
 from pellucid.engine.cost import Cost
 from pellucid.errors import PellucidError
-from pellucid.render.words import percent
 
 REFUSED, STOPPED = 2, 130
 
@@ -45,6 +44,8 @@ def passes(cost: Cost) -> str:
 
 def certainty_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of what is known of any row: samples drawn, relative error, local R², completeness."""
+    from pellucid.render.words import percent
+
     columns: list[tuple[str, str, Callable[[Any], str]]] = [
         ("samples", "samples", str),
         ("error", "relative_error", lambda share: f"±{percent(share)}".replace(" ", "")),

@@ -2,14 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from pellucid.bundle import SUFFIXES as BUNDLES
 from pellucid.bundle import read_bundle
-from pellucid.cli import options
-from pellucid.cli.screen import console, plain_errors, print_json
 from pellucid.compare import Comparison
 from pellucid.errors import InvalidValue
 from pellucid.explanation import Explanation
@@ -18,31 +14,6 @@ from pellucid.render import metadata
 from pellucid.render.style import Style
 from pellucid.render.text import number
 from pellucid.render.words import percent
-
-
-def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What Pellucid saved.", show_default=False)],
-    json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
-    """Print what a file shows: method, model, layer, class, scores, options, versions.
-
-    Reads .png, .pdf, .svg, .html, .npz and .safetensors that Pellucid saved.
-
-    Example: pellucid show pellucid-out/cat.grad-cam.png
-    """
-    with plain_errors(debug):
-        told = read(file)
-        if json:
-            print_json(told)
-            return
-        screen = console()
-        for one in told.get("explanations", []):
-            for name, value in facts(one):
-                screen.print(f"{name:<12} {value}", soft_wrap=True)
-            screen.print()
-        for name, value in about(told):
-            screen.print(f"{name:<12} {value}", soft_wrap=True)
 
 
 def read(file: Path) -> dict[str, Any]:

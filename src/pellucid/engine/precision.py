@@ -1,10 +1,8 @@
 """The precisions that a model may run in."""
 
-from typing import Literal
-
 import torch
 
-Precision = Literal["auto", "float32", "bfloat16"]
+from pellucid.choices import Precision as Precision
 
 
 def bf16_autocast(device: torch.device) -> torch.autocast:

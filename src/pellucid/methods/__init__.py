@@ -12,4 +12,15 @@ for _family in FAMILIES:
     for _module in iter_modules(_folder.__path__):
         import_module(f"{_folder.__name__}.{_module.name}")
 
-__all__ = ["FAMILIES", "METHODS", "Method", "Option", "get_method", "method", "parse"]
+
+def methods() -> tuple[Method, ...]:
+    """All methods, installed packages' among them: each with its name, family, options, passes and paper.
+
+    Example:
+        >>> [m.name for m in methods() if m.family == "gradient"]
+        ['input-x-gradient', 'saliency', 'smooth-grad', 'smooth-grad-squared', 'var-grad']
+    """
+    return tuple(METHODS.values())
+
+
+__all__ = ["FAMILIES", "METHODS", "Method", "Option", "get_method", "method", "methods", "parse"]

@@ -4,17 +4,15 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from math import isfinite
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, TypedDict, get_args
 
 import torch
 from torch import Tensor
 
+from pellucid.choices import Interpolation, ScaleOf
 from pellucid.errors import InvalidValue
-from pellucid.images import Interpolation
 from pellucid.render.heat import colormap
 from pellucid.render.scale import limits, magnitudes
-
-ScaleOf = Literal["own", "shared"]
 
 
 class Drawing(TypedDict, total=False):

@@ -4,15 +4,10 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from pellucid.axioms.report import HEADS, AxiomReport, Row
-from pellucid.axioms.verify import axioms as check
-from pellucid.axioms.verify import promising
 from pellucid.cli import options
 from pellucid.cli.own_model import ModelOptions, takes_model_options
-from pellucid.cli.screen import console, plain_errors, print_json, waiting
-from pellucid.cli.tables import Column, print_table
+from pellucid.cli.screen import plain_errors, print_json, waiting
 
 
 @takes_model_options
@@ -49,11 +44,17 @@ def axioms(
     Example: pellucid axioms cat.jpg --model torchvision:resnet50 -m integrated-gradients -m grad-cam
     """
     with plain_errors(debug):
-        asked = options.read_target(target)
-        requests = options.read_requests(method, layer) if method else []
+        from pellucid.axioms.verify import axioms as check
+        from pellucid.axioms.verify import promising
+        from pellucid.cli.checking import show
+        from pellucid.cli.loading import load_model
+        from pellucid.cli.reading import check_question, read_requests, read_target
+
+        asked = read_target(target)
+        requests = read_requests(method, layer) if method else []
         with waiting(f"loading {model}", quiet):
-            loaded = loading.load(model)
-        options.check_question(loaded, requests, [asked])
+            loaded = load_model(model, loading)
+        check_question(loaded, requests, [asked])
         report = check(
             loaded,
             picture,
@@ -67,24 +68,4 @@ def axioms(
         if json:
             print_json(asdict(report))
         elif not quiet:
-            _show(report)
-
-
-def _show(report: AxiomReport) -> None:
-    screen = console()
-    screen.print(report.title, style="bold")
-    columns = [Column("method"), *(Column(head, i, right=True) for i, head in enumerate(HEADS.values(), 1))]
-    rows: list[list[str | Text]] = []
-    for title, of_method in report.methods.items():
-        spaced = title.replace(":", ": ", 1).replace(",", ", ")  # long ones wrap between options
-        rows.append([spaced, *(Text(row.cell, style=_style(row)) for row in of_method)])
-    print_table(screen, columns, rows)
-    screen.print(report.legend, style="dim")
-    for remark in report.remarks:
-        screen.print(remark, style="yellow")
-
-
-def _style(row: Row) -> str:
-    if not row.promised:
-        return "dim"
-    return {True: "green", False: "red", None: ""}[row.held]
+            show(report)

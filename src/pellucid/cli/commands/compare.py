@@ -1,0 +1,104 @@
+"""`pellucid compare`: methods, targets and models side by side, in one grid and one page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pellucid.cli import drawing, options
+from pellucid.cli.own_model import ModelOptions, takes_model_options
+from pellucid.cli.screen import plain_errors, print_json, waiting
+
+
+@takes_model_options
+def compare(
+    pictures: options.Pictures,
+    method: options.Methods = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every registered method.", rich_help_panel="The question")
+    ] = False,
+    target: options.Targets = None,
+    layer: options.Layer = None,
+    output: options.OutputOption = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="SPEC",
+            help=options.MODEL_HELP + " May be repeated.",
+            rich_help_panel="The model",
+            show_default="efficientnet-lite0",
+        ),
+    ] = None,
+    loading: ModelOptions = ModelOptions(),
+    out: options.Out = Path("pellucid-out"),
+    cmap: drawing.Cmap = None,
+    scale: drawing.Scale = "own",
+    vmin: drawing.Vmin = None,
+    vmax: drawing.Vmax = None,
+    percentile: drawing.Percentile = None,
+    interpolation: drawing.Between = None,
+    caption: drawing.Caption = None,
+    width: drawing.Width = None,
+    dpi: drawing.Dpi = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    precision: options.PrecisionOption = "auto",
+    batch_size: options.BatchSize = None,
+    seed: options.Seed = 0,
+    debug: options.Debug = False,
+) -> None:
+    """Compare methods, targets and models in a grid, compare.png, and a page, report.html.
+
+    A method that cannot explain a model is refused with its reason; the others are still compared.
+
+    Example: pellucid compare cat.jpg -m grad-cam -m layer-cam --model torchvision:resnet50
+    """
+    with plain_errors(debug):
+        from pellucid.cli import look as looks
+        from pellucid.cli.comparing import is_readable, report, show
+        from pellucid.cli.loading import load_model
+        from pellucid.cli.reading import check_folder, check_question, pictures_of, read_requests, read_target
+        from pellucid.compare import DEFAULT_METHODS
+        from pellucid.compare import compare as compare_all
+        from pellucid.files import make_folder, mark_results
+        from pellucid.methods import METHODS
+
+        asked = list(METHODS) if every else method or list(DEFAULT_METHODS)
+        requests = read_requests(asked, layer)
+        targets = [read_target(text) for text in dict.fromkeys(target or ["predicted"])]
+        asked_look = looks.drawn(cmap, scale, vmin, vmax, percentile, interpolation)
+        look = looks.Look(asked_look, width, dpi, caption)
+        check_folder(out)
+        sources = pictures_of(pictures)
+        specs = list(dict.fromkeys(model or ["efficientnet-lite0"]))
+        with waiting(f"loading {', '.join(specs)}", quiet):
+            models = [load_model(spec, loading) for spec in specs]
+        for one in models:
+            check_question(one, requests, targets)
+        readable = [source for source in sources if is_readable(source, models)]
+        if not readable:
+            raise typer.Exit(1)
+        comparison = compare_all(
+            models,
+            readable,
+            [(request.method.name, request.given) for request in requests],
+            targets=targets,
+            output=output,
+            seed=seed,
+            batch_size=batch_size or "auto",
+            precision=precision,
+            progress=False if quiet else None,
+        )
+        make_folder(out)
+        with waiting("drawing", quiet):
+            grid = comparison.save(out / "compare.png", **look.saving())
+            files = [grid, comparison.save(out / "report.html")]
+        mark_results(files)
+        if json:
+            print_json(report(comparison, [readable[i] for i in comparison.images], files))
+        elif not quiet:
+            show(comparison, files)
+        asked_and_refused = bool(comparison.refusals) and not every
+        if len(readable) < len(sources) or asked_and_refused:
+            raise typer.Exit(1)

@@ -1,0 +1,63 @@
+"""`pellucid methods` and `pellucid models`: what there is to choose from."""
+
+from typing import Annotated
+
+import typer
+
+from pellucid.cli import options
+from pellucid.cli.screen import complain, console, plain_errors, print_json
+from pellucid.cli.tables import Column, print_table
+
+
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(help="One method, to be told all about.", show_default=False)
+    ] = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List the methods with their options, cost and papers; or tell all about one."""
+    with plain_errors(debug):
+        from pellucid.cli.catalogue import list_methods, method_row, show_method
+        from pellucid.methods import METHODS, get_method
+
+        chosen = list(METHODS.values()) if name is None else [get_method(name)]
+        if json:
+            rows = [method_row(method) for method in chosen]
+            print_json(rows if name is None else rows[0])
+        elif name is None:
+            list_methods(chosen)
+        else:
+            show_method(chosen[0])
+
+
+def models(
+    filter: Annotated[
+        str | None,
+        typer.Argument(
+            help="Only what contains this; models of timm and torchvision too.", show_default=False
+        ),
+    ] = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List where models come from; with a filter, the models of timm and torchvision that match it."""
+    with plain_errors(debug):
+        from pellucid.cli.catalogue import matching
+        from pellucid.models import available
+
+        rows = available() if filter is None else matching(filter)
+        if json:
+            print_json([vars(row) for row in rows])
+            return
+        if not rows:
+            complain(f"No model contains {filter!r}.")
+            raise typer.Exit(1)
+        columns = [Column("--model"), Column("what it is", fold=2), Column("weights", fold=1)]
+        here = {True: "here", False: "download, or --weights"}
+        ways = [f"pip install pellucid[{row.extra}]" if row.extra else here[row.local] for row in rows]
+        print_table(
+            console(),
+            columns,
+            [(row.spec, row.description, way) for row, way in zip(rows, ways, strict=True)],
+        )

@@ -1,0 +1,106 @@
+"""Loading a model as the commands' options say."""
+
+from copy import copy
+from dataclasses import replace
+
+from pellucid.cli.own_model import ModelOptions
+from pellucid.errors import InvalidValue
+from pellucid.labels import class_names
+from pellucid.model import Model
+from pellucid.models import load
+from pellucid.preprocess import Preprocess
+
+CROP = 0.875
+"""Of the resized picture's side, that the input keeps: the usual share, for models that say nothing."""
+
+
+def load_model(spec: str, given: ModelOptions) -> Model:
+    """The model that `spec` names, as the options have it.
+
+    Raises:
+        PellucidError: see `pellucid.load`; or an option that does not hold.
+    """
+    model = load(spec, weights=given.weights, random_weights=given.random_weights, device=given.device)
+    own = copy(model)
+    if given.labels is not None:
+        own.labels = class_names(given.labels)
+    if any(v is not None for v in (given.size, given.crop, given.mean, given.std, given.channels)):
+        own.preprocess, own.transform = _preprocess(given, model), None
+    return own
+
+
+def _preprocess(given: ModelOptions, model: Model) -> Preprocess:
+    """The model's own preprocessing, changed by what was given, or one made of that."""
+    known = model.preprocess
+    size = _size(given.size) if given.size is not None else known.size if known is not None else None
+    if size is None:
+        raise InvalidValue(
+            f"{model.name} does not say how large its inputs are: pass --size, such as --size 224."
+        )
+    mean, std = _statistics(given, known)
+    if known is None:
+        known = Preprocess(size, scale_to=_scaled(size, CROP), mean=mean, std=std)
+    scale = known.scale_to
+    if given.crop is not None:
+        return replace(known, size=size, scale_to=_scaled(size, given.crop), fit="crop", mean=mean, std=std)
+    if size != known.size:  # as much of the picture as before
+        sides = scale if isinstance(scale, tuple) else (scale, scale)
+        shares = [have / (to or have) for have, to in zip(known.size, sides, strict=True)]
+        scale = None if scale is None else _scaled(size, max(shares))
+        if known.fit != "crop" and isinstance(scale, int):
+            scale = scale, scale
+    return replace(known, size=size, scale_to=scale, mean=mean, std=std)
+
+
+def _statistics(given: ModelOptions, known: Preprocess | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std, one value for each channel."""
+    if (given.mean is None) != (given.std is None):
+        raise InvalidValue("--mean and --std go together: what is subtracted, and divided by.")
+    if given.mean is not None and given.std is not None:
+        mean, std = _values("--mean", given.mean), _values("--std", given.std)
+        if given.channels not in (None, len(mean)) or len(mean) != len(std):
+            raise InvalidValue(
+                "--mean and --std must have one value for each channel; got "
+                f"{len(mean)} and {len(std)}" + (f" for {given.channels}." if given.channels else ".")
+            )
+        return mean, std
+    mean, std = (known.mean, known.std) if known is not None else _IMAGENET
+    if given.channels in (None, len(mean)):
+        return mean, std
+    if given.channels not in (1, 3, 4):
+        raise InvalidValue(f"--channels must be 1 (grey), 3 (RGB) or 4 (RGBA); got {given.channels}.")
+    return (sum(mean) / len(mean),) * given.channels, (sum(std) / len(std),) * given.channels
+
+
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(H, W) of "224" or "240x320".
+
+    >>> _size("224"), _size("240x320")
+    ((224, 224), (240, 320))
+    """
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.strip().isdecimal() and int(side) for side in sides):
+        raise InvalidValue(
+            f"--size must be a number of pixels, or height x width, such as 240x320; got {text!r}."
+        )
+    return int(sides[0]), int(sides[-1])
+
+
+def _values(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        raise InvalidValue(
+            f"{option} must be numbers, such as 0.5 or 0.485,0.456,0.406; got {text!r}."
+        ) from None
+
+
+def _scaled(size: tuple[int, int], share: float) -> int | tuple[int, int]:
+    """What a picture is resized to, so that the input is this share of it."""
+    if not 0 < share <= 1:
+        raise InvalidValue(f"--crop must be a share above 0 and up to 1, such as 0.875; got {share}.")
+    sides = int(size[0] / share), int(size[1] / share)
+    return sides[0] if size[0] == size[1] else sides

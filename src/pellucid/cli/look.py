@@ -1,0 +1,54 @@
+"""How results are drawn, as the commands were asked."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.choices import Interpolation, ScaleOf
+from pellucid.render.paper import Paper
+from pellucid.render.style import Drawing, Style
+
+
+@dataclass(frozen=True)
+class Look:
+    """How results are drawn, checked before anything is run; `saving` are the options of `save`."""
+
+    drawing: Drawing
+    width: str | None = None
+    dpi: float | None = None
+    caption: bool | None = None
+
+    def __post_init__(self) -> None:
+        Style.of(self.drawing)
+        Paper.of(self.width, self.dpi)
+
+    @property
+    def shared(self) -> bool:
+        """Whether maps have to wait for each other to know their scale."""
+        return self.drawing.get("scale") == "shared" and self.drawing.get("vmax") is None
+
+    def saving(self, **changes: Any) -> dict[str, Any]:
+        """The keywords of `save`: those that were asked for, with changes."""
+        width: str | float | None = self.width
+        if width is not None and width not in ("column", "page"):
+            width = float(width)
+        asked = {**self.drawing, "width": width, "dpi": self.dpi, "caption": self.caption, **changes}
+        return {name: value for name, value in asked.items() if value is not None}
+
+
+def drawn(
+    cmap: str | None,
+    scale: ScaleOf,
+    vmin: float | None,
+    vmax: float | None,
+    percentile: float | None,
+    interpolation: Interpolation | None,
+) -> Drawing:
+    """The options of drawing that a command was given."""
+    return {
+        "cmap": cmap,
+        "scale": scale,
+        "vmin": vmin,
+        "vmax": vmax,
+        "percentile": percentile,
+        "interpolation": interpolation,
+    }
