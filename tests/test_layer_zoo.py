@@ -15,8 +15,9 @@ from test_layouts import chosen, landing
 from zoo import trained_statistics
 
 SIDE, LARGER = 96, 224
-LIGHT = {"mobilenetv3_small_050", "lcnet_035", "mobilenetv4_conv_small_035", "tinynet_e", "semnasnet_075"}
-"""Depthwise kernels with random weights over few cells mix them up: these are given more."""
+LIGHT = {"mobilenetv3_small_050", "lcnet_035", "mobilenetv4_conv_small_035", "tinynet_e", "semnasnet_075",
+         "shvit_s1"}  # fmt: skip
+"""Depthwise kernels, or attention, with random weights over few cells mix them up: these are given more."""
 TIMM = [
     "resnet10t", "resnet18", "resnet26d", "resnext26ts", "seresnext26ts", "skresnet18", "resnest14d",
     "res2net50_26w_4s", "resnetv2_50", "densenet121", "dla34", "dpn48b", "vgg11", "vgg11_bn",
@@ -39,13 +40,13 @@ SIZED = {
     "num_heads": 3}, "eva02_tiny_patch14_224": {"img_size": 98, "depth": 3}, "cait_xxs24_224": {"depth": 3},
     "deit3_small_patch16_224": {"depth": 3}, "vit_base_patch16_siglip_224": {"depth": 3},
     "swin_tiny_patch4_window7_224": {"window_size": 3}, "swinv2_cr_tiny_224": {},
-    "mixer_s32_224": {}, "gmixer_24_224": {"num_blocks": 3}, "resmlp_12_224": {}, "gmlp_ti16_224": {},
+    "mixer_s32_224": {}, "gmixer_12_224": {}, "resmlp_12_224": {}, "gmlp_ti16_224": {},
     "xcit_nano_12_p16_224": {}, "convit_tiny": {}, "pit_ti_224": {}, "twins_svt_small": {},
-    "pvt_v2_b0": {}, "nest_tiny": {}, "visformer_tiny": {}, "coat_lite_tiny": {}, "levit_128s": {},
+    "pvt_v2_b0": {}, "nest_tiny": {}, "visformer_tiny": {}, "coat_lite_tiny": {}, "levit_128s": {"img_size": 224},
     "efficientformer_l1": {"img_size": 224}, "tiny_vit_5m_224": {}, "gcvit_xxtiny": {}, "davit_tiny": {},
     "mvitv2_tiny": {},
     "maxvit_rmlp_pico_rw_256": {"img_size": 128}, "coatnet_pico_rw_224": {}, "hiera_tiny_224": {},
-    "crossvit_9_240": {}, "volo_d1_224": {}, "sequencer2d_s": {},
+    "crossvit_9_240": {"img_size": 240}, "volo_d1_224": {}, "sequencer2d_s": {},
 }  # fmt: skip
 TORCHVISION = [
     "alexnet", "googlenet", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5", "resnet18",
@@ -98,9 +99,10 @@ def build(title):
             more = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
             return models.get_model(
                 name, weights=None, num_classes=5, **more
-            ).eval(), 224 if "vit" in name else SIDE
+            ).eval(), LARGER if "vit" in name or name in ("efficientnet_b0", "convnext_tiny") else SIDE
     options = TRANSFORMERS[name]
-    return hf_model(name, **options), options.get("image_size", SIDE)
+    wide = LARGER if name.startswith("ConvNext") else SIDE
+    return hf_model(name, **options), options.get("image_size", wide)
 
 
 def read_as(text):
@@ -125,8 +127,11 @@ def test_the_chosen_layer_lies_as_it_is_read(title):
     x = torch.rand(4, 3, side, side, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         for norm in module.modules():
-            if isinstance(norm, torch.nn.BatchNorm2d) and norm.affine:  # some begin at zero
-                norm.weight.uniform_(0.5, 1.5)
+            if (
+                isinstance(norm, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d | torch.nn.LayerNorm)
+                and norm.weight is not None
+            ):
+                norm.weight.uniform_(0.5, 1.5)  # some begin at zero
     module, x = trained_statistics(module, x), x[:1]
     e = pellucid.explain(module, x, "random-cam")
     found = chosen(e)
