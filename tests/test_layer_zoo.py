@@ -42,7 +42,7 @@ SIZED = {
     "swin_tiny_patch4_window7_224": {"window_size": 3}, "swinv2_cr_tiny_224": {},
     "mixer_s32_224": {}, "gmixer_12_224": {}, "resmlp_12_224": {}, "gmlp_ti16_224": {},
     "xcit_nano_12_p16_224": {}, "convit_tiny": {}, "pit_ti_224": {}, "twins_svt_small": {},
-    "pvt_v2_b0": {}, "nest_tiny": {}, "visformer_tiny": {}, "coat_lite_tiny": {}, "levit_128s": {"img_size": 224},
+    "pvt_v2_b0": {}, "nest_tiny": {}, "visformer_tiny": {}, "coat_lite_tiny": {},
     "efficientformer_l1": {"img_size": 224}, "tiny_vit_5m_224": {}, "gcvit_xxtiny": {}, "davit_tiny": {},
     "mvitv2_tiny": {},
     "maxvit_rmlp_pico_rw_256": {"img_size": 128}, "coatnet_pico_rw_224": {}, "hiera_tiny_224": {},
