@@ -77,14 +77,6 @@ def test_every_method_gets_a_verdict_with_its_reason():
     assert verdicts["grad-cam"].reason == str(refused.value)
 
 
-def test_estimates_are_passes_times_measured_seconds(few_methods: None):
-    d = examine(small(), torch.rand(1, 3, 12, 12))
-    smooth = next(v for v in d.methods if v.method == "smooth-grad")
-    assert (smooth.forward, smooth.backward) == (51, 50)
-    assert d.backward_seconds is not None
-    assert smooth.seconds == pytest.approx(51 * d.forward_seconds + 50 * d.backward_seconds)
-
-
 def test_graph_bytes_count_each_piece_of_memory_once(few_methods: None):
     x = torch.rand(1, 3, 8, 8)
     d = examine(nn.Sequential(nn.Sigmoid(), nn.Tanh(), nn.Flatten(), nn.Linear(192, 2)), x)

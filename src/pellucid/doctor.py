@@ -1,7 +1,7 @@
-"""What a model is, which layers and methods suit it, and what they will cost: found by trying."""
+"""What a model is, which layers and methods suit it, and what they cost: found by trying."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,13 @@ from pellucid.request import Request
 from pellucid.target import class_count, class_name, refuse_labels
 
 # Instead of a method's default, to see whether it works.
-_FEW = {"samples": 2, "steps": 2, "groups": 1, "references": ["zero"]}
+_FEW = {"samples": 2, "steps": 2, "groups": 1, "references": ["zero"], "classes": 2, "points": 1,
+        "areas": (0.1,), "search": "nesterov"}  # fmt: skip
 _SEGMENTS = {"segments": "grid:2", "samples": 16}  # all coalitions of four segments
 _JUDGE = "random-cam"  # asks for a layer's maps and nothing else
 _TIMED = 3  # passes, of which the fastest counts
+_SLOWER = 2  # times a plain pass: less may be what small runs cost
+_COARSEST = 3  # cells along a side: fewer are no map of where evidence lies
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,11 @@ class FeatureLayer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a method can explain the model, why not, and about how long one picture takes by default.
+    """Whether a method can explain the model, why not, and how long one picture takes by default.
 
-    `forward` and `backward` are passes per picture; `seconds` is None where the method does not work.
+    `forward` and `backward` are passes per picture; `seconds` is None where the method does not work. They
+    are `measured` where the method was run as it is by default, else estimated: from a shorter run, or, for
+    what runs the model for every channel of a layer, from one pass.
     """
 
     method: str
@@ -53,6 +58,15 @@ class Verdict:
     forward: int
     backward: int
     seconds: float | None
+    measured: bool = False
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The method to begin with, and why, in a sentence or two."""
+
+    method: str
+    because: str
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,7 @@ class Diagnosis:
         chosen: what was inferred, as in an explanation's `details["chosen"]`: how that layer was found; which
             output holds the scores, on what scale they are; why, and what else there was.
         methods: a verdict for every registered method.
+        recommended: the method to begin with; None where none works.
         forward_seconds, backward_seconds: for one image; backward without forward, None where there is none.
     """
 
@@ -96,6 +111,7 @@ class Diagnosis:
     auto: str | None
     chosen: dict[str, Any]
     methods: tuple[Verdict, ...]
+    recommended: Recommendation | None
     forward_seconds: float
     backward_seconds: float | None
 
@@ -121,6 +137,8 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
         >>> d = examine(net)
         >>> d.auto, d.classes, [layer.name for layer in d.layers]
         ('1', 2, ['0', '1'])
+        >>> d.recommended.method  # its maps are pooled straight into the classifier
+        'grad-cam'
         >>> sorted(v.method for v in d.methods if not v.works)  # it has no attention
         ['attention-rollout', 'legrad', 'transformer-attribution']
     """
@@ -142,6 +160,8 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
     best = int(odds.argmax())
     parameters = list(wrapped.module.parameters()) if isinstance(wrapped.module, nn.Module) else []
     buffers = list(wrapped.module.buffers()) if isinstance(wrapped.module, nn.Module) else []
+    chosen = dict(reading.chosen) | ({"layer": layer} if layer is not None else {})
+    verdicts = _verdicts(wrapped, batch, forward, backward, _channels(layers, auto))
     return Diagnosis(
         model=wrapped.name,
         kind=type(wrapped.module).__name__,
@@ -159,8 +179,9 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
         prediction=Prediction(best, class_name(wrapped, best, outputs.shape[1]), float(odds[best])),
         layers=layers,
         auto=auto,
-        chosen=dict(reading.chosen) | ({"layer": layer} if layer is not None else {}),
-        methods=_verdicts(wrapped, batch, forward, backward, _channels(layers, auto)),
+        chosen=chosen,
+        methods=verdicts,
+        recommended=recommend(verdicts, layers, layer),
         forward_seconds=forward,
         backward_seconds=backward,
     )
@@ -277,19 +298,48 @@ def _verdicts(
     requests = [Request.of(method.name, _cheap(method, side)) for method in tried]
     outcomes, _ = explain_all(model, batch, requests, [None], progress=False)
     answers = {outcome.request.method.name: outcome.answer for outcome in outcomes}
+    first = min((a.cost.seconds for a in answers.values() if not isinstance(a, PellucidError)), default=0.0)
+
+    def plain(forward_passes: int, backward_passes: int) -> float:
+        return forward_passes * forward + backward_passes * (backward or 0.0)
+
     verdicts = []
     for name, cost in costs.items():
         answer = answers.get(name, answers[_JUDGE])
         passes = cost.forward + cost.per_channel * channels, cost.backward
         if isinstance(answer, PellucidError):
-            verdict = Verdict(name, False, str(answer), (), *passes, None)
+            verdicts.append(Verdict(name, False, str(answer), (), *passes, None))
+            continue
+        whole = name in answers and not _cheap(METHODS[name], side)
+        if name not in answers:
+            seconds = plain(*passes)
+        elif whole:
+            seconds = answer.cost.seconds
         else:
-            seconds = passes[0] * forward + passes[1] * (backward or 0.0)
-            shortened = _cheap(METHODS[name], side)  # few passes bring their own warnings
-            warnings = tuple(answer.warnings) if name in answers and not shortened else ()
-            verdict = Verdict(name, True, "", warnings, *passes, seconds)
-        verdicts.append(verdict)
+            ran = plain(answer.cost.forward, answer.cost.backward)
+            seconds = _lengthened(answer.cost.seconds, first, ran, plain(*passes), forward)
+        # A shortened run brings warnings of its own.
+        warnings = tuple(answer.warnings) if whole else ()
+        verdicts.append(Verdict(name, True, "", warnings, *passes, seconds, whole))
     return tuple(verdicts)
+
+
+def _lengthened(measured: float, first: float, ran: float, all_passes: float, forward: float) -> float:
+    """What a method takes with all its passes, from the seconds of a run with few.
+
+    The first pass looks at more than the others and took `first` seconds with all that is found in it; every
+    other takes what a plain pass takes, or what it was seen to take where that is clearly more, as with
+    other rules on the way back.
+
+    Example:
+        >>> _lengthened(1.2, 1.0, 0.3, 5.1, 0.1)  # 0.2 s for what plain passes do in 0.2 s
+        6.0
+        >>> _lengthened(2.0, 1.0, 0.3, 5.1, 0.1)  # five times as long
+        26.0
+    """
+    others = ran - forward
+    slower = (measured - first) / others if others > 0 else 1.0
+    return round(measured + max(0.0, all_passes - ran) * (slower if slower > _SLOWER else 1.0), 6)
 
 
 def _cheap(method: Method, side: int) -> dict[str, Any]:
@@ -297,3 +347,70 @@ def _cheap(method: Method, side: int) -> dict[str, Any]:
     names = [option.name for option in method.options]
     cheap = {**_FEW, "window": side, "stride": side, **(_SEGMENTS if "segments" in names else {})}
     return {name: cheap[name] for name in names if name in cheap}
+
+
+def recommend(
+    verdicts: Sequence[Verdict], layers: Sequence[FeatureLayer], auto: Mapping[str, Any] | None
+) -> Recommendation | None:
+    """The method to begin with: the first that suits the model, works and does not warn.
+
+    Args:
+        verdicts: of the methods that were tried.
+        layers: those with feature maps.
+        auto: how "auto" chose one of them, as `feature_layers` tells it.
+
+    Example:
+        >>> verdicts = [Verdict("rise", True, "", (), 4001, 0, 9.0)]
+        >>> print(recommend(verdicts, [], None).because)
+        The model gives scores and no gradients, so it can only be asked about altered pictures, 4001 of them.
+    """
+    works = {verdict.method: verdict for verdict in verdicts if verdict.works}
+    suitable = [found for found in _suitable(works, layers, auto) if found.method in works]
+    if not suitable:
+        return None
+    warned = {found.method: " ".join(works[found.method].warnings) for found in suitable}
+    best = next((found for found in suitable if not warned[found.method]), suitable[0])
+    passed = dict.fromkeys(found.method for found in suitable[: suitable.index(best)])
+    told = [f"{method} warned: {warned[method]}" for method in passed]
+    told += [f"It warned: {warned[best.method]}"] if warned[best.method] else []
+    return Recommendation(best.method, " ".join([best.because, *told]))
+
+
+def _suitable(
+    works: Mapping[str, Verdict], layers: Sequence[FeatureLayer], auto: Mapping[str, Any] | None
+) -> Iterator[Recommendation]:
+    """Methods that suit what was found, the best first, and what of it speaks for them."""
+    for name in ("legrad", "transformer-attribution"):
+        text = (
+            "The model is a transformer: this reads its attention layers and the score's gradients in them."
+        )
+        yield Recommendation(name, text)
+    layer = next((layer for layer in layers if auto is not None and layer.name == auto["name"]), None)
+    if layer is not None and auto is not None and not auto["around"] and min(layer.layout.grid) >= _COARSEST:
+        height, width = layer.layout.grid
+        maps = f"The last feature maps ({layer.name}, {height}×{width}) are"
+        if "cam" in works:
+            yield Recommendation(
+                "grad-cam",
+                f"{maps} pooled straight into the classifier: Grad-CAM there tells how much each cell adds "
+                "to the score, in one forward and one backward pass.",
+            )
+        else:
+            yield Recommendation(
+                "hirescam",
+                f"{maps} not pooled straight into the classifier, so each cell counts by its own gradient: "
+                "HiResCAM weighs it so, where Grad-CAM takes a mean over cells.",
+            )
+    yield Recommendation(
+        "integrated-gradients",
+        "This needs nothing but the gradients that the model gives, and is complete: its map adds up to what "
+        "the score gains from the baseline to the picture.",
+    )
+    yield Recommendation("saliency", "This needs nothing but the gradients that the model gives.")
+    for name in ("partition-shap", "rise", "occlusion"):
+        asked = f"{works[name].forward} of them" if name in works else ""
+        yield Recommendation(
+            name,
+            "The model gives scores and no gradients, so it can only be asked about altered pictures, "
+            f"{asked}.",
+        )

@@ -1,15 +1,16 @@
 """What `pellucid methods` and `pellucid models` list."""
 
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 from rich.padding import Padding
 from rich.text import Text
 
 from pellucid.cli.screen import console
 from pellucid.cli.tables import Column, print_table
-from pellucid.methods import Method, Option
-from pellucid.methods.definition import WRAPPERS
+from pellucid.errors import InvalidValue
+from pellucid.methods import METHODS, Method, Option
+from pellucid.methods.definition import FAMILIES, WRAPPERS, Needs
 from pellucid.models import ModelSource, available
 
 
@@ -28,6 +29,28 @@ def matching(text: str) -> list[ModelSource]:
         for library, names in named.items()
         for spec in (f"{library}:{name}" for name in sorted(names))
         if text in spec
+    ]
+
+
+def filtered(family: str | None, needs: str | None, passes: int | None) -> list[Method]:
+    """The methods of a family, of a need, and of few passes, as far as these are given.
+
+    Raises:
+        InvalidValue: there is no such family or need.
+    """
+    for what, given, known in (("family", family, FAMILIES), ("--needs", needs, get_args(Needs))):
+        if given is not None and given not in known:
+            raise InvalidValue(f"{what} must be one of {', '.join(known)}; got {given!r}.")
+
+    def cheap(method: Method) -> bool:
+        cost = method.cost(method.resolve_options({}))
+        per_channel = cost.per_channel or cost.behind_per_channel
+        return passes is None or (not per_channel and cost.forward + cost.backward <= passes)
+
+    return [
+        method
+        for method in METHODS.values()
+        if family in (None, method.family) and needs in (None, method.needs) and cheap(method)
     ]
 
 
@@ -73,6 +96,7 @@ def method_row(method: Method) -> dict[str, Any]:
         "name": method.name,
         "family": method.family,
         "reads": method.reads,
+        "needs": method.needs,
         "summary": method.summary,
         "options": [
             {"name": option.name, "type": option.kind, "default": option.default}

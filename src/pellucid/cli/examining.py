@@ -4,7 +4,7 @@ from rich.table import Table
 
 from pellucid.cli.screen import console
 from pellucid.cli.tables import NBSP, Column, print_table
-from pellucid.doctor import Diagnosis, FeatureLayer
+from pellucid.doctor import Diagnosis, FeatureLayer, Verdict
 from pellucid.preprocess import Preprocess
 from pellucid.render.words import percent
 
@@ -50,12 +50,24 @@ def show(found: Diagnosis, all_layers: bool) -> None:
         (
             verdict.method,
             f"{verdict.forward}+{verdict.backward}",
-            "" if verdict.seconds is None else duration(verdict.seconds).replace(" ", NBSP),
+            _seconds(verdict),
             " ".join(verdict.warnings) if verdict.works else f"does not work: {verdict.reason}",
         )
         for verdict in found.methods
     ]
     print_table(screen, columns, rows, [None if verdict.works else "red" for verdict in found.methods])
+    told = "per picture: measured; with ~ estimated, from a shorter run or, for each channel, from one pass."
+    screen.print(told, style="dim")
+    if found.recommended is not None:
+        screen.print()
+        screen.print(f"Recommended: {found.recommended.method}", style="bold")
+        screen.print(found.recommended.because)
+
+
+def _seconds(verdict: Verdict) -> str:
+    if verdict.seconds is None:
+        return ""
+    return ("" if verdict.measured else "~") + duration(verdict.seconds).replace(" ", NBSP)
 
 
 def _facts(found: Diagnosis) -> Table:

@@ -29,6 +29,8 @@ WRAPPERS = (
 )
 """What every method takes besides its own options: see `methods.wrappers`."""
 Reads = Literal["layers", "input gradient", "perturbed inputs", "replaced operations"]
+Needs = Literal["layers", "gradients", "operations", "scores"]
+"""What a model must offer, in a word."""
 Axiom = Literal["completeness", "sensitivity", "dummy", "implementation invariance", "linearity", "symmetry"]
 AXIOMS: tuple[Axiom, ...] = get_args(Axiom)
 """What a method's theory may promise of its maps: see `pellucid.axioms`."""
@@ -91,6 +93,20 @@ class Method(Renamed):
         """
         self.resolve_options(self.quick_options)
         return dict(self.quick_options)
+
+    @property
+    def needs(self) -> Needs:
+        """What a model must offer: what it reads, and of perturbed inputs the scores or more."""
+        if self.reads == "perturbed inputs":
+            if self.family == "relevance":
+                return "operations"
+            return "gradients" if self.cost(self.resolve_options({})).backward else "scores"
+        plain: dict[str, Needs] = {
+            "layers": "layers",
+            "input gradient": "gradients",
+            "replaced operations": "operations",
+        }
+        return plain[self.reads]
 
     @property
     def built_in(self) -> bool:

@@ -26,7 +26,7 @@ def doctor(
 ) -> None:
     """Examine a model: its layers, which methods work and why not the others, memory and time.
 
-    Every method is tried on one picture.
+    Every method is tried on one picture, and one is recommended.
     """
     with plain_errors(debug):
         from pellucid.cli.examining import show

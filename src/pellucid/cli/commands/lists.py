@@ -13,18 +13,50 @@ def methods(
     name: Annotated[
         str | None, typer.Argument(help="One method, to be told all about.", show_default=False)
     ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(metavar="FAMILY", help="Only one family, such as cam.", show_default=False),
+    ] = None,
+    needs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD",
+            help="Only what needs this of a model: layers, whose feature maps are read; gradients of the score; "
+            "operations, which are looked into or run by other rules; scores alone, as of a black box.",
+            show_default=False,
+        ),
+    ] = None,
+    passes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Only what takes at most N passes per picture by default, forward and backward together; "
+            "not what takes some for each channel of a layer.",
+            show_default=False,
+        ),
+    ] = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
     """List the methods with their options, cost and papers; or tell all about one."""
     with plain_errors(debug):
-        from pellucid.cli.catalogue import list_methods, method_row, show_method
-        from pellucid.methods import METHODS, get_method
+        from pellucid.cli.catalogue import filtered, list_methods, method_row, show_method
+        from pellucid.errors import InvalidValue
+        from pellucid.methods import get_method
 
-        chosen = list(METHODS.values()) if name is None else [get_method(name)]
+        if name is None:
+            chosen = filtered(family, needs, passes)
+        elif (family, needs, passes) == (None, None, None):
+            chosen = [get_method(name)]
+        else:
+            raise InvalidValue(f"Filters are for the list: leave out {name!r}, or the filters.")
         if json:
             rows = [method_row(method) for method in chosen]
             print_json(rows if name is None else rows[0])
+        elif not chosen:
+            complain("No method is like that; leave out one of --family, --needs, --passes.")
+            raise typer.Exit(1)
         elif name is None:
             list_methods(chosen)
         else:
