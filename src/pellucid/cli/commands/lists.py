@@ -21,8 +21,8 @@ def methods(
         str | None,
         typer.Option(
             metavar="WORD",
-            help="Only what needs this of a model: layers, whose feature maps are read; gradients of the score; "
-            "operations, which are looked into or run by other rules; scores alone, as of a black box.",
+            help="Only what needs this of a model: layers, whose feature maps are read; gradients of the "
+            "score; operations, which are looked into or run by other rules; scores alone, as of a black box.",
             show_default=False,
         ),
     ] = None,
