@@ -103,7 +103,8 @@ def explain(*arguments: str, model: str = "net") -> Result:
 
 
 def written(folder: str = "pellucid-out") -> list[str]:
-    return sorted(path.name for path in Path(folder).iterdir() if not path.name.startswith("."))
+    """The files of a folder, but for those that list them."""
+    return sorted(path.name for path in Path(folder).glob("[!.]*") if path.name != "index.jsonl")
 
 
 # --- explain -----------------------------------------------------------------------------------------------
@@ -319,7 +320,8 @@ def test_ctrl_c_leaves_finished_results_and_no_partial_file(here: Path):
     assert document["stopped"] is True
     files = sorted(file for r in document["results"] for file in r["files"])
     assert 1 <= len(files) < 21
-    assert files == sorted(str(path.relative_to(here)) for path in out.glob("[!.]*"))
+    assert files == sorted(str(path.relative_to(here)) for path in out.glob("[!.]*.png"))
+    assert len((out / "index.jsonl").read_text().splitlines()) == len(files)
     assert stderr == f"pellucid: Stopped after {len(files)} of 21 results.\n"
     for file in files:
         Image.open(here / file).load()

@@ -91,7 +91,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     final = Path(path)
     check_folder(final)
-    with _writing(final):
+    with written_to(final):
         handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem[:40]}-", suffix=final.suffix)
         os.close(handle)
         temporary = Path(name)
@@ -110,14 +110,18 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
         NotWritten: it cannot be made.
     """
     folder = Path(path)
-    with _writing(folder, what="folder", done="made"):
+    with written_to(folder, what="folder", done="made"):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 @contextmanager
-def _writing(path: Path, what: str = "file", done: str = "written") -> Iterator[None]:
-    """Within this block the system's own errors become sentences about the path."""
+def written_to(path: Path, what: str = "file", done: str = "written") -> Iterator[None]:
+    """Within this block the system's own errors become sentences about the path.
+
+    Raises:
+        NotWritten: naming it, with the reason.
+    """
     try:
         yield
     except OSError as error:
@@ -148,7 +152,7 @@ def mark_results(paths: Iterable[Path]) -> None:
         new = [name for name in names if name not in results_in(folder)]
         if new:
             path = folder / RESULTS
-            with _writing(path), path.open("a", encoding="utf-8") as file:
+            with written_to(path), path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{name}\n" for name in new)
 
 

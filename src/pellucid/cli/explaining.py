@@ -1,6 +1,7 @@
 """What `pellucid explain` does: groups of pictures explained, written and told of."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from pellucid.cli.index import Index, Row, file_facts, request_facts, text_digest, unbroken
 from pellucid.cli.look import Look
 from pellucid.cli.names import file_names, picture_names
-from pellucid.cli.options import FORMATS
 from pellucid.cli.reading import about
 from pellucid.cli.screen import (
     certainty_columns,
@@ -62,6 +63,7 @@ class Files:
         questions: Sequence[Question],
     ) -> None:
         self.folder, self.kinds, self.look = folder, kinds, look
+        self.index = Index(folder)
         pairs = [(s, q) for s in range(len(sources)) for q in range(len(questions))]
         self.pictures = dict(zip(sources, short := picture_names(sources), strict=True))
         names = file_names(
@@ -102,16 +104,39 @@ class Files:
 
 @dataclass
 class Run:
-    """The questions asked about group after group of pictures, and what came of them."""
+    """The questions asked about group after group of pictures, and what came of them.
+
+    `made_by` is what decides, besides picture, method and target, what results are: see `index.py`. `known`
+    are results of an earlier run that are not made again.
+    """
 
     model: Model
     questions: Sequence[Question]
     files: Files
     settings: dict[str, Any]
-    results: list[dict[str, Any]] = field(default_factory=list)
+    made_by: dict[str, Any]
+    results: list[Row] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
-    held: list[tuple[str, int, Explanation]] = field(default_factory=list)
+    held: list[tuple[str, int, Explanation | Row]] = field(default_factory=list)
+    known: dict[tuple[str, int], Row] = field(default_factory=dict)
+    answered: bool = False
+
+    def recall(self, sources: Sequence[str]) -> None:
+        """Finds the results that an earlier run wrote, of the same requests with the same options.
+
+        Maps that share a scale were drawn together: of those all are there, or none counts.
+        """
+        together = self._together(sources)
+        for index in range(len(self.questions)):
+            found: dict[tuple[str, int], Row] = {}
+            for source in sources:
+                name = self.files.names[source, index]
+                row = self.files.index.find(name, self._asked(source, index, together))
+                if row is not None:
+                    found[source, index] = row
+            if len(found) == len(sources) or not self.files.look.shared:
+                self.known |= found
 
     def explain(self, sources: Sequence[str]) -> None:
         """Explains some pictures together and writes the results; a picture that fails is told of.
@@ -120,47 +145,109 @@ class Run:
             PellucidError: a question that has no answer for any of the first pictures: it was refused, and
                 nothing is written.
         """
-        readable: list[str] = []
-        batches: list[Batch] = []
+        batches: dict[str, Batch] = {}
         for source in sources:
+            if all((source, index) in self.known for index in range(len(self.questions))):
+                continue
             try:
-                batches.append(self.model.read(source))
-                readable.append(source)
+                batches[source] = self.model.read(source)
             except (PictureError, FileMissing) as error:
                 self._fail(source, error)
-        if not readable:
-            return
-        targets = list({question.text: question.target for question in self.questions}.values())
-        requests = list({question.request.title: question.request for question in self.questions}.values())
-        outcomes, cost = explain_all(self.model, joined(batches), requests, targets, **self.settings)
-        self.cost += cost
-        if not (self.results or self.held):
-            for outcome in outcomes:
-                if isinstance(outcome.answer, PellucidError):
-                    raise outcome.answer
-        for image, source in enumerate(readable):
-            for index, outcome in enumerate(outcomes):
-                found = answer(outcome, image)
+        answers: dict[tuple[str, int], Answer] = {}
+        for some, asked in self._open(batches):
+            answers |= self._ask({source: batches[source] for source in some}, asked)
+        for source in sources:
+            for index, question in enumerate(self.questions):
+                found = self.known.get((source, index)) or answers.get((source, index))
                 if isinstance(found, PellucidError):
-                    self._fail(source, found, self.questions[index].request.title)
+                    self._fail(source, found, question.request.title)
+                elif found is None:
+                    continue
                 elif self.files.look.shared:
                     self.held.append((source, index, found))
                 else:
                     self._write(source, index, found)
 
+    def _open(self, sources: Iterable[str]) -> Iterator[tuple[list[str], list[int]]]:
+        """Pictures with questions that are left: questions of every request there for every target there."""
+        groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
+        for source in sources:
+            left = [index for index in range(len(self.questions)) if (source, index) not in self.known]
+            groups[tuple(left)].append(source)
+        for left_of_some, some in groups.items():
+            by_target: dict[str, list[int]] = defaultdict(list)
+            for index in left_of_some:
+                by_target[self.questions[index].text].append(index)
+            by_requests: dict[tuple[str, ...], list[int]] = defaultdict(list)
+            for indices in by_target.values():
+                by_requests[tuple(self.questions[index].request.title for index in indices)] += indices
+            for indices in by_requests.values():
+                yield some, indices
+
+    def _ask(self, batches: dict[str, Batch], indices: Sequence[int]) -> dict[tuple[str, int], Answer]:
+        asked = [self.questions[index] for index in indices]
+        targets = list({question.text: question.target for question in asked}.values())
+        requests = list({question.request.title: question.request for question in asked}.values())
+        outcomes, cost = explain_all(
+            self.model, joined(list(batches.values())), requests, targets, **self.settings
+        )
+        self.cost += cost
+        if not self.answered:
+            for outcome in outcomes:
+                if isinstance(outcome.answer, PellucidError):
+                    raise outcome.answer
+        answers = {
+            (source, index): answer(outcome, image)
+            for image, source in enumerate(batches)
+            for index, outcome in zip(indices, outcomes, strict=True)
+        }
+        self.answered |= any(isinstance(one, Explanation) for one in answers.values())
+        return answers
+
     def finish(self) -> None:
         """Writes what had to wait for a scale that all pictures of one method and target share."""
-        shared: dict[int, float | None] = {}
+        shared: dict[int, tuple[float | None, str]] = {}
         for question in sorted({index for _, index, _ in self.held}):
-            maps = [maps_of(found) for _, index, found in self.held if index == question]
-            shared[question] = views.shared(Style.of(self.files.look.drawing), maps).vmax
+            maps = [
+                maps_of(found)
+                for _, index, found in self.held
+                if index == question and isinstance(found, Explanation)
+            ]
+            vmax = views.shared(Style.of(self.files.look.drawing), maps).vmax if maps else None
+            shared[question] = vmax, self._together([one for one, index, _ in self.held if index == question])
         for source, index, found in self.held:
-            self._write(source, index, found, shared[index])
+            self._write(source, index, found, *shared[index])
 
-    def _write(self, source: str, index: int, found: Explanation, vmax: float | None = None) -> None:
-        files = self.files.write(source, index, found, vmax)
-        name = self.files.pictures[source]
-        self.results.append(result(source, name, self.questions[index], found, files))
+    def _write(
+        self, source: str, index: int, found: Explanation | Row, vmax: float | None = None, together: str = ""
+    ) -> None:
+        if not isinstance(found, Explanation):
+            self.results.append(found)
+            return
+        with unbroken():
+            files = self.files.write(source, index, found, vmax)
+            row = result(source, self.files.pictures[source], self.questions[index], found, files)
+            self.files.index.add(self.files.names[source, index], self._asked(source, index, together), row)
+            self.results.append(row)
+
+    def _together(self, sources: Sequence[str]) -> str:
+        """Which pictures share a scale, if any do."""
+        return (
+            text_digest(repr([file_facts(one) or one for one in sources])) if self.files.look.shared else ""
+        )
+
+    def _asked(self, source: str, index: int, together: str) -> dict[str, Any]:
+        """All that decides what one result is."""
+        question = self.questions[index]
+        film = self.files.films.get((source, index))
+        return {
+            **self.made_by,
+            **request_facts(question.request),
+            "target": question.text,
+            "picture": [source, file_facts(source)],
+            "film": film and str(film),
+            "together": together,
+        }
 
     def _fail(self, source: str, error: PellucidError, method: str = "") -> None:
         self.failures.append({"picture": source, "method": method, "message": str(error)})
@@ -191,10 +278,11 @@ class Run:
         for file in written:
             screen.print(file, soft_wrap=True)
         count = "1 file" if len(written) == 1 else f"{len(written)} files"
-        screen.print(f"{count}, by {self.model.name}: {passes(self.cost)}", style="dim")
+        there = f", {len(self.known)} results were there" if self.known else ""
+        screen.print(f"{count}, by {self.model.name}: {passes(self.cost)}{there}", style="dim")
 
 
-def print_results(screen: Console, results: Sequence[dict[str, Any]]) -> None:
+def print_results(screen: Console, results: Sequence[Row]) -> None:
     """A row per result; a picture and what it is predicted as are told once."""
     titles, cells = certainty_columns([row["certainty"][0] for row in results])
     columns = [
@@ -216,9 +304,7 @@ def print_results(screen: Console, results: Sequence[dict[str, Any]]) -> None:
     print_table(screen, columns, rows)
 
 
-def result(
-    source: str, name: str, question: Question, explanation: Explanation, files: list[str]
-) -> dict[str, Any]:
+def result(source: str, name: str, question: Question, explanation: Explanation, files: list[str]) -> Row:
     """One result: where its picture and files are, and the explanation as `Explanation.to_dict` has it."""
     return {
         "picture": source,
@@ -247,16 +333,11 @@ def joined(batches: Sequence[Batch]) -> Batch:
     )
 
 
-def kinds_of(text: str, requests: Sequence[Request]) -> list[str]:
-    """What `--save` names, once each; errors only where a method draws samples."""
-    kinds = list(dict.fromkeys(kind.strip().lower() for kind in text.split(",")))
-    for kind in kinds:
-        if kind not in FORMATS:
-            raise InvalidValue(f"--save must name any of {', '.join(FORMATS)}; got {kind!r}.")
-    if "error" in kinds and not any("samples" in r.options or r.options["smooth"] for r in requests):
+def check_errors(requests: Sequence[Request]) -> None:
+    """Refuses files of standard errors where no method draws samples."""
+    if not any("samples" in r.options or r.options["smooth"] for r in requests):
         names = ", ".join(request.method.name for request in requests)
         raise InvalidValue(f"--save error needs a method that draws samples, such as rise; got {names}.")
-    return kinds
 
 
 def check_video(video: Path, requests: Sequence[Request]) -> None:

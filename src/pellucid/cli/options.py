@@ -90,6 +90,8 @@ Quiet = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=_RUN)]
 FORMATS = ("png", "pdf", "svg", "error", "npz", "safetensors", "html")
 """What `explain` writes."""
+GRIDS = ("png", "pdf", "svg", "html", "npz", "safetensors")
+"""What `compare` writes."""
 MODEL_HELP = "efficientnet-lite0, timm:NAME, torchvision:NAME, hf:REPO-OR-FOLDER or FILE.py:function."
 ModelSpec = Annotated[str, typer.Option("--model", metavar="SPEC", help=MODEL_HELP, rich_help_panel=_MODEL)]
 OutputOption = Annotated[

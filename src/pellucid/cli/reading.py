@@ -50,6 +50,19 @@ def read_requests(specs: Sequence[str], layer: str | None) -> list[Request]:
     return list({request.title: request for request in requests}.values())
 
 
+def read_kinds(text: str, known: Sequence[str]) -> list[str]:
+    """What `--save` names, once each.
+
+    >>> read_kinds("PNG, npz,png", ["png", "npz"])
+    ['png', 'npz']
+    """
+    kinds = list(dict.fromkeys(kind.strip().lower() for kind in text.split(",")))
+    for kind in kinds:
+        if kind not in known:
+            raise InvalidValue(f"--save must name any of {', '.join(known)}; got {kind!r}.")
+    return kinds
+
+
 def check_question(model: Model, requests: Sequence[Request], targets: Sequence[OneTarget]) -> None:
     """Refuses layers and classes that the model does not have, before anything is run or written.
 

@@ -32,6 +32,14 @@ def compare(
     ] = None,
     loading: ModelOptions = ModelOptions(),
     out: options.Out = Path("pellucid-out"),
+    save: Annotated[
+        str,
+        typer.Option(
+            metavar="KINDS",
+            help=f"Any of {','.join(options.GRIDS)}: compare.KIND, the page report.html.",
+            rich_help_panel="The result",
+        ),
+    ] = "png,html",
     cmap: drawing.Cmap = None,
     scale: drawing.Scale = "own",
     vmin: drawing.Vmin = None,
@@ -48,7 +56,7 @@ def compare(
     seed: options.Seed = 0,
     debug: options.Debug = False,
 ) -> None:
-    """Compare methods, targets and models in a grid, compare.png, and a page, report.html.
+    """Compare methods, targets and models in a grid, compare.png, and a page, report.html, or other files.
 
     A method that cannot explain a model is refused with its reason; the others are still compared.
 
@@ -58,7 +66,14 @@ def compare(
         from pellucid.cli import look as looks
         from pellucid.cli.comparing import is_readable, report, show
         from pellucid.cli.loading import load_model
-        from pellucid.cli.reading import check_folder, check_question, pictures_of, read_requests, read_target
+        from pellucid.cli.reading import (
+            check_folder,
+            check_question,
+            pictures_of,
+            read_kinds,
+            read_requests,
+            read_target,
+        )
         from pellucid.compare import DEFAULT_METHODS
         from pellucid.compare import compare as compare_all
         from pellucid.files import make_folder, mark_results
@@ -69,6 +84,7 @@ def compare(
         targets = [read_target(text) for text in dict.fromkeys(target or ["predicted"])]
         asked_look = looks.drawn(cmap, scale, vmin, vmax, percentile, interpolation)
         look = looks.Look(asked_look, width, dpi, caption)
+        kinds = read_kinds(save, options.GRIDS)
         check_folder(out)
         sources = pictures_of(pictures)
         specs = list(dict.fromkeys(model or ["efficientnet-lite0"]))
@@ -92,8 +108,8 @@ def compare(
         )
         make_folder(out)
         with waiting("drawing", quiet):
-            grid = comparison.save(out / "compare.png", **look.saving())
-            files = [grid, comparison.save(out / "report.html")]
+            names = ["report.html" if kind == "html" else f"compare.{kind}" for kind in kinds]
+            files = [comparison.save(out / name, **look.saving()) for name in names]
         mark_results(files)
         if json:
             print_json(report(comparison, [readable[i] for i in comparison.images], files))

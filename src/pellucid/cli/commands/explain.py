@@ -28,6 +28,14 @@ def explain(
             rich_help_panel="The result",
         ),
     ] = "png",
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Make nothing again that index.jsonl in the folder lists, asked for in the same way.",
+            rich_help_panel="The result",
+        ),
+    ] = False,
     cmap: drawing.Cmap = None,
     scale: drawing.Scale = "own",
     vmin: drawing.Vmin = None,
@@ -49,22 +57,34 @@ def explain(
 
     Files are named PICTURE.METHOD.png, with options and target where you gave them.
 
-    A picture that cannot be read costs one line; the others are still explained.
+    A picture that cannot be read costs one line; the others are still explained. The folder's index.jsonl
+    gets a line for each result once its files are written.
 
     Example: pellucid explain cats/ -m grad-cam -m saliency -t tabby -t "tiger cat^tabby"
     """
     with plain_errors(debug):
         from pellucid.cli import look as looks
-        from pellucid.cli.explaining import Files, Question, Run, check_video, kinds_of
+        from pellucid.cli.explaining import Files, Question, Run, check_errors, check_video
+        from pellucid.cli.index import model_facts
         from pellucid.cli.loading import load_model
-        from pellucid.cli.reading import check_folder, check_question, pictures_of, read_requests, read_target
+        from pellucid.cli.reading import (
+            check_folder,
+            check_question,
+            pictures_of,
+            read_kinds,
+            read_requests,
+            read_target,
+        )
         from pellucid.engine.chunks import batch_limit
         from pellucid.engine.progress import showing
+        from pellucid.explain import versions
 
         requests = read_requests(method or ["grad-cam"], layer)
         asked = list(dict.fromkeys(target or ["predicted"]))
         targets = [read_target(text) for text in asked]
-        kinds = kinds_of(save, requests)
+        kinds = read_kinds(save, options.FORMATS)
+        if "error" in kinds:
+            check_errors(requests)
         asked_look = looks.drawn(cmap, scale, vmin, vmax, percentile, interpolation)
         look = looks.Look(asked_look, width, dpi, caption)
         if video is not None:
@@ -95,7 +115,18 @@ def explain(
                 "precision": precision,
                 "progress": progress if one_bar else False,
             },
+            {
+                "versions": versions(),
+                "model": model_facts(loaded, model, loading),
+                "output": output,
+                "seed": seed,
+                "precision": precision,
+                "kinds": kinds,
+                "drawing": look.saving(),
+            },
         )
+        if skip_existing:
+            run.recall(sources)
         stopped = False
         try:
             with showing("pictures", len(sources), False if one_bar else progress) as bar:
