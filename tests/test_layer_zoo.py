@@ -34,7 +34,7 @@ TIMM = [
     "convnext_atto", "convnextv2_atto", "convnext_femto_ols", "fastvit_t8",
     "repvit_m0_9",
     "inception_next_atto", "convmixer_768_32", "poolformer_s12", "poolformerv2_s12",
-    "tresnet_m", "rdnet_tiny", "focalnet_tiny_srf", "mobilevit_xxs", "mobilevitv2_050", 
+    "tresnet_m", "rdnet_tiny", "focalnet_tiny_srf", "mobilevit_xxs", "mobilevitv2_050",
     "mambaout_femto", "shvit_s1", "fasternet_t0", "caformer_s18", "convformer_s18",
 ]  # fmt: skip
 SIZED = {
