@@ -1,6 +1,13 @@
 # `make demo` explains a photograph, `make test` checks the whole project; both set up what they need first.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+# `make setup TORCH=cpu` takes PyTorch's wheels for machines without a GPU, in the version that its index has.
+ifeq ($(TORCH),cpu)
+SIZE := PyTorch comes without CUDA libraries.
+else
+SIZE := It gets about 6.6 GB large on Linux, most of it CUDA libraries: TORCH=cpu leaves them out.
+endif
 
 .PHONY: setup demo test test-sweeps test-full test-oldest coverage lint build clean
 
@@ -9,13 +16,26 @@ setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Pellucid needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@echo "Setting up .venv, which takes some minutes. $(SIZE)"
+	@$(PYTHON) -m venv .venv
+	@$(INSTALL) --upgrade pip
+ifeq ($(TORCH),cpu)
+	@grep -vE '^(torch|torchvision|triton|nvidia-[^=]*|cuda-[^=]*)==' constraints.txt > .venv/constraints.txt
+	@$(INSTALL) --index-url https://download.pytorch.org/whl/cpu torch torchvision
+	@$(INSTALL) --constraint .venv/constraints.txt --editable '.[dev]'
+else
+	@$(INSTALL) --constraint constraints.txt --editable '.[dev]'
+endif
 	@touch $@
 
 demo: setup
-	$(BIN)/pellucid compare sample:cat --out demo
+	@$(BIN)/pellucid compare sample:cat --out demo
+	@echo
+	@echo "Look at demo/compare.png, and open demo/report.html in a browser: maps enlarge on click."
+	@echo "Then try:"
+	@echo "  .venv/bin/pellucid explain sample:coffee -m layer-cam -t espresso"
+	@echo "  .venv/bin/pellucid methods --family cam"
+	@echo "  .venv/bin/pellucid doctor"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -96,8 +96,24 @@ def section(method: Method) -> str:
     if method.options:
         rows = ((f"`{o.name}`", f"`{o.kind}`", f"`{o.default}`") for o in method.options)
         blocks.append(table(("option", "type", "default"), rows).rstrip())
-    blocks.append(f"```sh\npellucid explain sample:cat -m {method.name}\n```")
+    blocks.append(f"```sh\n{command(method)}\n```")
     return "\n\n".join(blocks) + "\n"
+
+
+def command(method: Method) -> str:
+    """How to run it on the command line: with references where it asks for them, on a model that it can read.
+
+    Example:
+        >>> from pellucid.methods import get_method
+        >>> command(get_method("gradient-shap"))
+        'pellucid explain sample:cat -m gradient-shap:references=black,white,blur'
+    """
+    defaults = {option.name: option.default for option in method.options}
+    alone = "baselines" in defaults  # enhanced-ig takes a baseline in their place
+    references = "references" in defaults and defaults["references"] is None and not alone
+    given = ":references=black,white,blur" if references else ""
+    attention = " --model timm:vit_tiny_patch16_224 --random-weights"
+    return f"pellucid explain sample:cat -m {method.name}{given}{attention * (method.family == 'attention')}"
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -22,7 +22,7 @@ def methods(
         typer.Option(
             metavar="WORD",
             help="Only what needs this of a model: layers, whose feature maps are read; gradients of the "
-            "score; operations, which are looked into or run by other rules; scores alone, as of a black box.",
+            "score; operations, which are looked into or run by other rules; scores, as of a black box.",
             show_default=False,
         ),
     ] = None,
