@@ -104,8 +104,8 @@ def sheet(
         for column, full in zip(one.columns(), one.panels(), strict=True):
             panel = fitted_to(full, metrics.side, metrics.letters)
             row[column] = cell(panel, style, captions=captions)
-            caption = predicted(panel.prediction) if captions else ""
-            firsts.setdefault(column, Cell(panel.rgb, caption, ready=True))
+            seen = predicted(panel.prediction) if captions else ""
+            firsts.setdefault(column, Cell(panel.rgb, seen, ready=True))
 
     if flowing:
         (only,) = columns

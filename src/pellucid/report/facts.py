@@ -10,32 +10,32 @@ from pellucid.render.words import percent
 def facts(explanation: Explanation, panel: Panel, index: int) -> list[tuple[str, str]]:
     """What is known of one image's map, whose `panel` it is, besides its picture: names and values."""
     batch = f", {len(explanation)} pictures together" if len(explanation) > 1 else ""
-    facts = [
+    rows = [
         ("Explains", f"{explanation.labels[index]}, {score(explanation, index)}"),
         ("Cost", spent(explanation.cost) + batch),
     ]
     if explanation.layer:
-        facts.append(("Layer" if len(explanation.layer) == 1 else "Layers", ", ".join(explanation.layer)))
+        rows.append(("Layer" if len(explanation.layer) == 1 else "Layers", ", ".join(explanation.layer)))
     details = explanation.details
     if panel.diagnostics.samples is not None:
-        facts.append(("Samples", f"{panel.diagnostics.samples} per picture"))
+        rows.append(("Samples", f"{panel.diagnostics.samples} per picture"))
     if (error := panel.relative_error) is not None:
-        facts.append(("Std. error", f"±{percent(error)} where the map is strongest"))
+        rows.append(("Std. error", f"±{percent(error)} where the map is strongest"))
     if panel.diagnostics.r2 is not None:
-        facts.append(("Local R²", f"{panel.diagnostics.r2:.2f}"))
+        rows.append(("Local R²", f"{panel.diagnostics.r2:.2f}"))
     if {"kept_share", "deleted_share"} <= details.keys():
         kept, deleted = (percent(float(details[name][index])) for name in ("kept_share", "deleted_share"))
-        facts.append(("Half the score", f"with the top {kept} shown, or the top {deleted} hidden"))
+        rows.append(("Half the score", f"with the top {kept} shown, or the top {deleted} hidden"))
     if explanation.delta is not None:
         delta, total = float(explanation.delta[index]), float(explanation.raw[index].double().sum())
         share = panel.diagnostics.relative_delta
         off = number(delta) + (f", {percent(share)}" if share is not None else "")
         if "biases" in details and "absorbed" in details:
-            facts.append(("Relevance", _relevance(explanation, index, off)))
+            rows.append(("Relevance", _relevance(explanation, index, off)))
         else:
             sums = f"{number(total)}, should be {number(total - delta)}: completeness error {off}"
-            facts.append(("Map’s sum", sums))
-    return facts
+            rows.append(("Map’s sum", sums))
+    return rows
 
 
 def _relevance(explanation: Explanation, index: int, off: str) -> str:
