@@ -9,6 +9,7 @@ import pellucid
 from nets import Around, TinyCNN, unchecked
 from pellucid import Contrast, Model
 from pellucid.errors import InvalidType, InvalidValue, ModelError
+from pellucid.request import Request
 from pellucid.target import resolve
 from zoo import seeded
 
@@ -244,3 +245,20 @@ def test_an_output_that_is_no_scores_says_what_it_is():
     module = Around(seeded(TinyCNN), after=lambda y: {"boxes": y[None], "note": "x"}).eval()
     with pytest.raises(ModelError, match=r"dict with boxes: \(1, 2, 5\), note: str: pass target=callable"):
         pellucid.explain(module, torch.rand(2, 3, 9, 9), "saliency")
+
+
+def test_targets_may_be_written_as_on_the_command_line():
+    net, x = seeded(TinyCNN), torch.rand(1, 3, 9, 9)
+    count = net(x).shape[1]
+    model = Model(net, labels=["cat", "dog", *(f"class-{i}" for i in range(2, count))])
+    written = pellucid.explain(model, x, "saliency", target="dog^cat")
+    assert written.labels == ["dog - cat"]
+    meant = pellucid.explain(model, x, "saliency", target=Contrast("dog", "cat"))
+    assert torch.equal(written.attribution, meant.attribution)
+    predicted = pellucid.explain(model, x, "saliency", target="predicted")
+    assert predicted.target == pellucid.explain(model, x, "saliency").target
+
+
+def test_several_methods_are_for_compare():
+    with unchecked(), pytest.raises(InvalidType, match=r"got list: pellucid\.compare takes"):
+        Request.of(["grad-cam", "saliency"])

@@ -28,7 +28,7 @@ def answer_request(probe: Probe, request: Request, total: int, alone: str | None
     engine, n = probe.engine, len(probe.inputs)
     probe.start()
     finding = request.method(probe, **request.options)
-    score = probe.score
+    score = probe.score.detach()
     left = [image for image in range(n) if image not in probe.failures]
     predictions = _read(probe, n, left)
     finding = finding.detached()
@@ -85,6 +85,8 @@ def _read(probe: Probe, n: int, left: Sequence[int]) -> list[list[Prediction]]:
     elif probe.model.labels is not None and len(probe.model.labels) != max(2, outputs.shape[1]):
         return [[] for _ in range(n)]
     predictions: list[list[Prediction]] = [[] for _ in range(n)]
+    if reading.scale.name == "value":
+        return predictions
     for image, row in zip(left, _predictions(probe.model, outputs[list(left)], reading), strict=True):
         predictions[image] = row
     return predictions

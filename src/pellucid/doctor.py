@@ -155,7 +155,9 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
         kept = _graph_bytes(engine, batch.inputs)
         reading = probe.reading
     auto = layer["name"] if layer is not None else None
-    refuse_labels(wrapped, outputs.shape[1])
+    values = reading.scale.name == "value"
+    classes = outputs.shape[1] if values else class_count(outputs)
+    refuse_labels(wrapped, classes)
     odds = reading.scale.probabilities(outputs.float())[0]
     best = int(odds.argmax())
     parameters = list(wrapped.module.parameters()) if isinstance(wrapped.module, nn.Module) else []
@@ -174,9 +176,9 @@ def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = No
         dtype=str(wrapped.dtype).removeprefix("torch."),
         input_shape=tuple(batch.inputs.shape[1:]),
         preprocess=wrapped.preprocess,
-        classes=class_count(outputs),
+        classes=classes,
         named=wrapped.labels is not None,
-        prediction=Prediction(best, class_name(wrapped, best, outputs.shape[1]), float(odds[best])),
+        prediction=Prediction(best, class_name(wrapped, best, outputs.shape[1], values), float(odds[best])),
         layers=layers,
         auto=auto,
         chosen=chosen,

@@ -65,8 +65,8 @@ def explain(
             model's own input. A model of several inputs takes a tuple (images, further inputs) or a mapping
             of its arguments' names; tensors with one row per image follow the images.
         method: a registered method, with options if you like: "smooth-grad:samples=20".
-        target: None for the class each image is predicted as; a class index or name; one of these per
-            image; a `Contrast(a, b)`; or a callable `raw output -> (N,)`, which scores each row by itself. It
+        target: None for the class each image is predicted as; a class index or name; a `Contrast(a, b)`,
+            also written "a^b"; one of these per image; or a callable `raw output -> (N,)`, which scores each row by itself. It
             is shown chunks of the images and perturbed copies of them; with a second argument,
             `(raw output, indices) -> (N,)`, it is told which image each row was made of.
         output: "logit", "probability" or "loss"; None for the method's own, as in its paper.
@@ -165,8 +165,8 @@ def _explanation(request: Request, found: Attribution, batch: Batch, model: Mode
         raw=finding.map,
         target=_classes(found.target_fn, len(found.images)),
         labels=list(found.target_fn.names),
-        score=found.score.float().cpu(),
-        output=found.target_fn.output,
+        score=found.score.detach().float().cpu(),
+        output=found.target_fn.explained,
         prediction=list(found.predictions),
         model=model.name,
         paper=method.paper,

@@ -1,4 +1,4 @@
-"""On what scale a model's outputs are: logits, probabilities or log-probabilities.
+"""On what scale a model's outputs are: logits, probabilities, log-probabilities, or values of no class.
 
 That is not guessed from a batch's values alone. An `Origin` says how an output came about: the operation that
 made it, and the bounds this puts on its values. What that leaves open is asked of the values only where they
@@ -18,10 +18,13 @@ from torch.nn.functional import softplus
 from pellucid.choices import Output as Output
 from pellucid.errors import InvalidValue
 
-ScaleName = Literal["logit", "probability", "log-probability"]
+ScaleName = Literal["logit", "probability", "log-probability", "value"]
 
 _HOW = "say pellucid.Model(module, output_scale='probability') (or 'logit', 'log-probability')"
 
+
+SURE = 15.0
+"""From this logit on a sigmoid says 1 in single precision: a value, more likely, that stands for no class."""
 
 LINEAR = {
     "linear", "addmm", "mm", "bmm", "matmul", "rmatmul", "einsum", "bilinear", "conv1d", "conv2d", "conv3d"
@@ -81,7 +84,8 @@ UNKNOWN = Origin("an operation that could not be seen")
 class Scale:
     """What the outputs are, and whether each class is a question of its own (`multi_label`).
 
-    A single output stands for two classes: 0, that it is not so, and 1, that it is.
+    A single output stands for two classes: 0, that it is not so, and 1, that it is. Outputs that are values,
+    as of a regression, stand for no classes: they are explained as they are, whatever is asked for.
     """
 
     name: ScaleName = "logit"
@@ -93,6 +97,8 @@ class Scale:
         "logit" is what the model gives, on its own scale.
         """
         single = outputs.shape[1] == 1
+        if self.name == "value":
+            return outputs
         if self.name == "logit":
             if output == "logit":
                 return torch.cat([-outputs, outputs], 1) if single else outputs
@@ -164,6 +170,12 @@ def scale_of(
                 f"The model's outputs lie between 0 and 1, sums of probabilities by weights "
                 f"({origin.operation}): they are taken as logits. If they are probabilities, {_HOW}."
             )
+        elif single and values.numel() and float(values.abs().max()) > SURE:
+            note = (
+                f"The model's one output, {float(values.flatten()[values.abs().flatten().argmax()]):.4g}, is "
+                "taken as the logit of two classes, which is all but certain. If it is a value, as of a "
+                "regression, say pellucid.Model(module, output_scale='value')."
+            )
     elif bounded:
         found, because = "probability", f"{origin.operation} gives values from 0 to 1"
     elif origin.form in ("log_softmax", "logsigmoid"):
@@ -186,7 +198,7 @@ def scale_of(
                 f"taken as logits. If they are probabilities, {_HOW}."
             )
     own = origin.form in ("sigmoid", "logsigmoid")
-    exclusive = {"logit": True, "probability": sums, "log-probability": log_sums}[found]
+    exclusive = {"logit": True, "probability": sums, "log-probability": log_sums, "value": True}[found]
     labels = not single and (own or not exclusive if multi_label is None else multi_label)
     report = {
         "choice": found,
@@ -195,9 +207,10 @@ def scale_of(
         "alternatives": [other for other in get_args(ScaleName) if other != found],
     }
     chosen = {} if name is not None and multi_label is not None else {"output_scale": report}
-    if found != "logit" and ends is None:
-        ends = "probabilities" if found == "probability" else "log-probabilities"
-    return Found(Scale(found, labels), ends if found != "logit" else None, chosen, note)
+    if found in ("logit", "value"):
+        return Found(Scale(found, labels), None, chosen, note)
+    ends = ends or ("probabilities" if found == "probability" else "log-probabilities")
+    return Found(Scale(found, labels), ends, chosen, note)
 
 
 def _of_probabilities(origin: Origin) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pellucid.errors import InvalidType
 from pellucid.methods import Method, get_method, parse
 
 
@@ -21,7 +22,17 @@ class Request:
 
     @classmethod
     def of(cls, spec: str, given: Mapping[str, Any] | None = None) -> "Request":
-        """From a name, or as on the command line: "smooth-grad:samples=20", with further options."""
+        """From a name, or as on the command line: "smooth-grad:samples=20", with further options.
+
+        Raises:
+            InvalidType: something else than a name.
+            InvalidValue: an unknown method, or an option that does not hold.
+        """
+        if not isinstance(spec, str):
+            raise InvalidType(
+                f"A method must be a name, such as 'grad-cam'; got {type(spec).__name__}: "
+                "pellucid.compare takes a list of several."
+            )
         name, written = parse(spec)
         method = get_method(name)
         given = {**written, **(given or {})}

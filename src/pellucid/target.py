@@ -1,7 +1,7 @@
 """What is asked of a model: an output becomes one score per sample.
 
-A target is `None` (the class each image is predicted as), a class (index or name), one of these per
-image, a `Contrast(a, b)`, or a callable `raw output -> (N,)`. Once the outputs of the unperturbed images
+A target is `None` or "predicted" (the class each image is predicted as), a class (index or name), a
+`Contrast(a, b)` or "a^b", one of these per image, or a callable `raw output -> (N,)`. Once the outputs of the unperturbed images
 are known it is resolved to a `TargetFn`, which stays fixed however the images are perturbed afterwards.
 """
 
@@ -56,6 +56,15 @@ class TargetFn:
     names: tuple[str, ...]
     numbers: tuple[int, ...] = ()
     reading: Reading = NO_CHOICE
+
+    @property
+    def explained(self) -> str:
+        """What the score is: "logit", "probability", "log-probability", "loss", "value", or "score" of a
+        callable."""
+        if self.function is not None:
+            return "score"
+        scale = self.reading.scale.name
+        return scale if scale == "value" or self.output == "logit" else self.output
 
     def repeat(self, times: int) -> "TargetFn":
         """The same question about `times` perturbed inputs of each sample, copies of one sample adjacent."""
@@ -148,15 +157,22 @@ def resolve(
     reading = found if isinstance(found, Reading) else found()
     outputs = reading.outputs(raw, None if numbers is None else len(numbers))
     _refuse_rows(outputs)
-    n, classes = outputs.shape[0], class_count(outputs)
-    refuse_labels(model, outputs.shape[1])
+    values = reading.scale.name == "value"
+    n, classes = outputs.shape[0], outputs.shape[1] if values else class_count(outputs)
+    refuse_labels(model, classes)
+    if values and output == "loss":
+        raise InvalidValue("A loss needs classes; the model's outputs are values: leave out output='loss'.")
+    if values and classes > 1 and any(one is None for one in _per_image(target, n)):
+        raise InvalidValue(
+            f"The model gives {classes} values, none of which is predicted: pass target=, the number of one."
+        )
     predicted = reading.scale.class_values(outputs, "logit").argmax(1).tolist()
     each = [_one(t, i, predicted, model, classes) for i, t in enumerate(_per_image(target, n))]
     if output == "loss" and any(b >= 0 for _, b in each):
         raise InvalidValue("A Contrast explains logits or probabilities; got output='loss'.")
     names = tuple(
-        class_name(model, a, outputs.shape[1])
-        + (f" - {class_name(model, b, outputs.shape[1])}" if b >= 0 else "")
+        class_name(model, a, outputs.shape[1], values)
+        + (f" - {class_name(model, b, outputs.shape[1], values)}" if b >= 0 else "")
         for a, b in each
     )
     columns = zip(*each, strict=True)
@@ -170,17 +186,16 @@ def class_count(outputs: Float[Tensor, "N K"]) -> int:
     return max(2, outputs.shape[1])
 
 
-def refuse_labels(model: Model, outputs: int) -> None:
+def refuse_labels(model: Model, classes: int) -> None:
     """Refuses class names that are not those of the model's classes.
 
     Raises:
         InvalidValue: more names, or fewer, than there are classes.
     """
-    classes = max(2, outputs)
     if model.labels is not None and len(model.labels) != classes:
         raise InvalidValue(
-            f"labels must name each class once: {model.name} tells {classes} classes apart, there are "
-            f"{len(model.labels)} names."
+            f"labels must name each class once: {model.name} tells {classes} classes apart, there "
+            f"{'is 1 name' if len(model.labels) == 1 else f'are {len(model.labels)} names'}."
         )
 
 
@@ -214,11 +229,22 @@ def _per_image(target: Any, n: int) -> list[OneTarget]:
 
 def _one(target: Any, i: int, predicted: Sequence[int], model: Model, classes: int) -> tuple[int, int]:
     """(class, class it is contrasted with or -1) of image i."""
+    target = _as_written(target, model)
     if target is None:
         return predicted[i], -1
     if isinstance(target, Contrast):
         return _class(target.a, model, classes), _class(target.b, model, classes)
     return _class(target, model, classes), -1
+
+
+def _as_written(target: Any, model: Model) -> Any:
+    """What "A^B" and "predicted" mean, as the command line has them, unless a class has that name."""
+    if not isinstance(target, str) or (model.labels is not None and target in model.labels):
+        return target
+    a, contrast, b = (part.strip() for part in target.partition("^"))
+    if contrast and a and b:
+        return Contrast(a, b)
+    return None if target == "predicted" else target
 
 
 def _class(target: Any, model: Model, classes: int) -> int:
@@ -243,8 +269,15 @@ def _class(target: Any, model: Model, classes: int) -> int:
     return index
 
 
-def class_name(model: Model, index: int, outputs: int) -> str:
-    """What a class is called; the two sides of a single logit without names are positive and negative."""
+def class_name(model: Model, index: int, outputs: int, values: bool = False) -> str:
+    """What a class is called; the two sides of a single logit without names are positive and negative.
+
+    Outputs that are values are called by their labels, or by their number.
+    """
+    if values and model.labels is None:
+        return "value" if outputs == 1 else f"value {index}"
+    if values:
+        return model.label(index)
     if outputs == 1 and (model.labels is None or len(model.labels) != 2):
         return ("negative", "positive")[index]
     return model.label(index)
