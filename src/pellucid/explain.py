@@ -66,9 +66,9 @@ def explain(
             of its arguments' names; tensors with one row per image follow the images.
         method: a registered method, with options if you like: "smooth-grad:samples=20".
         target: None for the class each image is predicted as; a class index or name; a `Contrast(a, b)`,
-            also written "a^b"; one of these per image; or a callable `raw output -> (N,)`, which scores each row by itself. It
-            is shown chunks of the images and perturbed copies of them; with a second argument,
-            `(raw output, indices) -> (N,)`, it is told which image each row was made of.
+            also written "a^b"; one of these per image; or a callable `raw output -> (N,)`, which scores each
+            row by itself. It is shown chunks of the images and perturbed copies of them; with a second
+            argument, `(raw output, indices) -> (N,)`, it is told which image each row was made of.
         output: "logit", "probability" or "loss"; None for the method's own, as in its paper.
         seed: of everything drawn at random.
         batch_size: the most samples run together; never changes a result beyond rounding.

@@ -1,8 +1,9 @@
 """What is asked of a model: an output becomes one score per sample.
 
 A target is `None` or "predicted" (the class each image is predicted as), a class (index or name), a
-`Contrast(a, b)` or "a^b", one of these per image, or a callable `raw output -> (N,)`. Once the outputs of the unperturbed images
-are known it is resolved to a `TargetFn`, which stays fixed however the images are perturbed afterwards.
+`Contrast(a, b)` or "a^b", one of these per image, or a callable `raw output -> (N,)`. Once the outputs of the
+unperturbed images are known it is resolved to a `TargetFn`, which stays fixed however the images are
+perturbed afterwards.
 """
 
 from collections.abc import Callable, Sequence
