@@ -1,5 +1,6 @@
 """What some options can be, in words: known before anything heavy is imported."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 Output = Literal["logit", "probability", "loss"]
@@ -13,3 +14,31 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 ScaleOf = Literal["own", "shared"]
 """Whose evidence ends a scale of colours: that of one map, or of all that are drawn together."""
+
+SAMPLES: Mapping[str, str] = {
+    "cat": "chelsea.png",
+    "coffee": "coffee.png",
+    "rocket": "rocket.jpg",
+    "astronaut": "astronaut.png",
+    "camera": "camera.png",
+    "coins": "coins.png",
+    "motorcycle": "motorcycle_left.png",
+}
+"""The photographs that come inside scikit-image's wheel, as `sample:NAME`."""
+
+SUFFIXES = (
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".jfif",
+    ".jp2",
+    ".jpe",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+"""Which files of a folder count as pictures."""

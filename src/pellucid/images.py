@@ -20,6 +20,8 @@ from jaxtyping import Float
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from pellucid.choices import SAMPLES as SAMPLES
+from pellucid.choices import SUFFIXES as SUFFIXES
 from pellucid.choices import Interpolation as Interpolation
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, PellucidError, PictureError
 from pellucid.files import results_in
@@ -34,36 +36,8 @@ from pellucid.grey import (
     white_is_zero,
 )
 
-# The photographs that come inside scikit-image's wheel, as `sample:NAME`.
-SAMPLES: Mapping[str, str] = {
-    "cat": "chelsea.png",
-    "coffee": "coffee.png",
-    "rocket": "rocket.jpg",
-    "astronaut": "astronaut.png",
-    "camera": "camera.png",
-    "coins": "coins.png",
-    "motorcycle": "motorcycle_left.png",
-}
-
 NAMELESS = "image"
 """What a picture is called that came without a name."""
-
-# Which files of a folder count as pictures.
-SUFFIXES = (
-    ".avif",
-    ".bmp",
-    ".gif",
-    ".jfif",
-    ".jp2",
-    ".jpe",
-    ".jpeg",
-    ".jpg",
-    ".png",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
 
 
 @dataclass(frozen=True)

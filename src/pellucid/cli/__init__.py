@@ -4,6 +4,7 @@ Exit codes: 0 all done, 1 some pictures failed, 2 the request itself was refused
 """
 
 import importlib.metadata
+import os
 import warnings
 from typing import Annotated
 
@@ -16,13 +17,13 @@ from pellucid.cli.commands.doctor import doctor
 from pellucid.cli.commands.explain import explain
 from pellucid.cli.commands.lists import methods, models
 from pellucid.cli.commands.show import show
+from pellucid.cli.completing import answer_bash
 from pellucid.cli.screen import complain
 from pellucid.errors import PluginWarning
 
 app = typer.Typer(
     name="pellucid",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -48,6 +49,9 @@ def pellucid(
 
 def main() -> None:
     """The entry point `pellucid`."""
+    if os.environ.get("_PELLUCID_COMPLETE") == "complete_bash":
+        answer_bash(app, os.environ)
+        return
     keep_memory()
     warnings.simplefilter("ignore")  # libraries' hints to programmers; ours are printed with the results
     warnings.simplefilter("default", PluginWarning)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pellucid.choices import Interpolation, ScaleOf
+from pellucid.cli import completing
 
 _PICTURES = "The pictures"
 
@@ -12,6 +13,7 @@ Cmap = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
+        autocompletion=completing.colour_maps,
         help="Colour map, any of matplotlib's.",
         rich_help_panel=_PICTURES,
         show_default="by the map",

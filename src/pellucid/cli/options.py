@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pellucid.choices import Output, Precision
+from pellucid.cli import completing
 
 _MODEL, _QUESTION, _RUN, _RESULT = "The model", "The question", "How it is run", "The result"
 
@@ -15,6 +16,7 @@ Pictures = Annotated[
         help="Files, folders (with all below them), globs, or sample:cat.",
         show_default=False,
         metavar="PICTURE…",
+        autocompletion=completing.pictures,
     ),
 ]
 Methods = Annotated[
@@ -23,6 +25,7 @@ Methods = Annotated[
         "-m",
         "--method",
         metavar="METHOD[:NAME=VALUE,…]",
+        autocompletion=completing.method_names,
         help="Such as grad-cam or smooth-grad:samples=20; `pellucid methods` lists all. May be repeated.",
         rich_help_panel=_QUESTION,
         show_default=False,
@@ -93,7 +96,16 @@ FORMATS = ("png", "pdf", "svg", "error", "npz", "safetensors", "html")
 GRIDS = ("png", "pdf", "svg", "html", "npz", "safetensors")
 """What `compare` writes."""
 MODEL_HELP = "efficientnet-lite0, timm:NAME, torchvision:NAME, hf:REPO-OR-FOLDER or FILE.py:function."
-ModelSpec = Annotated[str, typer.Option("--model", metavar="SPEC", help=MODEL_HELP, rich_help_panel=_MODEL)]
+ModelSpec = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="SPEC",
+        help=MODEL_HELP,
+        rich_help_panel=_MODEL,
+        autocompletion=completing.models,
+    ),
+]
 OutputOption = Annotated[
     Output | None,
     typer.Option(

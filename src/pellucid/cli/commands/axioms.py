@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli import options
+from pellucid.cli import completing, options
 from pellucid.cli.own_model import ModelOptions, takes_model_options
 from pellucid.cli.screen import plain_errors, print_json, waiting
 
@@ -13,7 +13,13 @@ from pellucid.cli.screen import plain_errors, print_json, waiting
 @takes_model_options
 def axioms(
     picture: Annotated[
-        str, typer.Argument(help="A file, or sample:cat.", show_default=False, metavar="PICTURE")
+        str,
+        typer.Argument(
+            help="A file, or sample:cat.",
+            show_default=False,
+            metavar="PICTURE",
+            autocompletion=completing.pictures,
+        ),
     ],
     method: options.Methods = None,
     target: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli import drawing, options
+from pellucid.cli import completing, drawing, options
 from pellucid.cli.own_model import ModelOptions, takes_model_options
 from pellucid.cli.screen import plain_errors, print_json, waiting
 
@@ -25,6 +25,7 @@ def compare(
         typer.Option(
             "--model",
             metavar="SPEC",
+            autocompletion=completing.models,
             help=options.MODEL_HELP + " May be repeated.",
             rich_help_panel="The model",
             show_default="efficientnet-lite0",
@@ -36,6 +37,7 @@ def compare(
         str,
         typer.Option(
             metavar="KINDS",
+            autocompletion=completing.kinds(options.GRIDS),
             help=f"Any of {','.join(options.GRIDS)}: compare.KIND, the page report.html.",
             rich_help_panel="The result",
         ),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli import options
+from pellucid.cli import completing, options
 from pellucid.cli.own_model import ModelOptions, takes_model_options
 from pellucid.cli.screen import plain_errors, print_json, waiting
 
@@ -16,7 +16,12 @@ def doctor(
     loading: ModelOptions = ModelOptions(),
     picture: Annotated[
         str | None,
-        typer.Option(metavar="PICTURE", help="What it is examined with.", show_default="sample:cat"),
+        typer.Option(
+            metavar="PICTURE",
+            autocompletion=completing.pictures,
+            help="What it is examined with.",
+            show_default="sample:cat",
+        ),
     ] = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="List all layers, not only the outer ones.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli import drawing, options
+from pellucid.cli import completing, drawing, options
 from pellucid.cli.own_model import ModelOptions, takes_model_options
 from pellucid.cli.screen import STOPPED, complain, plain_errors, print_json, waiting
 
@@ -24,6 +24,7 @@ def explain(
         str,
         typer.Option(
             metavar="KINDS",
+            autocompletion=completing.kinds(options.FORMATS),
             help=f"Any of {','.join(options.FORMATS)}; error: a PNG of the standard errors of sampled maps.",
             rich_help_panel="The result",
         ),

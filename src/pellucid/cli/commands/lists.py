@@ -4,14 +4,19 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli import options
+from pellucid.cli import completing, options
 from pellucid.cli.screen import complain, console, plain_errors, print_json
 from pellucid.cli.tables import Column, print_table
 
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(help="One method, to be told all about.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="One method, to be told all about.",
+            show_default=False,
+            autocompletion=completing.method_names,
+        ),
     ] = None,
     family: Annotated[
         str | None,
