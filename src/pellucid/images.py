@@ -46,7 +46,8 @@ class Picture:
 
     `name` is the file's stem, the sample's name, or "image". A transparent picture lies on white in `rgb`;
     `rgba` then keeps it as it was, for models with four input channels. `note` is what a reader of its
-    explanation should know: how values of more than 8 bits became colours.
+    explanation should know: how values of more than 8 bits became colours. `source` is the picture as Pillow
+    opens it, upright and in its own mode, where that is not RGB: see `opened`.
     """
 
     rgb: Image.Image
@@ -54,6 +55,12 @@ class Picture:
     path: Path | None = None
     rgba: Image.Image | None = None
     note: str = ""
+    source: Image.Image | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def opened(self) -> Image.Image:
+        """The picture as Pillow opens it, upright, in its own mode (I;16, F, L, RGBA, P, …)."""
+        return self.rgb if self.source is None else self.source
 
     def in_mode(self, mode: str) -> Image.Image:
         """The picture in Pillow's mode "L", "RGB" or "RGBA" (opaque where it was never transparent)."""
@@ -263,6 +270,17 @@ def _picture(image: Image.Image, what: str, ends: tuple[float, float] | None) ->
     source = image
     with suppress(Exception):  # unreadable metadata says nothing about the orientation, and spoils no pixel
         image = ImageOps.exif_transpose(image)
+    return replace(_in_colours(source, image, what, declared, ends), source=image)
+
+
+def _in_colours(
+    source: Image.Image,
+    image: Image.Image,
+    what: str,
+    declared: tuple[float, float] | None,
+    ends: tuple[float, float] | None,
+) -> Picture:
+    """An upright image, and the `source` that it was opened as, in 8-bit RGB."""
     if (values := deep_grey(source, image)) is not None:
         grey, note = eight_bits(values, what, ends or declared, given=ends is not None)
         grey = ImageOps.invert(grey) if white_is_zero(source) else grey

@@ -23,8 +23,19 @@ from pellucid.output_scale import Origin, ScaleName, check_scale
 from pellucid.outputs import OutputKey, Reading, read_outputs
 from pellucid.preprocess import Preprocess
 from pellucid.structures import tensor_of
-from pellucid.transforms import as_preprocess, timm_preprocess, transformed
+from pellucid.transforms import (
+    as_preprocess,
+    is_deep,
+    reads_itself,
+    stacked,
+    timm_preprocess,
+    transformed,
+)
 
+EIGHT_BITS = (
+    "The preprocess does not take pictures of mode {}, as Pillow opens this one: its resize, crop and "
+    "normalisation were applied to the values scaled to 0 to 1."
+)
 UNKNOWN_CROP = (
     "The preprocess does not tell which part of the picture it keeps: the map lies on the model's input, not "
     "on the picture (pass a pellucid.Preprocess for that)."
@@ -38,7 +49,9 @@ class Model:
         module: an `nn.Module` (a DataParallel wrapper is taken off), or any callable on tensors.
         preprocess: makes inputs of pictures: a `Preprocess`, or any callable `PIL image -> tensor (C, H, W)`,
             such as a torchvision `Compose`, of which resize, crop and normalisation are read off where that
-            can be proven; else maps are drawn on the input itself. Without it only float tensors can be read.
+            can be proven; else maps are drawn on the input itself. A callable is given each picture as Pillow
+            opens it, upright and in its own mode: I;16, F, L, RGBA, P, …; what was read off is for 8 bits,
+            taken as RGB. Without it only float tensors can be read.
         labels: one name per class, as a list or array, {index: name} or {name: index}, or the `Path` of a
             file (one a line, or JSON); synonyms may be separated by commas ("tabby, tabby cat").
         name: what captions call the model; the module's class name unless given.
@@ -85,6 +98,10 @@ class Model:
         module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper skips the hooks of its parts
         self.module: nn.Module | Callable[[Tensor], Any] = module
         self.preprocess, self.transform = as_preprocess(preprocess)
+        # What resize, crop and normalisation were read off still reads pictures of more than 8 bits itself.
+        self._read_off = (self.preprocess, self.transform) if self.preprocess is not None else None
+        if self.preprocess is not None:
+            self.transform = None
         self.labels = None if labels is None else class_names(labels)
         self.output_key, self.output_scale, self.multi_label = output_key, output_scale, multi_label
         self.name = name or str(getattr(module, "__name__", type(module).__name__))
@@ -224,9 +241,11 @@ class Model:
             )
         pictures = [open_picture(source) for source in sources]
         if preprocess is not None:
-            inputs = torch.stack([preprocess(picture) for picture in pictures])
+            made = [self._input(preprocess, picture) for picture in pictures]
+            inputs = stacked([one for one, _ in made]).to(self.device, self.dtype)
+            refuse_nonfinite(inputs)
             boxes = [preprocess.box(picture) for picture in pictures]
-            return Batch(inputs.to(self.device, self.dtype), pictures, boxes)
+            return Batch(inputs, [picture for _, picture in made], boxes)
         inputs = transformed(cast(Callable[[Image.Image], Any], transform), pictures).to(
             self.device, self.dtype
         )
@@ -238,6 +257,18 @@ class Model:
         ]
         reported = {"choice": "the input itself", "because": "preprocess does not tell what it crops"}
         return replace(batch, pictures=seen, chosen={**batch.chosen, "picture": reported})
+
+    def _input(self, preprocess: Preprocess, picture: Picture) -> tuple[Float[Tensor, "C H W"], Picture]:
+        """What becomes of a picture, and the picture, with a note where that is not as it may seem."""
+        shown = replace(picture, source=None)  # explanations keep pictures, and need no second copy
+        read, transform = self._read_off or (None, None)
+        if transform is None or read is not preprocess or not is_deep(picture):
+            return preprocess(picture), shown
+        made = reads_itself(transform, picture, preprocess)
+        if made is not None:
+            return made, shown
+        told = EIGHT_BITS.format(picture.opened.mode)
+        return preprocess(picture), replace(shown, note=" ".join(filter(None, (picture.note, told))))
 
     def _read_tensor(self, images: Tensor) -> Batch:
         images = checked_tensor(images)

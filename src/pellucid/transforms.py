@@ -18,7 +18,7 @@ Transform = Callable[[Image.Image], Any]
 
 
 def as_preprocess(given: Preprocess | Transform | None) -> tuple[Preprocess | None, Transform | None]:
-    """A `Preprocess`, if this is one or does the same as one; else the callable itself.
+    """A `Preprocess`, if this is one or does the same as one, and the callable it was read off, if any.
 
     Raises:
         InvalidType: neither a `Preprocess` nor a callable.
@@ -36,12 +36,29 @@ def as_preprocess(given: Preprocess | Transform | None) -> tuple[Preprocess | No
         except Exception:
             continue
         if found is not None:
-            return found, None
+            return found, given
     return None, given
 
 
 def _processor(given: Any) -> Preprocess | None:
     return Preprocess.from_transformers(given) if hasattr(given, "image_mean") else None
+
+
+def is_deep(picture: Picture) -> bool:
+    """Whether a picture has more than 8 bits as Pillow opens it: what a Compose makes of it is not proven."""
+    return picture.opened.mode[0] in "IF"
+
+
+def reads_itself(transform: Transform, picture: Picture, proven: Preprocess) -> Float[Tensor, "C H W"] | None:
+    """What a callable makes of a deep picture; None where it takes only 8-bit RGB.
+
+    `proven` does the same to 8-bit RGB, so the size of an input and the part it shows are known.
+    """
+    try:
+        made = _transformed(transform, picture)
+    except ModelError:
+        return None
+    return made if tuple(made.shape[1:]) == tuple(proven.size) else None
 
 
 def transformed(transform: Transform, pictures: Sequence[Picture]) -> Float[Tensor, "N C H W"]:
@@ -51,23 +68,31 @@ def transformed(transform: Transform, pictures: Sequence[Picture]) -> Float[Tens
         ModelError: it fails, or gives something else than a floating tensor (C, H, W).
         InvalidValue: inputs of different shapes.
     """
-    made = [_transformed(transform, picture) for picture in pictures]
+    return stacked([_transformed(transform, picture) for picture in pictures])
+
+
+def stacked(made: Sequence[Float[Tensor, "C H W"]]) -> Float[Tensor, "N C H W"]:
+    """Inputs of one shape as one tensor.
+
+    Raises:
+        InvalidValue: inputs of different shapes.
+    """
     shapes = {tuple(one.shape) for one in made}
     if len(shapes) > 1:
         raise InvalidValue(
             f"preprocess must make inputs of one shape; it made {', '.join(map(str, sorted(shapes)))}: "
             "explain the images one by one, or resize them there."
         )
-    return torch.stack(made)
+    return torch.stack(list(made))
 
 
 def _transformed(transform: Transform, picture: Picture) -> Float[Tensor, "C H W"]:
     try:
-        made = transform(picture.rgb)
+        made = transform(picture.opened.copy())
     except Exception as error:
         raise ModelError(
-            "preprocess must take a PIL image and give a tensor (C, H, W); it failed on one: "
-            f"{first_line(error)}"
+            "preprocess must take a PIL image and give a tensor (C, H, W); it failed on one of mode "
+            f"{picture.opened.mode}, as Pillow opens it: {first_line(error)}"
         ) from error
     if isinstance(made, np.ndarray):
         made = torch.from_numpy(np.ascontiguousarray(made))
