@@ -224,10 +224,34 @@ def loaded(tmp_path, monkeypatch):
         ("known", {"mean": "0,0,0", "std": "1,1,1"},
          Preprocess((12, 16), (24, 32), mean=(0.0,) * 3, std=(1.0,) * 3)),
         ("squashed", {"size": "20"}, Preprocess((20, 20), None, fit="squash")),
+        ("bare", {"size": "16", "fit": "squash"}, Preprocess((16, 16), (16, 16), fit="squash")),
+        ("known", {"fit": "pad"}, Preprocess((12, 16), (12, 16), fit="pad")),
+        ("squashed", {"fit": "crop"}, Preprocess((12, 12), 13)),
+        ("squashed", {"fit": "squash", "size": "8x9"}, Preprocess((8, 9), (8, 9), fit="squash")),
     ],
 )  # fmt: skip
 def test_the_options_of_a_models_pictures(loaded, name, options, expected):
     assert loaded(name, **options).preprocess == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "note"),
+    [
+        ("bare", {"size": "64"}, "Assumed, as the model does not say: resize 73, crop 64, and ImageNet's mean "
+         "and std; --fit, --crop, --mean and --std say others."),
+        ("bare", {"size": "16x24", "mean": "0,0,0", "std": "1,1,1"},
+         "Assumed, as the model does not say: resize 18x27, crop 16x24; --fit and --crop say others."),
+        ("bare", {"size": "64", "fit": "squash"},
+         "Assumed, as the model does not say: ImageNet's mean and std; --mean and --std say others."),
+        ("bare", {"size": "8", "crop": 1.0, "mean": "0,0,0", "std": "1,1,1"}, ""),
+        ("known", {"size": "8"}, ""),
+    ],
+)  # fmt: skip
+def test_what_was_assumed_of_the_preprocessing_is_told(loaded, name, options, note):
+    model = loaded(name, **options)
+    assert model.note == note
+    (picture,) = model.read(np.zeros((9, 9, 3), np.uint8)).pictures
+    assert picture.note == note
 
 
 def test_without_options_the_model_is_as_it_was_made(loaded):
@@ -246,6 +270,7 @@ def test_without_options_the_model_is_as_it_was_made(loaded):
         ({"size": "8", "channels": 2}, r"--channels must be 1 \(grey\)"),
         ({"size": "8", "mean": "1,1,1", "std": "1,1,1", "channels": 1}, "got 3 and 3 for 1"),
         ({"size": "8", "crop": 1.5}, "--crop must be a share"),
+        ({"size": "8", "crop": 1.0, "fit": "pad"}, "--crop is for --fit crop; got --fit pad"),
         ({"size": "big"}, "--size must be a number of pixels"),
         ({"size": "0"}, "--size must be a number of pixels"),
     ],

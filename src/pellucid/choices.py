@@ -12,6 +12,9 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 """What lies between the centres of a map's cells."""
 
+Fit = Literal["crop", "squash", "pad"]
+"""How a picture gets the shape of a model's input."""
+
 ScaleOf = Literal["own", "shared"]
 """Whose evidence ends a scale of colours: that of one map, or of all that are drawn together."""
 

@@ -54,7 +54,8 @@ class Model:
             taken as RGB. Without it only float tensors can be read.
         labels: one name per class, as a list or array, {index: name} or {name: index}, or the `Path` of a
             file (one a line, or JSON); synonyms may be separated by commas ("tabby, tabby cat").
-        name: what captions call the model; the module's class name unless given.
+        name: what captions call the model; the module's class name unless given. The attribute `note` is
+            told of every picture that is read: what was assumed of the preprocessing.
         output_key: which of several outputs holds the classes' scores: an index, a name, or a callable
             `raw output -> (N, K)`; found out unless given, or refused where that cannot be.
         output_scale: what the scores are: "logit", "probability" or "log-probability"; found out if None.
@@ -103,6 +104,7 @@ class Model:
         if self.preprocess is not None:
             self.transform = None
         self.labels = None if labels is None else class_names(labels)
+        self.note = ""
         self.output_key, self.output_scale, self.multi_label = output_key, output_scale, multi_label
         self.name = name or str(getattr(module, "__name__", type(module).__name__))
 
@@ -239,7 +241,7 @@ class Model:
                 f"{self.name} does not say how a picture becomes its input: pass a float tensor "
                 "(N, C, H, W), or Model(module, preprocess=pellucid.Preprocess(...))."
             )
-        pictures = [open_picture(source) for source in sources]
+        pictures = [self._noted(open_picture(source)) for source in sources]
         if preprocess is not None:
             made = [self._input(preprocess, picture) for picture in pictures]
             inputs = stacked([one for one, _ in made]).to(self.device, self.dtype)
@@ -257,6 +259,9 @@ class Model:
         ]
         reported = {"choice": "the input itself", "because": "preprocess does not tell what it crops"}
         return replace(batch, pictures=seen, chosen={**batch.chosen, "picture": reported})
+
+    def _noted(self, picture: Picture) -> Picture:
+        return replace(picture, note=" ".join(filter(None, (picture.note, self.note))))
 
     def _input(self, preprocess: Preprocess, picture: Picture) -> tuple[Float[Tensor, "C H W"], Picture]:
         """What becomes of a picture, and the picture, with a note where that is not as it may seem."""

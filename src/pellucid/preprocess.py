@@ -34,7 +34,8 @@ class Preprocess:
     Attributes:
         size: (H, W) of the input.
         scale_to: what the picture is resized to before the crop: the length of its shorter side, or (H, W).
-            None: not resized, or with fit="squash" resized to `size`.
+            None: not resized, or with fit="squash" resized to `size`. With "squash" and "pad" a number is
+            a square.
         fit: "crop" keeps the picture's shape and covers `scale_to`; "squash" gives it exactly that height and
             width; "pad" keeps its shape and stays inside `scale_to`, on a ground of the mean colour.
         interpolation: "nearest", "bilinear", "bicubic", "lanczos", "box" or "hamming", as by Pillow.
@@ -82,7 +83,7 @@ class Preprocess:
         if self.bgr and len(self.mean) != 3:
             raise InvalidValue(f"bgr=True needs 3 channels; got mean={self.mean}")
         if self.fit != "crop" and isinstance(self.scale_to, int):
-            raise InvalidValue(f"fit={self.fit!r} needs scale_to=(H, W); got {self.scale_to}")
+            object.__setattr__(self, "scale_to", (self.scale_to, self.scale_to))
 
     def __call__(self, picture: Picture) -> Float[Tensor, "C H W"]:
         """The picture as a float32 input on the CPU."""

@@ -3,15 +3,12 @@
 from copy import copy
 from dataclasses import replace
 
-from pellucid.cli.own_model import ModelOptions
+from pellucid.cli.own_model import CROP, ModelOptions
 from pellucid.errors import InvalidValue
 from pellucid.labels import class_names
 from pellucid.model import Model
 from pellucid.models import load
 from pellucid.preprocess import Preprocess
-
-CROP = 0.875
-"""Of the resized picture's side, that the input keeps: the usual share, for models that say nothing."""
 
 
 def load_model(spec: str, given: ModelOptions) -> Model:
@@ -24,8 +21,10 @@ def load_model(spec: str, given: ModelOptions) -> Model:
     own = copy(model)
     if given.labels is not None:
         own.labels = class_names(given.labels)
-    if any(v is not None for v in (given.size, given.crop, given.mean, given.std, given.channels)):
+    changed = (given.size, given.crop, given.fit, given.mean, given.std, given.channels)
+    if any(value is not None for value in changed):
         own.preprocess, own.transform = _preprocess(given, model), None
+        own.note = _assumed(given, own.preprocess) if model.preprocess is None else ""
     return own
 
 
@@ -41,8 +40,15 @@ def _preprocess(given: ModelOptions, model: Model) -> Preprocess:
     if known is None:
         known = Preprocess(size, scale_to=_scaled(size, CROP), mean=mean, std=std)
     scale = known.scale_to
-    if given.crop is not None:
-        return replace(known, size=size, scale_to=_scaled(size, given.crop), fit="crop", mean=mean, std=std)
+    if given.fit not in (None, "crop"):
+        if given.crop is not None:
+            raise InvalidValue(
+                f"--crop is for --fit crop; got --fit {given.fit}, which keeps all of a picture."
+            )
+        return replace(known, size=size, scale_to=size, fit=given.fit, mean=mean, std=std)
+    if given.crop is not None or (given.fit == "crop" and known.fit != "crop"):
+        scale = _scaled(size, given.crop or CROP)
+        return replace(known, size=size, scale_to=scale, fit="crop", mean=mean, std=std)
     if size != known.size:  # as much of the picture as before
         sides = scale if isinstance(scale, tuple) else (scale, scale)
         shares = [have / (to or have) for have, to in zip(known.size, sides, strict=True)]
@@ -50,6 +56,24 @@ def _preprocess(given: ModelOptions, model: Model) -> Preprocess:
         if known.fit != "crop" and isinstance(scale, int):
             scale = scale, scale
     return replace(known, size=size, scale_to=scale, mean=mean, std=std)
+
+
+def _assumed(given: ModelOptions, made: Preprocess) -> str:
+    """What of the preprocessing nobody has said, for a model that says nothing of it."""
+    parts, others = [], []
+    if made.fit == "crop" and given.crop is None:
+        resized = "x".join(map(str, made.scale_to)) if isinstance(made.scale_to, tuple) else made.scale_to
+        sides = made.size[:1] if made.size[0] == made.size[1] else made.size
+        parts.append(f"resize {resized}, crop {'x'.join(map(str, sides))}")
+        others += ["--crop"] if given.fit else ["--fit", "--crop"]
+    if given.mean is None:
+        parts.append("ImageNet's mean and std")
+        others += ["--mean", "--std"]
+    if not parts:
+        return ""
+    which = f"{', '.join(others[:-1])} and {others[-1]}" if others[1:] else others[0]
+    says = "say" if others[1:] else "says"
+    return f"Assumed, as the model does not say: {', and '.join(parts)}; {which} {says} others."
 
 
 def _statistics(given: ModelOptions, known: Preprocess | None) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -9,11 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
+from pellucid.choices import Fit
 from pellucid.cli import options
 
 
 def _option(metavar: str, help: str) -> Any:
     return typer.Option(metavar=metavar, help=help, rich_help_panel="The model", show_default=False)
+
+
+CROP = 0.875
+"""Of the resized picture's side, that the input keeps: the usual share, for models that say nothing."""
+
+_OWN = " Unless given, what the model says, else"
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,25 @@ class ModelOptions:
     size: Annotated[str | None, _option("N|HxW", "Pixels of the model's input, such as 224.")] = None
     crop: Annotated[
         float | None,
-        _option("SHARE", "Of the resized picture's side that the input keeps; 1 for all, 0.875 is usual."),
+        _option("SHARE", f"Of the resized picture's side that the input keeps; 1 for all.{_OWN} {CROP}."),
+    ] = None
+    fit: Annotated[
+        Fit | None,
+        _option(
+            "crop|squash|pad",
+            "How a picture gets the input's shape: its middle, all of it out of shape, or all of it on a "
+            f"ground of the mean colour.{_OWN} crop.",
+        ),
     ] = None
     mean: Annotated[
-        str | None, _option("A[,B,C]", "Subtracted from pixels in [0, 1], one value for each channel.")
+        str | None,
+        _option(
+            "A[,B,C]", f"Subtracted from pixels in [0, 1], one value for each channel.{_OWN} ImageNet's."
+        ),
     ] = None
     std: Annotated[
-        str | None, _option("A[,B,C]", "What pixels are divided by then, one value for each channel.")
+        str | None,
+        _option("A[,B,C]", f"What pixels are divided by then, one value for each channel.{_OWN} ImageNet's."),
     ] = None
     channels: Annotated[int | None, _option("1|3|4", "Channels of the input: 1 is grey, 3 RGB, 4 RGBA.")] = (
         None
