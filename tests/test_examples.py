@@ -48,7 +48,13 @@ class Session:
         return [np.stack([upper.mean((1, 2, 3)), lower.mean((1, 2, 3))], 1)]
 
 
-@pytest.mark.parametrize("job", JOBS)
+LONG = {"six_methods", "two_vits"}
+"""What the quick suite leaves to the sweeps."""
+
+
+@pytest.mark.parametrize(
+    "job", [pytest.param(job, marks=pytest.mark.full if job in LONG else ()) for job in JOBS]
+)
 def test_a_job_runs(job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     arguments, files = JOBS[job]
     monkeypatch.chdir(tmp_path)
