@@ -48,6 +48,10 @@ def test_a_callable_gets_the_picture_as_pillow_opens_it(tmp_path, suffix, image,
     assert [one.mode for one in seen] == [mode] * 3
 
 
+def test_a_number_is_a_square_where_all_of_a_picture_is_kept():
+    assert Preprocess((6, 8), 9, fit="squash") == Preprocess((6, 8), (9, 9), fit="squash")
+
+
 def test_it_is_upright_and_the_first_frame(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees

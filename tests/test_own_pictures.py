@@ -237,8 +237,9 @@ def test_the_options_of_a_models_pictures(loaded, name, options, expected):
 @pytest.mark.parametrize(
     ("name", "options", "note"),
     [
-        ("bare", {"size": "64"}, "Assumed, as the model does not say: resize 73, crop 64, and ImageNet's mean "
-         "and std; --fit, --crop, --mean and --std say others."),
+        ("bare", {"size": "64"},
+         "Assumed, as the model does not say: resize 73, crop 64, and ImageNet's mean and std; "
+         "--fit, --crop, --mean and --std say others."),
         ("bare", {"size": "16x24", "mean": "0,0,0", "std": "1,1,1"},
          "Assumed, as the model does not say: resize 18x27, crop 16x24; --fit and --crop say others."),
         ("bare", {"size": "64", "fit": "squash"},

@@ -164,8 +164,7 @@ def test_the_note_reaches_the_explanation_and_a_picture_is_taken_as_it_is(tmp_pa
     named = pellucid.explain(model, picture, "saliency", target=0)
     assert named.warnings == []
     assert named.pictures[0].name == "x"
-    eight = pellucid.explain(model, RAMP, "saliency", target=0)
-    assert torch.equal(named.attribution, eight.attribution)
+    assert (model.prepare(picture) - model.prepare(RAMP)).abs().max() < 1.6 / 255 / 0.224  # not rounded
 
 
 def test_several_pages_are_refused_and_copies_of_one_are_not(tmp_path):

@@ -206,7 +206,6 @@ def test_from_transformers_refuses_what_it_cannot_do():
         ({"interpolation": "cubic"}, "nearest, bilinear"),
         ({"fit": "stretch"}, "crop, squash, pad"),
         ({"rounding": "up"}, "nearest, floor, zero"),
-        ({"fit": "squash", "scale_to": 9}, r"scale_to=\(H, W\)"),
         ({"bgr": True, "mean": (0.5,), "std": (0.5,)}, "3 channels"),
     ],
 )

@@ -139,10 +139,10 @@ def deep_colours(image: Image.Image, declared: Ends | None, *, always: bool) -> 
     return None
 
 
-def eight_bits(
+def scaled_values(
     grey: np.ndarray, what: str, ends: Ends | None, *, given: bool = False
-) -> tuple[Image.Image, str]:
-    """Grey values scaled to 8 bits, where Pillow's conversion clips at 255; and a note of what is white.
+) -> tuple[np.ndarray, str, Ends | None]:
+    """Values scaled to 0 to 255, not rounded; a note of what is white; black and white if they were guessed.
 
     Args:
         grey: 16-bit, 32-bit or float values.
@@ -153,11 +153,11 @@ def eight_bits(
     least, most = grey.min(), grey.max()
     if not (math.isfinite(least) and math.isfinite(most)):
         raise PictureError(f"{what} holds values that are not finite: read it yourself, and pass pixels")
-    note = ""
+    note, guessed = "", None
     if ends is not None and not given and grey.dtype.kind != "f" and most > ends[1] > 0:
         ends = None  # a tag that its own pixels contradict
     if ends is None:
-        ends = _ends(grey, what)
+        ends = guessed = _ends(grey, what)
         source = "the smallest usual white that holds all its values"
     else:
         source = "as its file declares"
@@ -169,7 +169,12 @@ def eight_bits(
         )
     black, white = ends
     scaled = (grey.astype(np.float64) - black) * (255 / (white - black))
-    return Image.fromarray(np.rint(scaled.clip(0, 255)).astype(np.uint8)), note
+    return scaled.clip(0, 255), note, guessed
+
+
+def rounded(scaled: np.ndarray) -> Image.Image:
+    """Values from 0 to 255 as a picture of 8 bits."""
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 
 def _ends(grey: np.ndarray, what: str) -> Ends:

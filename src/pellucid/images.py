@@ -8,7 +8,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -30,9 +30,10 @@ from pellucid.grey import (
     declared_range,
     deep_colours,
     deep_grey,
-    eight_bits,
     refuse_bands,
     refuse_several,
+    rounded,
+    scaled_values,
     white_is_zero,
 )
 
@@ -47,7 +48,9 @@ class Picture:
     `name` is the file's stem, the sample's name, or "image". A transparent picture lies on white in `rgb`;
     `rgba` then keeps it as it was, for models with four input channels. `note` is what a reader of its
     explanation should know: how values of more than 8 bits became colours. `source` is the picture as Pillow
-    opens it, upright and in its own mode, where that is not RGB: see `opened`.
+    opens it, upright and in its own mode, where that is not RGB: see `opened`. `grey` holds the values of
+    grey of more than 8 bits from 0 to 255, not rounded. `guessed` is what was taken for black and white,
+    where nobody said.
     """
 
     rgb: Image.Image
@@ -56,6 +59,8 @@ class Picture:
     rgba: Image.Image | None = None
     note: str = ""
     source: Image.Image | None = field(default=None, repr=False, compare=False)
+    grey: Image.Image | None = field(default=None, repr=False, compare=False)
+    guessed: tuple[float, float] | None = field(default=None, repr=False, compare=False)
 
     @property
     def opened(self) -> Image.Image:
@@ -110,7 +115,9 @@ class Batch:
 
 
 def open_picture(source: object, *, range: Any = None) -> Picture:
-    """Read one picture: a path, `sample:NAME`, a PIL image, or a uint8 array (H, W), (H, W, 1 | 3 | 4).
+    """Read one picture: a path, `sample:NAME`, a PIL image, or an array of uint8 or uint16.
+
+    An array is (H, W) or (H, W, 1 | 3 | 4).
 
     EXIF orientation is applied, an animation gives its first frame, and transparent pixels are laid on white.
     More than 8 bits are scaled by the range that the file declares (a TIFF's tags, a PNG's significant bits),
@@ -139,15 +146,52 @@ def open_picture(source: object, *, range: Any = None) -> Picture:
         with _decoding("the image"):
             return _picture(source, "the image", ends)
     if isinstance(source, np.ndarray):
-        return _picture(_from_array(source), "the array", ends)
+        pixels = _pixels(source)
+        if pixels.dtype == np.uint16 and pixels.ndim == 3:
+            return _deep_array(pixels, ends)
+        return _picture(Image.fromarray(pixels), "the array", ends)
     if not isinstance(source, (str, Path)):
         raise InvalidType(
-            f"a picture must be a path, a PIL image or a uint8 array; got {type(source).__name__} "
+            f"a picture must be a path, a PIL image or a uint8 or uint16 array; got {type(source).__name__} "
             "(a tensor is taken as the model's ready input, not as a picture)"
         )
     name, path = _locate(source)
     with _decoding(str(path)):
         return replace(_read(path, ends), name=name, path=path)
+
+
+def open_pictures(sources: Sequence[Any], *, range: Any = None) -> list[Picture]:
+    """Pictures that are read together: of more than 8 bits, all have the same black and white.
+
+    Where that has to be guessed, it is the widest of the guesses for those of one mode. `range` is for more
+    than 8 bits; others are read as they are. A `Picture` is given back.
+
+    Raises:
+        PellucidError: see `open_picture`.
+    """
+    pictures = [_ranged(source, check_range(range)) for source in sources]
+    for mode in {one.opened.mode for one in pictures if one.guessed}:
+        alike = [i for i, one in enumerate(pictures) if one.guessed and one.opened.mode == mode]
+        widest = max((pictures[i].guessed or (0.0, 0.0) for i in alike), key=lambda ends: ends[1] - ends[0])
+        for i in alike:
+            if pictures[i].guessed != widest and not isinstance(sources[i], Picture):
+                note = (
+                    f"The picture's values are shown with {widest[0]:.6g} as black and {widest[1]:.6g} as "
+                    "white (the smallest usual white that holds the values of all pictures read with it); "
+                    "Model(…, range=(black, white)) says it otherwise, on the command line --range."
+                )
+                pictures[i] = replace(open_picture(sources[i], range=widest), note=note, guessed=widest)
+    return pictures
+
+
+def _ranged(source: Any, ends: tuple[float, float] | None) -> Picture:
+    """A picture with its black and white, if it has more than 8 bits."""
+    if ends is None or isinstance(source, Picture):
+        return open_picture(source)
+    try:
+        return open_picture(source, range=ends)
+    except InvalidValue:  # 8 bits
+        return open_picture(source)
 
 
 def find_pictures(sources: Iterable[str | Path], *, left_out: list[str] | None = None) -> list[str]:
@@ -246,10 +290,18 @@ def _decoding(what: str) -> Iterator[None]:
         raise PictureError(f"{what} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _from_array(pixels: np.ndarray) -> Image.Image:
-    if pixels.dtype != np.uint8:
+def _deep_array(pixels: np.ndarray, ends: tuple[float, float] | None) -> Picture:
+    """Colours of 16 bits (H, W, 3 | 4), which no mode of Pillow's holds."""
+    scaled, note, guessed = scaled_values(pixels, "the array", ends, given=ends is not None)
+    image = rounded(scaled)
+    made = _on_white(image) if image.mode == "RGBA" else Picture(image)
+    return replace(made, note=note, guessed=guessed, source=image)
+
+
+def _pixels(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype not in (np.uint8, np.uint16):
         raise InvalidType(
-            f"an array must hold uint8 pixels; got {pixels.dtype}: "
+            f"an array must hold uint8 pixels, or uint16; got {pixels.dtype}: "
             "pass a float tensor (N, C, H, W) for ready inputs, or uint8 pixels"
         )
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -258,7 +310,7 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
         raise PictureError(f"an array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); got {pixels.shape}")
     if not pixels.size:
         raise PictureError(f"the array has no pixels: its shape is {pixels.shape}")
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    return np.ascontiguousarray(pixels)
 
 
 def _picture(image: Image.Image, what: str, ends: tuple[float, float] | None) -> Picture:
@@ -282,13 +334,15 @@ def _in_colours(
 ) -> Picture:
     """An upright image, and the `source` that it was opened as, in 8-bit RGB."""
     if (values := deep_grey(source, image)) is not None:
-        grey, note = eight_bits(values, what, ends or declared, given=ends is not None)
-        grey = ImageOps.invert(grey) if white_is_zero(source) else grey
-        return replace(_without(source, grey.convert("RGB"), values[:, :, None]), note=note)
+        scaled, note, guessed = scaled_values(values, what, ends or declared, given=ends is not None)
+        scaled = 255 - scaled if white_is_zero(source) else scaled
+        shown = _without(source, rounded(scaled).convert("RGB"), values[:, :, None])
+        grey = None if shown.rgba is not None else Image.fromarray(scaled.astype(np.float32))
+        return replace(shown, note=note, grey=grey, guessed=guessed)
     always = ends is not None or "transparency" in image.info
     if (colours := deep_colours(source, declared, always=always)) is not None:
-        rgb, note = eight_bits(colours, what, ends or declared, given=ends is not None)
-        return replace(_without(source, rgb, colours), note=note)
+        scaled, note, guessed = scaled_values(colours, what, ends or declared, given=ends is not None)
+        return replace(_without(source, rounded(scaled), colours), note=note, guessed=guessed)
     if ends is not None:
         raise InvalidValue(f"range is for more than 8 bits; {what} has 8-bit pixels ({image.mode}).")
     if not image.has_transparency_data:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from pellucid.errors import InvalidType, ModelError
 from pellucid.gathering import as_input, gathered
-from pellucid.images import Batch, Box, Picture, open_picture
+from pellucid.grey import check_range
+from pellucid.images import Batch, Box, Picture, open_pictures
 from pellucid.input_tensors import as_picture, checked_tensor, refuse_nonfinite
 from pellucid.inputs import Extras, several, with_keywords
 from pellucid.labels import class_label, class_names, config_labels, find_class
@@ -61,6 +62,8 @@ class Model:
         output_scale: what the scores are: "logit", "probability" or "log-probability"; found out if None.
         multi_label: whether each class is a question of its own (a sigmoid each), not one of several that
             exclude one another (a softmax); found out unless given, for logits False.
+        range: the values that are black and white in pictures of more than 8 bits, as in (0, 4095); else what
+            each file declares, or the smallest usual white that holds all pictures read together.
 
     Raises:
         InvalidType: `module` cannot be called, `preprocess` neither, or `labels` are none.
@@ -82,6 +85,7 @@ class Model:
         output_key: OutputKey | None = None,
         output_scale: str | None = None,
         multi_label: bool | None = None,
+        range: Any = None,
     ) -> None:
         if not callable(module):
             raise InvalidType(
@@ -104,7 +108,7 @@ class Model:
         if self.preprocess is not None:
             self.transform = None
         self.labels = None if labels is None else class_names(labels)
-        self.note = ""
+        self.note, self.range = "", check_range(range)
         self.output_key, self.output_scale, self.multi_label = output_key, output_scale, multi_label
         self.name = name or str(getattr(module, "__name__", type(module).__name__))
 
@@ -241,7 +245,7 @@ class Model:
                 f"{self.name} does not say how a picture becomes its input: pass a float tensor "
                 "(N, C, H, W), or Model(module, preprocess=pellucid.Preprocess(...))."
             )
-        pictures = [self._noted(open_picture(source)) for source in sources]
+        pictures = [self._noted(one) for one in open_pictures(sources, range=self.range)]
         if preprocess is not None:
             made = [self._input(preprocess, picture) for picture in pictures]
             inputs = stacked([one for one, _ in made]).to(self.device, self.dtype)
@@ -265,7 +269,9 @@ class Model:
 
     def _input(self, preprocess: Preprocess, picture: Picture) -> tuple[Float[Tensor, "C H W"], Picture]:
         """What becomes of a picture, and the picture, with a note where that is not as it may seem."""
-        shown = replace(picture, source=None)  # explanations keep pictures, and need no second copy
+        shown = replace(
+            picture, source=None, grey=None
+        )  # explanations keep pictures, and need no second copy
         read, transform = self._read_off or (None, None)
         if transform is None or read is not preprocess or not is_deep(picture):
             return preprocess(picture), shown

@@ -90,14 +90,25 @@ class Preprocess:
         mode = _MODES[len(self.mean)]
         height, width = self._resized(picture)
         top, left = self._offset((height, width))
-        image = picture.in_mode(mode).resize((width, height), Image.Resampling[self.interpolation.upper()])
+        resample = Image.Resampling[self.interpolation.upper()]
         ground = [round(255 * value) if self.fit == "pad" else 0 for value in self.mean]
+        if picture.grey is not None and mode != "RGBA":  # as finely as its bits tell
+            values = np.asarray(picture.grey.resize((width, height), resample)).clip(0, 255)
+            plane = Image.new("F", self.size[::-1], -1)
+            plane.paste(Image.fromarray(values), (-left, -top))
+            fine = torch.from_numpy(np.array(plane)).expand(len(ground), -1, -1)
+            fine = torch.where(fine < 0, torch.tensor(ground, dtype=fine.dtype)[:, None, None], fine)
+            return self._normalised(fine)
+        image = picture.in_mode(mode).resize((width, height), resample)
         canvas = Image.new(mode, self.size[::-1], tuple(ground) if len(ground) > 1 else ground[0])
         canvas.paste(image, (-left, -top))
         pixels = torch.from_numpy(np.array(canvas)).reshape(*self.size, -1).permute(2, 0, 1)
+        return self._normalised(pixels.to(torch.float32))
+
+    def _normalised(self, pixels: Float[Tensor, "C H W"]) -> Float[Tensor, "C H W"]:
         if self.bgr:
             pixels = pixels[[2, 1, 0]]
-        values = pixels.to(torch.float32).div(255)  # the sources' order of operations, for equal bits
+        values = pixels.div(255)  # the sources' order of operations, for equal bits
         return values.sub(_column(self.mean)).div(_column(self.std)).contiguous()
 
     def box(self, picture: Picture) -> Box:

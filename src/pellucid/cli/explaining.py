@@ -121,6 +121,7 @@ class Run:
     held: list[tuple[str, int, Explanation | Row]] = field(default_factory=list)
     known: dict[tuple[str, int], Row] = field(default_factory=dict)
     answered: bool = False
+    guesses: set[tuple[float, float]] = field(default_factory=set)
 
     def recall(self, sources: Sequence[str]) -> None:
         """Finds the results that an earlier run wrote, of the same requests with the same options.
@@ -151,6 +152,7 @@ class Run:
                 continue
             try:
                 batches[source] = self.model.read(source)
+                self.guesses |= {one.guessed for one in batches[source].pictures if one.guessed}
             except (PictureError, FileMissing) as error:
                 self._fail(source, error)
         answers: dict[tuple[str, int], Answer] = {}
@@ -206,6 +208,12 @@ class Run:
 
     def finish(self) -> None:
         """Writes what had to wait for a scale that all pictures of one method and target share."""
+        if len(self.guesses) > 1:
+            whites = " and ".join(f"{high:.6g}" for _, high in sorted(self.guesses))
+            complain(
+                f"White was guessed as {whites}, by the values of each picture: if one camera took them, "
+                "pass --range LOW,HIGH, such as --range 0,4095."
+            )
         shared: dict[int, tuple[float | None, str]] = {}
         for question in sorted({index for _, index, _ in self.held}):
             maps = [

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from pellucid.cli.own_model import CROP, ModelOptions
 from pellucid.errors import InvalidValue
+from pellucid.grey import check_range
 from pellucid.labels import class_names
 from pellucid.model import Model
 from pellucid.models import load
@@ -19,6 +20,8 @@ def load_model(spec: str, given: ModelOptions) -> Model:
     """
     model = load(spec, weights=given.weights, random_weights=given.random_weights, device=given.device)
     own = copy(model)
+    if given.range is not None:
+        own.range = check_range(_values("--range", given.range))
     if given.labels is not None:
         own.labels = class_names(given.labels)
     changed = (given.size, given.crop, given.fit, given.mean, given.std, given.channels)

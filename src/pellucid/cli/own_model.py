@@ -58,6 +58,14 @@ class ModelOptions:
     channels: Annotated[int | None, _option("1|3|4", "Channels of the input: 1 is grey, 3 RGB, 4 RGBA.")] = (
         None
     )
+    range: Annotated[
+        str | None,
+        _option(
+            "LOW,HIGH",
+            "Black and white in pictures of more than 8 bits, such as 0,4095. Unless given, what the file "
+            "declares, else the smallest usual white.",
+        ),
+    ] = None
     device: options.Device = None
 
 
