@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 import pellucid
 from pellucid import Model, Preprocess
-from pellucid.errors import FileMissing, InvalidType, InvalidValue, ModelError
+from pellucid.errors import FileMissing, InvalidType, InvalidValue, ModelError, PictureError
 from pellucid.gathering import gathered
 from pellucid.labels import read_labels
 
@@ -53,6 +53,22 @@ def test_folders_globs_lists_and_generators_of_paths_are_pictures(folder):
     ):
         same = pellucid.explain(model(), images, "saliency")
         assert torch.equal(same.attribution, whole.attribution)
+
+
+def test_a_broken_file_of_a_folder_is_left_out_and_named_and_a_named_one_raises(folder):
+    broken = folder / "broken.png"
+    broken.write_bytes(b"no picture")
+    for images in (folder, f"{folder}/*.png", [folder / "b.png", folder]):
+        with pytest.warns(UserWarning, match=r"Left out: 1 picture\. .*broken\.png is not a picture"):
+            names = [picture.name for picture in model().read(images).pictures]
+        assert "broken" not in names
+        assert {"b", "c"} <= set(names)
+    for images in (broken, [folder / "b.png", broken]):
+        with pytest.raises(PictureError, match=r"broken\.png"):
+            model().read(images)
+    (folder / "deep" / "a.png").write_bytes(b"")
+    with pytest.raises(PictureError, match=r"a\.png is empty"):
+        model().read(folder / "deep")
 
 
 def test_a_picture_named_twice_stays_twice(folder):
@@ -95,10 +111,26 @@ def test_a_folder_without_pictures_says_what_was_looked_for(tmp_path):
 
 @pytest.mark.parametrize(
     ("asked", "index"),
-    [("tabby", 0), ("seashore", 3), ("retriever", 5), ("Golden", 5), ("egyptian", 2), ("tubs", 4)],
+    [("tabby", 0), ("the seashore", 3), ("retriever, golden", 5), ("Golden  Retrievers", 5), ("tubs", 4)],
 )
-def test_words_find_the_one_class_that_has_them(asked, index):
+def test_all_words_of_a_name_find_its_class(asked, index):
     assert Model(nn.Flatten(), labels=CLASSES).class_index(asked) == index
+
+
+@pytest.mark.parametrize(
+    ("asked", "labels", "words"),
+    [
+        (
+            "pneumonia",
+            ["no pneumonia", "other"],
+            r"in the name of 0 \(no pneumonia\): pass a whole name or the",
+        ),
+        ("retriever", CLASSES, r"in the name of 5 \(golden retriever\)"),
+    ],
+)
+def test_a_part_of_a_name_is_refused_and_the_name_is_told(asked, labels, words):
+    with pytest.raises(InvalidValue, match=words):
+        Model(nn.Flatten(), labels=labels).class_index(asked)
 
 
 def test_words_of_several_classes_are_listed_and_what_is_only_spelled_alike_is_not():

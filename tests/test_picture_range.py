@@ -5,7 +5,6 @@ import zlib
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from PIL.TiffImagePlugin import AppendingTiffWriter
 from torch import nn

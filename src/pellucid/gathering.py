@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,14 @@ from PIL import Image
 
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.images import Picture, find_pictures
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture as it was passed; `found` in a folder or by a glob, nobody named it."""
+
+    given: Any
+    found: bool = False
 
 
 def gathered(images: Any) -> list[Any]:
@@ -26,6 +35,15 @@ def gathered(images: Any) -> list[Any]:
         >>> gathered("sample:cat"), gathered(name for name in ("a.png", "a.png"))
         (['sample:cat'], ['a.png', 'a.png'])
     """
+    return [source.given for source in sources_of(images)]
+
+
+def sources_of(images: Any) -> list[Source]:
+    """The same, and which of them nobody named.
+
+    Raises:
+        InvalidValue, FileMissing: see `gathered`.
+    """
     alone = isinstance(images, str | Path | Image.Image | np.ndarray | Picture)
     if alone or isinstance(images, bytes | Mapping) or not isinstance(images, Iterable):
         sources = [images]
@@ -33,9 +51,12 @@ def gathered(images: Any) -> list[Any]:
         sources = list(images)
     if not sources:
         raise InvalidValue(f"There must be at least one image; got an empty {type(images).__name__}.")
-    found: list[Any] = []
+    found: list[Source] = []
     for source in sources:
-        found += find_pictures([source]) if isinstance(source, str | Path) and _several(source) else [source]
+        if isinstance(source, str | Path) and _several(source):
+            found += [Source(path, found=True) for path in find_pictures([source])]
+        else:
+            found.append(Source(source))
     return found
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -160,16 +161,33 @@ def open_picture(source: object, *, range: Any = None) -> Picture:
         return replace(_read(path, ends), name=name, path=path)
 
 
-def open_pictures(sources: Sequence[Any], *, range: Any = None) -> list[Picture]:
+def open_pictures(
+    sources: Sequence[Any], *, range: Any = None, optional: Sequence[bool] = ()
+) -> list[Picture]:
     """Pictures that are read together: of more than 8 bits, all have the same black and white.
 
     Where that has to be guessed, it is the widest of the guesses for those of one mode. `range` is for more
-    than 8 bits; others are read as they are. A `Picture` is given back.
+    than 8 bits; others are read as they are. A `Picture` is given back. What is `optional`, and cannot be
+    read, is left out with a warning: files of a folder or glob, which nobody named.
 
     Raises:
-        PellucidError: see `open_picture`.
+        PellucidError: see `open_picture`; nothing can be read.
     """
-    pictures = [_ranged(source, check_range(range)) for source in sources]
+    pictures, read, errors = [], [], []
+    for source, may_fail in zip_longest(sources, optional, fillvalue=False):
+        try:
+            pictures.append(_ranged(source, check_range(range)))
+            read.append(source)
+        except PictureError as error:
+            if not may_fail:
+                raise
+            errors.append(error)
+    if errors and not pictures:
+        raise errors[0]
+    if errors:
+        count = "1 picture" if len(errors) == 1 else f"{len(errors)} pictures"
+        warnings.warn(f"Left out: {count}. {'; '.join(map(str, errors))}.", UserWarning, stacklevel=2)
+    sources = read
     for mode in {one.opened.mode for one in pictures if one.guessed}:
         alike = [i for i, one in enumerate(pictures) if one.guessed and one.opened.mode == mode]
         widest = max((pictures[i].guessed or (0.0, 0.0) for i in alike), key=lambda ends: ends[1] - ends[0])

@@ -135,13 +135,14 @@ def class_label(labels: Labels, index: int) -> str:
 
 
 def find_class(labels: Labels, target: SupportsIndex | str, model: str) -> int:
-    """The class of a `model` meant by an index, a whole label, a synonym, or words of a single class's.
+    """The class of a `model` meant by an index, a whole label, or a synonym.
 
+    Articles, plurals and the order of words do not count. Names that have the words and others are listed.
     Upper and lower case are one. A string of digits is an index unless a class has that very name.
 
     Raises:
-        InvalidValue: an index out of range, an unknown name (the closest ones are named), or a name, or
-            words, of several classes (they are named).
+        InvalidValue: an index out of range, an unknown name (the closest ones are named), a name of
+            several classes, or only a part of names (they are named).
         InvalidType: neither a whole number nor a string.
     """
     if isinstance(target, bool) or not isinstance(target, SupportsIndex | str):
@@ -159,11 +160,13 @@ def find_class(labels: Labels, target: SupportsIndex | str, model: str) -> int:
     if labels is None:
         raise InvalidValue(f"{model} has no class names: pass a class index; got {target!r}.")
     found = with_words(labels, target)
-    if len(found) == 1:
-        return found[0]
-    if found:
+    whole = [i for i in found if any(_said(target) == _said(one) for one in synonyms(labels[i]))]
+    if len(whole) == 1:
+        return whole[0]
+    if found:  # one of its words may be "no"
+        which = "name" if len(found) == 1 else "names"
         raise InvalidValue(
-            f"{target!r} must name one class; it is in the names of {listed(labels, found)}: pass a whole "
+            f"{target!r} must name one class; it is in the {which} of {listed(labels, found)}: pass a whole "
             "name or the index."
         )
     close = closest(labels, target)
@@ -194,8 +197,12 @@ def with_words(labels: Sequence[str], name: str) -> list[int]:
         >>> with_words(["tabby, tabby cat", "crate", "Egyptian cat", "cats eye"], "Cat")
         [0, 2, 3]
     """
-    asked = _words(name)
+    asked = _said(name)
     return [i for i, label in enumerate(labels) if asked and any(asked <= _words(s) for s in synonyms(label))]
+
+
+def _said(name: str) -> set[str]:
+    return _words(name) - {"a", "an", "the"}
 
 
 def _words(name: str) -> set[str]:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pellucid.errors import InvalidType, ModelError
-from pellucid.gathering import as_input, gathered
+from pellucid.gathering import as_input, sources_of
 from pellucid.grey import check_range
 from pellucid.images import Batch, Box, Picture, open_pictures
 from pellucid.input_tensors import as_picture, checked_tensor, refuse_nonfinite
@@ -214,7 +214,8 @@ class Model:
 
         Args:
             images: a path, a folder (with all below it), a glob, a PIL image, a uint8 array (H, W[, C]), or
-                any iterable of these, which go through `preprocess`; or a float tensor or array (C, H, W) or
+                any iterable of these, which go through `preprocess` (files of a folder or glob that cannot be
+                read are left out, with a warning); or a float tensor or array (C, H, W) or
                 (N, C, H, W), the model's own input: copied to the model's device and type, its values
                 unchanged. A model of several inputs takes a tuple (images, further inputs) or a mapping of
                 its arguments' names.
@@ -238,14 +239,17 @@ class Model:
         return replace(batch, extras=extras, chosen={**batch.chosen, "further inputs": extras.report()})
 
     def _read_pictures(self, images: Any) -> Batch:
-        sources = gathered(images)
+        sources = sources_of(images)
         preprocess, transform = self.preprocess, self.transform
         if preprocess is None and transform is None:
             raise ModelError(
                 f"{self.name} does not say how a picture becomes its input: pass a float tensor "
                 "(N, C, H, W), or Model(module, preprocess=pellucid.Preprocess(...))."
             )
-        pictures = [self._noted(one) for one in open_pictures(sources, range=self.range)]
+        opened = open_pictures(
+            [one.given for one in sources], range=self.range, optional=[one.found for one in sources]
+        )
+        pictures = [self._noted(one) for one in opened]
         if preprocess is not None:
             made = [self._input(preprocess, picture) for picture in pictures]
             inputs = stacked([one for one, _ in made]).to(self.device, self.dtype)
@@ -308,13 +312,15 @@ class Model:
         return class_label(self.labels, index)
 
     def class_index(self, target: SupportsIndex | str) -> int:
-        """The class meant by an index, a whole label, one of its synonyms, or words of a single class's.
+        """The class meant by an index, a whole label, or one of its synonyms.
 
-        Upper and lower case are one. A string of digits is an index unless a class has that very name.
+        Articles, plurals and the order of words do not count; a part of a name is refused, with the names
+        that have it. Upper and lower case are one. A string of digits is an index unless a class has that
+        very name.
 
         Raises:
-            InvalidValue: an index out of range, an unknown name (the closest ones are named), or a name, or
-                words, of several classes (they are named).
+            InvalidValue: an index out of range, an unknown name (the closest ones are named), a name of
+                several classes, or only a part of names (they are named).
             InvalidType: neither a whole number nor a string.
         """
         return find_class(self.labels, target, self.name)
