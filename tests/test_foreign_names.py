@@ -2,6 +2,7 @@
 
 import socket
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -107,6 +108,36 @@ def test_forward_kwargs_follow_their_pictures():
     plain = pellucid.explain(NET.eval(), x, "occlusion:window=4,stride=4", target=1, output="logit")
     expected = 2 * shift[:, None, None, None] * plain.attribution
     assert torch.allclose(e.attribution, expected, atol=1e-6)
+
+
+class Weighed(nn.Module):
+    def forward(self, x: torch.Tensor, *, meta: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3)) * meta
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array, list, lambda rows: np.array(rows, np.float64)])
+def test_numbers_with_a_row_for_each_picture_become_tensors(kind):
+    x, rows = torch.rand(3, 3, 8, 8), [[1.0, -2.0, 3.0], [0.5, 1.0, 2.0], [4.0, 5.0, 6.0]]
+    model = pellucid.Model(Weighed())
+    batch = model.read(x, {"meta": kind(rows)})
+    assert torch.equal(batch.extras.keywords["meta"], torch.tensor(rows))
+    assert batch.chosen["further inputs"] == {"meta": "one row per image"}
+    e = pellucid.explain(model, x, "saliency", target=2, output="logit", forward_kwargs={"meta": kind(rows)})
+    assert torch.allclose(e.score, x.mean((2, 3))[:, 2] * torch.tensor([3.0, 2.0, 6.0]))
+    assert model.read(x, {"meta": kind(rows[:1])}).chosen["further inputs"] == {
+        "meta": "one row for all images"
+    }
+    with pytest.raises(InvalidValue, match=r"meta must have one row for each image.*2 rows for 3 images"):
+        model.read(x, {"meta": kind(rows[:2])})
+
+
+def test_whole_numbers_of_an_array_and_settings_stay_what_they_are():
+    x = torch.rand(3, 3, 8, 8)
+    given = {"index": np.array([2, 0, 1]), "ages": [30, 41, 52], "names": ["a", "b", "c"], "sizes": [1, 2]}
+    found = pellucid.Model(Weighed()).read(x, given).extras.keywords
+    assert torch.equal(found["index"], torch.tensor([2, 0, 1]))
+    assert torch.equal(found["ages"], torch.tensor([30.0, 41.0, 52.0]))
+    assert (found["names"], found["sizes"]) == (["a", "b", "c"], [1, 2])
 
 
 def test_without_a_network_a_download_is_refused_at_once(monkeypatch):

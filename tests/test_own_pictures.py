@@ -326,6 +326,7 @@ def test_explain_takes_them(loaded):
     refused = CliRunner().invoke(app, asked[:4])
     assert refused.exit_code == 2
     assert "nets.py:grey does not say how a picture becomes its input" in refused.stderr
+    assert "on the command line, --size" in " ".join(refused.stderr.split())
 
 
 def test_the_example_of_an_own_model_runs_as_the_readme_has_it(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """What a model takes besides the picture: further inputs, whose rows follow the pictures."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.structures import plain
 
-AS_IT_IS, BY_ROW = "as it is", "one row per image"
+AS_IT_IS, BY_ROW, ONE_ROW = "as it is", "one row per image", "one row for all images"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,46 @@ class Extras:
         named = {f"input {i}": value for i, value in enumerate(self.before)}
         named |= {f"input {len(self.before) + 1 + i}": value for i, value in enumerate(self.after)}
         named |= dict(self.keywords or {})
-        return {name: BY_ROW if self.by_row(value) else AS_IT_IS for name, value in named.items()}
+        return {name: self._passed(value) for name, value in named.items()}
+
+    def _passed(self, value: Any) -> str:
+        if self.by_row(value):
+            return BY_ROW
+        return ONE_ROW if isinstance(value, Tensor) and value.ndim > 1 and len(value) == 1 else AS_IT_IS
+
+    def of_images(self, images: int, dtype: torch.dtype) -> "Extras":
+        """Those of so many images: keywords of numbers with a row for each, or one for all, become tensors.
+
+        Raises:
+            InvalidValue: a keyword with several rows, but not one for each image.
+        """
+        keywords = {name: _rows(name, value, images, dtype) for name, value in (self.keywords or {}).items()}
+        return replace(self, keywords=keywords, images=images)
+
+
+def _rows(name: str, value: Any, images: int, dtype: torch.dtype) -> Any:
+    """A keyword's value: a tensor of the model's type where it has rows; numbers of an array stay whole."""
+    if isinstance(value, Tensor):
+        found = value
+    elif isinstance(value, np.ndarray | list | tuple):
+        try:
+            array = np.asarray(value)
+        except ValueError:  # rows of different lengths
+            return value
+        if array.dtype.kind not in "fiub" or not array.ndim:
+            return value
+        found = torch.from_numpy(np.array(array))
+        if array.dtype.kind == "f" or not isinstance(value, np.ndarray):
+            found = found.to(dtype)
+    else:
+        return value
+    if found.ndim > 1 and len(found) not in (1, images):
+        raise InvalidValue(
+            f"{name} must have one row for each image, or one for all; it has {len(found)} rows for "
+            f"{images} image{'' if images == 1 else 's'} (a fixed table is bound to the model: "
+            f"functools.partial(model, {name}=…))."
+        )
+    return found if found.ndim and (len(found) == images or found.ndim > 1) else value
 
 
 def _like(which: Tensor, value: Any) -> Any:

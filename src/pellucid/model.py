@@ -219,8 +219,8 @@ class Model:
                 (N, C, H, W), the model's own input: copied to the model's device and type, its values
                 unchanged. A model of several inputs takes a tuple (images, further inputs) or a mapping of
                 its arguments' names.
-            forward_kwargs: further arguments of the model by name; tensors with one row per image follow
-                the images.
+            forward_kwargs: further arguments of the model by name; tensors, arrays and lists of numbers
+                with one row per image follow the images, one row serves all of them.
 
         Raises:
             InvalidValue: no images, no pixels, a pixel that is not finite, a wrong number of channels.
@@ -235,7 +235,7 @@ class Model:
         batch = self._read_tensor(images) if isinstance(images, Tensor) else self._read_pictures(images)
         if extras is None:
             return batch
-        extras = replace(extras, images=len(batch.inputs))
+        extras = extras.of_images(len(batch.inputs), self.dtype)
         return replace(batch, extras=extras, chosen={**batch.chosen, "further inputs": extras.report()})
 
     def _read_pictures(self, images: Any) -> Batch:
@@ -244,7 +244,8 @@ class Model:
         if preprocess is None and transform is None:
             raise ModelError(
                 f"{self.name} does not say how a picture becomes its input: pass a float tensor "
-                "(N, C, H, W), or Model(module, preprocess=pellucid.Preprocess(...))."
+                "(N, C, H, W), or Model(module, preprocess=pellucid.Preprocess(...)); on the "
+                "command line, --size."
             )
         opened = open_pictures(
             [one.given for one in sources], range=self.range, optional=[one.found for one in sources]
