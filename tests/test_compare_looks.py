@@ -1,14 +1,21 @@
 """What grids of several methods and pictures look like, and what stands in them."""
 
 import re
+from itertools import pairwise
 
 import pytest
+import torch
 from PIL import Image
 
 import pellucid
 from pellucid.explanation import maps_of
+from pellucid.render import blocks, metadata
+from pellucid.render.blocks import color_bar
+from pellucid.render.drawing import scale_of
+from pellucid.render.text import number, typeface
 from pellucid.render.views import sheet
 from test_compare import pictured, small_net
+from test_render import segmented
 
 
 def texts(path) -> list[str]:
@@ -33,3 +40,57 @@ def test_below_a_grid_stands_its_caption_and_nothing_else(pair, tmp_path, count)
     assert not re.match(r"[abcd] \d+", lines[-1])
     told = sheet([maps_of(e) for e in c], caption="Three maps.").items
     assert [item.text for item in told if getattr(item, "text", "")][-1] == "Three maps."
+
+
+# --- scales ----------------------------------------------------------------------------------------------
+
+
+def test_pictures_of_one_method_share_a_scale_and_methods_do_not(pair, tmp_path):
+    net = pictured(small_net(), 16)
+    c = pellucid.compare(net, pair, ["grad-cam", "saliency"], target="a")
+    for factor, e in zip((1, 1000), c, strict=True):
+        e.attribution[:] = torch.tensor([1.0, 0.25])[:, None, None, None] * factor
+        e.attribution[:, :, 0] = 0
+    for suffix in (".png", ".svg", ".pdf"):
+        file = c.save(tmp_path / f"c{suffix}", scale="shared")
+        limits = [one["limits"] for one in metadata.read(file)["explanations"]]
+        high = [[scale["vmax"] for scale in some] for some in limits]
+        assert high == [[1, 1], [1000 * c[1].attribution.shape[1]] * 2]
+    own = metadata.read(c.save(tmp_path / "own.png"))["explanations"]
+    assert [scale["vmax"] for scale in own[0]["limits"]] == [1, 0.25]
+
+
+def test_what_is_told_of_segments_is_the_scale_of_their_tints(tmp_path):
+    e = segmented()
+    (limits,) = metadata.read(e.save(tmp_path / "e.png"))["explanations"][0]["limits"]
+    scale = scale_of(e.panel())
+    assert limits == {"vmin": scale.low, "vmax": scale.high}
+    assert scale.low == -scale.high < 0
+
+
+@pytest.mark.parametrize("width", (8, 14, 20, 26, 32, 44, 62, 80, 122, 200))
+@pytest.mark.parametrize(("low", "high"), [(0, 0.0349), (-0.0349, 0.0349), (-1.234e-07, 5.678e-05), (0, 412)])
+def test_numbers_below_a_colour_bar_never_overlap(width, low, high):
+    scale = blocks.Scale(low, high, "turbo", low < 0)
+    written = [item for item in color_bar(scale, width, 9).items if isinstance(item, blocks.Words)]
+    spans = []
+    for item in written:
+        long = typeface(item.size, False).getlength(item.text)
+        start = item.x - {"l": 0, "m": long / 2, "r": long}[item.anchor]
+        spans.append((start, start + long))
+    assert all(start >= -0.01 and stop <= width + 0.01 for start, stop in spans)
+    assert all(before[1] < after[0] - 1 for before, after in pairwise(spans))
+    if width > 120:
+        assert {number(low), number(high)} <= {item.text for item in written}
+    if width == 32 and high == 0.0349:
+        assert [item.text for item in written] == ["0", "0.035"]
+
+
+# --- files -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".pdf", ".svg"])
+def test_saving_for_print_says_nothing(pair, tmp_path, suffix, caplog):
+    e = pellucid.explain(pictured(small_net(), 16), pair[0], "saliency")
+    e.save(tmp_path / f"e{suffix}")
+    assert not caplog.records

@@ -165,7 +165,8 @@ class Comparison:
             caption: whether colour bars and what is shown stand below the pictures.
             width: for print: `"column"` (8.8 cm), `"page"` (18 cm) or centimetres; None is for a screen.
             dpi: dots per inch; None is 150, or 300 where there is a width.
-            **drawing: as of `Explanation.overlay`; `scale="shared"` is one scale for all maps.
+            **drawing: as of `Explanation.overlay`; `scale="shared"` is one scale for all pictures and
+                targets of one method and model; methods differ in units.
         """
         paper = figure.SCREEN if width is None and dpi is None else Paper.of(width, dpi)
         return self._figure(Style.of(drawing), paper, captions=caption)
@@ -193,7 +194,8 @@ class Comparison:
             width: for print: `"column"` (8.8 cm), `"page"` (18 cm) or centimetres.
             dpi: dots per inch, 300 unless said. With `width` or `dpi`, a `.png` is drawn for print as well.
             cell: the largest width and height of a picture in a `.png`, in pixels.
-            **drawing: as of `Explanation.overlay`; `scale="shared"` is one scale for all maps.
+            **drawing: as of `Explanation.overlay`; `scale="shared"` is one scale for all pictures and
+                targets of one method and model; methods differ in units.
 
         Raises:
             InvalidValue: another suffix, or a film where not exactly one explanation has a course.
@@ -203,12 +205,12 @@ class Comparison:
 
         def draw(file: Path) -> None:
             drawn = self._figure(style, paper, captions=caption)
-            metadata.save_figure(file, drawn, provenance_of(self.explanations, style))
+            metadata.save_figure(file, drawn, self._provenance(style))
 
         def draw_pixels(file: Path) -> None:
             maps = [maps_of(e) for e in self]
             drawn = paint(views.sheet(maps, style=style, captions=caption, cell_size=cell))
-            metadata.save_png(file, drawn, provenance_of(self.explanations, style))
+            metadata.save_png(file, drawn, self._provenance(style))
 
         return save_by_suffix(
             path,
@@ -244,6 +246,10 @@ class Comparison:
     def _figure(self, style: Style, paper: Paper, *, captions: bool) -> "MapFigure":
         maps = [maps_of(e) for e in self]
         return figure.drawn(views.sheet(maps, style=style, captions=captions, paper=paper), paper)
+
+    def _provenance(self, style: Style) -> dict[str, Any]:
+        drawn = views.styles(style, [maps_of(e) for e in self])
+        return provenance_of(self.explanations, style, drawn)
 
     def _report(self, file: Path) -> None:
         file.write_text(render(self.entries, self.refusals, self.cost), encoding="utf-8")

@@ -4,14 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from pellucid.measured import Measured
+from pellucid.render.drawing import scale_of
 from pellucid.render.style import Style
 from pellucid.render.text import in_short
 
 _LEFT_OUT = {"attribution", "raw", "stderr", "delta", "details", "trace", "notes"}
 
 
-def provenance_of(explanations: Sequence[Measured], style: Style) -> dict[str, Any]:
+def provenance_of(
+    explanations: Sequence[Measured], style: Style, drawn: Sequence[Style] = ()
+) -> dict[str, Any]:
     """Of everything drawn in one picture: all but the maps, and how they were drawn.
+
+    `drawn` is by what style each explanation was drawn, where they do not share `style`: a scale that maps share
+    is known only when all are.
 
     Where a picture lay is left out, for a figure may be published: its name and size tell it.
     """
@@ -28,7 +34,10 @@ def provenance_of(explanations: Sequence[Measured], style: Style) -> dict[str, A
         "description": f"{methods} of {models} for {labels}, {names}{read}",
         "versions": first.versions,
         "drawing": vars(style),
-        "explanations": [_one(explanation, style) for explanation in explanations],
+        "explanations": [
+            _one(explanation, by)
+            for explanation, by in zip(explanations, drawn or [style] * len(explanations), strict=True)
+        ],
     }
 
 
@@ -37,6 +46,6 @@ def _one(explanation: Measured, style: Style) -> dict[str, Any]:
     told["pictures"] = [{k: v for k, v in picture.items() if k != "path"} for picture in told["pictures"]]
     told["limits"] = [
         {"vmin": scale.low, "vmax": scale.high}
-        for scale in (panel.scale(style) for panel in explanation.panels())
+        for scale in (scale_of(panel, style) for panel in explanation.panels())
     ]
     return told

@@ -22,7 +22,7 @@ Cmap = Annotated[
 Scale = Annotated[
     ScaleOf,
     typer.Option(
-        help="Colours of each map by its own evidence, or shared by maps that are drawn together.",
+        help="Colours of each map by its own evidence, or shared by all pictures of one method.",
         rich_help_panel=_PICTURES,
     ),
 ]

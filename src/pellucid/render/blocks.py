@@ -128,15 +128,31 @@ def words(
 
 
 def color_bar(scale: Scale, width: Length, size: Length, small: Length | None = None) -> Block:
-    """The colours of a map; in letters of `small` the evidence at both ends, and a signed map's zero."""
+    """The colours of a map; in letters of `small` the evidence at both ends, and a signed map's zero.
+
+    Where there is no room for both ends they have two digits, or only the last colour says what it means; where
+    not even that has room, the colours stand alone.
+    """
     small = size * 0.8 if small is None else small
     height = max(2.0, size / 2)
     y = height + small * 0.25
-    low, high = number(scale.low), number(scale.high)
-    labels = [Words(0, y, low, small, colour=QUIET), Words(width, y, high, small, colour=QUIET, anchor="r")]
     font = typeface(small, False)
-    room = width - font.getlength(low) - font.getlength(high)
-    if scale.signed and room > 3 * font.getlength("0"):
+    digit = font.getlength("0")
+
+    def room(low: str, high: str) -> float:
+        return width - font.getlength(low) - font.getlength(high)
+
+    ends = [(number(scale.low, digits), number(scale.high, digits)) for digits in (3, 2)]
+    alone = [("", number(scale.high, digits)) for digits in (3, 2, 1)]
+    fits = (both for both in ends + alone if room(*both) >= (digit if both[0] else 0))
+    low, high = next(fits, ("", ""))
+    labels = [
+        Words(x, y, text, small, colour=QUIET, anchor=anchor)
+        for x, text, anchor in ((0, low, "l"), (width, high, "r"))
+        if text
+    ]
+    side = width / 2 - max(font.getlength(low), font.getlength(high))
+    if scale.signed and low and side > 1.5 * digit:
         labels.insert(1, Words(width / 2, y, "0", small, colour=QUIET, anchor="m"))
     return Block(width, height + small * 1.5, (Bar(0, 0, width, height, scale), *labels))
 

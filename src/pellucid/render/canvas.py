@@ -155,7 +155,9 @@ def _subset(text: str, bold: bool) -> str:
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     font = TTFont(f"{matplotlib.get_data_path()}/fonts/ttf/{name}", recalcTimestamp=False)
-    subsetter = Subsetter(Options(hinting=False, layout_features=["kern"], notdef_outline=True))
+    options = Options(hinting=False, layout_features=["kern"], notdef_outline=True)
+    options.drop_tables += ["FFTM"]  # a time stamp, of whose loss fontTools warns otherwise
+    subsetter = Subsetter(options)
     subsetter.populate(text=unescape(text))
     subsetter.subset(font)
     stream = BytesIO()

@@ -13,13 +13,13 @@ _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|MB|cm|pt|samples?|steps?)(?!\w)
 _BEFORE_NUMBER = re.compile(r"\b(R²|by|to|logit|probability|loss) (?=[<±−-]?\d)")
 
 
-def number(value: int | float) -> str:
+def number(value: int | float, digits: int = 3) -> str:
     """A number for people: three digits, and a real minus sign.
 
-    >>> number(-0.0312), number(12.0)
-    ('−0.0312', '12')
+    >>> number(-0.0312), number(12.0), number(0.0312, 1)
+    ('−0.0312', '12', '0.03')
     """
-    return f"{value:.3g}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def in_short(names: Sequence[str], most: int = 3) -> str:

@@ -89,9 +89,9 @@ def sheet(
     """
     if not maps:
         raise InvalidValue("explanations must hold at least one; got none.")
-    style = shared(style or Style(), maps)
+    drawn_by = styles(style or Style(), maps)
     columns = _ordered([column for one in maps for column in one.columns()])
-    names = row_titles([(one.method, one.options) for one in maps])
+    names = row_titles(_requested(maps))
     flowing = len(columns) == 1
     metrics, width, across = _metrics(
         maps, 1 + len(set(names)) if flowing else len(columns), flowing, names, cell_size, paper
@@ -99,11 +99,11 @@ def sheet(
 
     firsts: dict[_Column, Cell] = {}
     placed: dict[tuple[str, ...], dict[_Column, Cell]] = {}
-    for one, name in zip(maps, names, strict=True):
+    for one, name, drawn in zip(maps, names, drawn_by, strict=True):
         row = placed.setdefault(name, {})
         for column, full in zip(one.columns(), one.panels(), strict=True):
             panel = fitted_to(full, metrics.side, metrics.letters)
-            row[column] = cell(panel, style, captions=captions)
+            row[column] = cell(panel, drawn, captions=captions)
             seen = predicted(panel.prediction) if captions else ""
             firsts.setdefault(column, Cell(panel.rgb, seen, ready=True))
 
@@ -144,8 +144,21 @@ def sheet(
     )
 
 
+def styles(style: Style, maps: Sequence[Maps]) -> list[Style]:
+    """How each of these is drawn: what one method shows of one model shares a scale, if that is asked for.
+
+    Other methods have other units: on their scale a map may have no colours at all.
+    """
+    groups: dict[tuple[str, ...], list[Maps]] = {}
+    keys = [(one.model, *title) for one, title in zip(maps, row_titles(_requested(maps)), strict=True)]
+    for key, one in zip(keys, maps, strict=True):
+        groups.setdefault(key, []).append(one)
+    found = {key: shared(style, some) for key, some in groups.items()}
+    return [found[key] for key in keys]
+
+
 def shared(style: Style, maps: Sequence[Maps]) -> Style:
-    """The style with one scale for all of these maps, if it asks for that."""
+    """The style with one scale for all of these maps, of one method and model, if it asks for that."""
     if style.scale == "own":
         return style
     return style.over((panel.values, panel.percentile) for one in maps for panel in one.panels())
@@ -208,6 +221,10 @@ def _ordered(columns: Sequence[_Column]) -> list[_Column]:
         dict.fromkeys(columns),
         key=lambda column: [level.index(of) for level, of in zip(levels, column, strict=True)],
     )
+
+
+def _requested(maps: Sequence[Maps]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(one.method, one.options) for one in maps]
 
 
 def row_titles(requested: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, ...]]:
