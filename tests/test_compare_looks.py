@@ -9,10 +9,11 @@ from PIL import Image
 
 import pellucid
 from pellucid.explanation import maps_of
-from pellucid.render import blocks, metadata
-from pellucid.render.blocks import color_bar
+from pellucid.images import Picture
+from pellucid.render import blocks, metadata, text
+from pellucid.render.blocks import color_bar, paint, words
 from pellucid.render.drawing import scale_of
-from pellucid.render.text import number, typeface
+from pellucid.render.text import face, legible, number, typeface
 from pellucid.render.views import sheet
 from test_compare import pictured, small_net
 from test_render import segmented
@@ -68,7 +69,7 @@ def test_what_is_told_of_segments_is_the_scale_of_their_tints(tmp_path):
     assert scale.low == -scale.high < 0
 
 
-@pytest.mark.parametrize("width", (8, 14, 20, 26, 32, 44, 62, 80, 122, 200))
+@pytest.mark.parametrize("width", [8, 14, 20, 26, 32, 44, 62, 80, 122, 200])
 @pytest.mark.parametrize(("low", "high"), [(0, 0.0349), (-0.0349, 0.0349), (-1.234e-07, 5.678e-05), (0, 412)])
 def test_numbers_below_a_colour_bar_never_overlap(width, low, high):
     scale = blocks.Scale(low, high, "turbo", low < 0)
@@ -94,3 +95,48 @@ def test_saving_for_print_says_nothing(pair, tmp_path, suffix, caplog):
     e = pellucid.explain(pictured(small_net(), 16), pair[0], "saliency")
     e.save(tmp_path / f"e{suffix}")
     assert not caplog.records
+
+
+# --- letters ---------------------------------------------------------------------------------------------
+
+CAT = "\u732b"  # which DejaVu Sans lacks
+
+
+@pytest.fixture
+def face_with_cat(tmp_path):
+    """A font whose A is a cat, too."""
+    from fontTools.ttLib import TTFont
+
+    font = TTFont(face("", False))
+    for table in font["cmap"].tables:
+        table.cmap[ord(CAT)] = "A"
+    font.save(tmp_path / "cat.ttf")
+    return str(tmp_path / "cat.ttf")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_letters_that_no_face_has_are_written_as_escapes(pair, tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(text, "_installed", lambda bold: ())
+    named = [Picture(picture, name) for picture, name in zip(pair, (CAT, r"\u732b"), strict=True)]
+    e = pellucid.explain(pictured(small_net(), 16), named, "saliency", target=0)
+    file = e.save(tmp_path / f"e{suffix}", dpi=72)
+    if suffix == ".svg":
+        assert texts(file).count(r"\u732b") == 2
+    boxes = [words(name, 80, 9) for name in (CAT, r"\u732b")]
+    assert boxes[0] == boxes[1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_of_another_installed_face_are_drawn_by_that(pair, tmp_path, face_with_cat, monkeypatch):
+    monkeypatch.setattr(text, "_installed", lambda bold: (face_with_cat,))
+    drawn, same, usual = (paint(words(name, 80, 20)) for name in (f"{CAT} B", "A B", "B B"))
+    assert drawn == same
+    assert drawn != usual
+    assert words("B", 80, 20).items[0].face == face("", False)
+    e = pellucid.explain(pictured(small_net(), 16), Picture(pair[0], CAT), "saliency", target=0)
+    e.labels[0] = CAT
+    assert CAT in texts(e.save(tmp_path / "e.svg"))
+    assert CAT not in legible(f"{CAT}\U000f0000")  # no face has both
+    for suffix in (".pdf", ".png"):
+        e.save(tmp_path / f"e{suffix}", dpi=72)

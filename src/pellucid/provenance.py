@@ -16,8 +16,8 @@ def provenance_of(
 ) -> dict[str, Any]:
     """Of everything drawn in one picture: all but the maps, and how they were drawn.
 
-    `drawn` is by what style each explanation was drawn, where they do not share `style`: a scale that maps share
-    is known only when all are.
+    `drawn` is by what style each explanation was drawn, where it is not `style`: a scale that maps share is
+    known only when all are.
 
     Where a picture lay is left out, for a figure may be published: its name and size tell it.
     """

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from pellucid.render.heat import colours
-from pellucid.render.text import number, typeface, wrap
+from pellucid.render.text import face, legible, loaded, number, typeface, wrap
 
 INK, QUIET, RULE = "#1a1a1a", "#5f6368", "#c8ccd0"
 Length = int | float
@@ -37,7 +37,10 @@ class Photo:
 
 @dataclass(frozen=True)
 class Words:
-    """One line of text from `x` on, to `x`, or centred there; `y` is the top of its letters' box."""
+    """One line of text from `x` on, to `x`, or centred there; `y` is the top of its letters' box.
+
+    `face` is the file of its letters; DejaVu Sans where it is empty.
+    """
 
     x: Length
     y: Length
@@ -46,6 +49,7 @@ class Words:
     bold: bool = False
     colour: str = INK
     anchor: Anchor = "l"
+    face: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,12 +121,15 @@ def words(
     step = size * 1.3
     x = width / 2 if centred else 0
     anchor: Anchor = "m" if centred else "l"
-    lines = wrap(text, width, typeface(size, bold))
+    text = legible(text)
+    path = face(text, bold)
+    lines = wrap(text, width, loaded(path, size))
     return Block(
         width,
         step * len(lines),
         tuple(
-            Words(x, step * i + size * 0.08, line, size, bold, colour, anchor) for i, line in enumerate(lines)
+            Words(x, step * i + size * 0.08, line, size, bold, colour, anchor, path)
+            for i, line in enumerate(lines)
         ),
     )
 
@@ -130,8 +137,8 @@ def words(
 def color_bar(scale: Scale, width: Length, size: Length, small: Length | None = None) -> Block:
     """The colours of a map; in letters of `small` the evidence at both ends, and a signed map's zero.
 
-    Where there is no room for both ends they have two digits, or only the last colour says what it means; where
-    not even that has room, the colours stand alone.
+    Where there is no room for both ends they have two digits, or only the last colour says what it means;
+    where not even that has room, the colours stand alone.
     """
     small = size * 0.8 if small is None else small
     height = max(2.0, size / 2)
@@ -146,11 +153,8 @@ def color_bar(scale: Scale, width: Length, size: Length, small: Length | None = 
     alone = [("", number(scale.high, digits)) for digits in (3, 2, 1)]
     fits = (both for both in ends + alone if room(*both) >= (digit if both[0] else 0))
     low, high = next(fits, ("", ""))
-    labels = [
-        Words(x, y, text, small, colour=QUIET, anchor=anchor)
-        for x, text, anchor in ((0, low, "l"), (width, high, "r"))
-        if text
-    ]
+    labels = [Words(0, y, low, small, colour=QUIET)] if low else []
+    labels += [Words(width, y, high, small, colour=QUIET, anchor="r")] if high else []
     side = width / 2 - max(font.getlength(low), font.getlength(high))
     if scale.signed and low and side > 1.5 * digit:
         labels.insert(1, Words(width / 2, y, "0", small, colour=QUIET, anchor="m"))
@@ -170,7 +174,7 @@ def paint(block: Block) -> Image.Image:
                 image = item.image.convert("RGB")
                 sheet.paste(image if image.size == size else image.resize(size), (x, y))
             case Words():
-                font = typeface(item.size, item.bold)
+                font = loaded(item.face or face("", item.bold), item.size)
                 pen.text((item.x, item.y), item.text, fill=item.colour, font=font, anchor=f"{item.anchor}a")
             case Rule():
                 pen.line((x, y, x + round(item.width) - 1, y), fill=RULE)

@@ -19,9 +19,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
 from pellucid.render.blocks import RULE, Bar, Block, Length, Photo, Rule, Scale, Words
 from pellucid.render.heat import colormap
+from pellucid.render.text import face
 
 _FACE = "DejaVu Sans"
 _ASCENT = 0.928  # of that face, in sizes: from the top of a line to its baseline
@@ -87,10 +89,7 @@ def figure(block: Block, dpi: Length) -> MapFigure:
                     item.x / width,
                     1 - (item.y + _ASCENT * item.size) / height,
                     item.text,
-                    fontsize=item.size,
-                    fontfamily=_FACE,
-                    fontweight="bold" if item.bold else "normal",
-                    fontstyle="normal",
+                    fontproperties=_properties(item),
                     color=item.colour,
                     ha=align,
                     va="baseline",
@@ -123,6 +122,12 @@ def _place(item: Photo | Bar, block: Block) -> tuple[Length, Length, Length, Len
         item.width / block.width,
         item.height / block.height,
     )
+
+
+def _properties(item: Words) -> FontProperties:
+    weight = "bold" if item.bold else "normal"
+    other = item.face if item.face != face("", item.bold) else ""
+    return FontProperties(family=_FACE, style="normal", weight=weight, size=item.size, fname=other or None)
 
 
 def _norm(scale: Scale) -> Normalize:

@@ -22,7 +22,7 @@ from pellucid.render.blocks import (
     stacked,
     words,
 )
-from pellucid.render.text import typeface, wrap
+from pellucid.render.text import legible, typeface, wrap
 
 Title = str | tuple[str, ...]
 _CROWDED = 3  # letters' heights: a picture narrower than that has no room for words below it
@@ -208,10 +208,12 @@ def _levels(title: Title) -> tuple[str, ...]:
 
 def row_title_width(titles: Sequence[Title], metrics: Metrics) -> Length:
     """The widest line of titles wrapped to three fifths of a cell, in print to a dozen letters."""
-    font = typeface(metrics.size, True)
     most = 6.5 * metrics.size if metrics.in_print else metrics.cell * 3 // 5
-    lines = [part for title in titles for line in _levels(title) for part in wrap(line, most, font)]
-    return math.ceil(max(map(font.getlength, lines), default=0))
+    longest = 0.0
+    for line in (legible(line) for title in titles for line in _levels(title)):
+        font = typeface(metrics.size, True, line)
+        longest = max(longest, *map(font.getlength, wrap(line, most, font)))
+    return math.ceil(longest)
 
 
 def _row_title(lines: tuple[str, ...], width: Length, metrics: Metrics) -> Block:

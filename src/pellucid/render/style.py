@@ -39,8 +39,8 @@ class Style:
         alpha: opacity of the strongest evidence, in an overlay.
         fade: whether the picture shows through where there is little evidence.
         signed: whether to show evidence against, too; None does if the map has any.
-        scale: `"own"`, each map up to its own strongest evidence, or `"shared"`, one scale for all maps of one
-            method and model that are drawn together, so that colours compare; methods differ in units.
+        scale: `"own"`, each map up to its own strongest evidence, or `"shared"`, one scale for all maps of
+            one method and model drawn together, so that colours compare; methods differ in units.
         vmin: evidence in the first colour, in units of the score; 0 unless said, or `-vmax` for signed maps,
             whose zero keeps the middle colour whatever the two ends are.
         vmax: evidence in the last colour.

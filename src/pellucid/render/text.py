@@ -66,10 +66,65 @@ def unbroken(text: str) -> str:
     return _BEFORE_NUMBER.sub(rf"\1{_NO_BREAK}", _BEFORE_UNIT.sub(_NO_BREAK, text))
 
 
+def typeface(size: int | float, bold: bool, text: str = "") -> ImageFont.FreeTypeFont:
+    """The letters of a text: DejaVu Sans as matplotlib brings it, the same on every machine; see `face`."""
+    return loaded(face(text, bold), size)
+
+
 @cache
-def typeface(size: int | float, bold: bool) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as matplotlib brings it: the same letters on every machine."""
+def loaded(path: str, size: int | float) -> ImageFont.FreeTypeFont:
+    """The letters of a font's file."""
+    return ImageFont.truetype(path, size)
+
+
+def face(text: str, bold: bool) -> str:
+    """The file of DejaVu Sans; where that lacks letters of the text, of an installed face that has all."""
+    usual = _usual(bold)
+    if not _lacks(usual, text):
+        return usual
+    return next((path for path in _installed(bold) if not _lacks(path, text)), usual)
+
+
+def legible(text: str) -> str:
+    """The text; letters that no face has are written as Python writes them, instead of as an empty box.
+
+    >>> legible("tiger \U000f0000")
+    'tiger \\U000f0000'
+    """
+    lacking = _lacks(face(text, bold=False), text)
+    return "".join(c.encode("unicode_escape").decode() if c in lacking else c for c in text)
+
+
+@cache
+def _usual(bold: bool) -> str:
     import matplotlib
 
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}", size)
+    return f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans{'-Bold' if bold else ''}.ttf"
+
+
+@cache
+def _installed(bold: bool) -> tuple[str, ...]:
+    """Upright fonts of this machine, those of the wanted weight first.
+
+    TrueType files alone: of others, and of collections, a PDF cannot hold the letters.
+    """
+    from matplotlib.font_manager import fontManager
+
+    found = [one for one in fontManager.ttflist if one.style == "normal" and one.fname.endswith(".ttf")]
+    heavy = {one.fname: str(one.weight) in {"bold", "600", "700", "800", "900"} for one in found}
+    return tuple(sorted(heavy, key=lambda path: (heavy[path] != bold, path)))
+
+
+def _lacks(path: str, text: str) -> set[str]:
+    """The letters of a text that a font does not have."""
+    return {c for c in set(text) if ord(c) not in _letters(path) and not c.isspace()}
+
+
+@cache
+def _letters(path: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return frozenset(FT2Font(path).get_charmap())
+    except (OSError, RuntimeError):  # removed since matplotlib listed it, or damaged
+        return frozenset()

@@ -18,7 +18,7 @@ from pellucid.render import heat
 from pellucid.render.blocks import fitted
 from pellucid.render.curves import Chart, curves
 from pellucid.render.panel import Panel
-from pellucid.render.text import typeface
+from pellucid.render.text import legible, typeface
 from pellucid.render.words import percent
 
 WIDTH = 960  # pixels of a frame
@@ -142,13 +142,13 @@ class Film:
     def _write_heading(self, drawn: Image.Image, step: int) -> None:
         """What is explained, by which method and model, and how far it is."""
         e, pen = self.panel, ImageDraw.Draw(drawn)
-        large, small = typeface(22, True), typeface(13, False)
+        label, caption = legible(e.label), legible(" · ".join((e.method, e.model, e.name)))
+        large, small = typeface(22, True, label), typeface(13, False, caption)
         count = f"step {step} of {self.last}"
         right = WIDTH - _MARGIN
         room = right - _MARGIN - large.getlength(count) - _MARGIN
-        pen.text((_MARGIN, 16), _cut(e.label, room, large), fill=_INK, font=large)
+        pen.text((_MARGIN, 16), _cut(label, room, large), fill=_INK, font=large)
         pen.text((right, 16), count, fill=_INK, font=large, anchor="ra")
-        caption = " · ".join((e.method, e.model, e.name))
         pen.text((_MARGIN, 48), _cut(caption, float(right - _MARGIN), small), fill=_QUIET, font=small)
 
     def _evidence(self, masks: Tensor) -> Tensor:
