@@ -8,6 +8,7 @@ import math
 import os
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,7 @@ from pellucid.grey import (
     scaled_values,
     white_is_zero,
 )
+from pellucid.naming import told_apart
 
 NAMELESS = "image"
 """What a picture is called that came without a name."""
@@ -93,8 +95,8 @@ class Batch:
     """Model inputs (N, C, H, W), the N pictures they came from, and the box of each that they show.
 
     `extras` is what the model is given besides (see `pellucid.inputs`), `chosen` what was inferred. Of
-    several pictures those without a name are numbered, `"image 0"`, so that each can be told from the
-    others.
+    several pictures those without a name are numbered, `"image 0"`, and those that share one are called by
+    more of their paths, `"cat.jpg"` and `"cat.png"`, so that each can be told from the others.
     """
 
     inputs: Float[Tensor, "N C H W"]
@@ -105,11 +107,24 @@ class Batch:
 
     def __post_init__(self) -> None:
         if len(self.pictures) > 1:
-            named = [
-                replace(one, name=f"{one.name} {i}") if one.name == NAMELESS else one
-                for i, one in enumerate(self.pictures)
-            ]
-            object.__setattr__(self, "pictures", named)
+            object.__setattr__(self, "pictures", _named_apart(self.pictures))
+
+
+def _named_apart(pictures: Sequence[Picture]) -> list[Picture]:
+    """Pictures by names of their own; the same file twice is one picture, with one name."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i, picture in enumerate(pictures):
+        groups[picture.name].append(i)
+    named = list(pictures)
+    for name, group in groups.items():
+        paths = [str(path) for i in group if (path := pictures[i].path) is not None]
+        if name == NAMELESS or (len(group) > 1 and len(paths) < len(group)):
+            names = [f"{name} {i}" for i in group]
+        else:
+            names = told_apart(paths) if len(set(paths)) > 1 else [name] * len(group)
+        for i, own in zip(group, names, strict=True):
+            named[i] = replace(pictures[i], name=own)
+    return named
 
 
 # ---------------------------------------------------------------------------------------------- reading
