@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 import pellucid
-from pellucid.errors import FileMissing, InvalidValue, ModelError
+from pellucid.errors import FileMissing, InvalidValue, ModelError, NotFound
 from pellucid.ranks import rank_correlation
 
 METHODS = ["grad-cam", "hirescam", "layer-cam", "random-cam", "saliency", "input-x-gradient"]
@@ -210,8 +210,19 @@ def test_explanations_are_found_by_method_target_and_position(inputs):
         IndexError, match=r"'grad-cam' must name one explanation; 2 are called that: \[0\] is"
     ):
         c["grad-cam"]
-    with pytest.raises(IndexError, match="called 'lime'; there are grad-cam, rise:samples=4"):
+    with pytest.raises(IndexError, match=r"^There .* called 'lime'; there are grad-cam, rise:samples=4"):
         c["lime"]
+    for wrong, message in ((9, "from -4 to 3, for 4 explanations; got 9"), (1.5, "must be .*; got 1.5")):
+        with pytest.raises(NotFound, match=message):
+            c[wrong]
+    for names, of in ((c, "lime"), (c[0], "lime")):
+        with pytest.raises(KeyError):
+            names[of]
+
+
+def test_a_single_method_is_a_list_of_one(inputs):
+    c = pellucid.compare(small_net(), inputs, "rise:samples=4", target=0)
+    assert [entry.title for entry in c.entries] == ["rise:samples=4"]
 
 
 def test_a_comparison_says_what_it_is_in_a_line_and_in_a_notebook(inputs):

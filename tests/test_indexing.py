@@ -68,6 +68,7 @@ def test_what_is_no_index_is_refused_in_a_sentence(e):
 
 def test_names_are_indices(e):
     assert e.names == [f"image {i}" for i in range(COUNT)]
+    assert "image 3;" in repr(e[3])
     assert e["image 3"].target == [1]
     assert e[["image 2", 0, "image 2"]].target == [2, 0, 2]
     assert e[np.array(["image 1", "image 4"])].target == [1, 0]

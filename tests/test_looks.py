@@ -136,6 +136,7 @@ def test_vmin_vmax_and_percentile_say_what_the_ends_are():
         ({"percentile": 0.0}, "percentile must be above 0"),
         ({"vmin": -1.0, "signed": False}, "vmin must be 0 or above where signed=False"),
         ({"interpolaton": "nearest"}, "no option 'interpolaton': did you mean interpolation"),
+        ({"ax": None}, "no option 'ax': there are cmap, alpha, fade,"),
         ({"cmap": "trubo"}, "did you mean turbo"),
     ],
 )

@@ -16,7 +16,7 @@ from pellucid.agreement import agreement
 from pellucid.engine.cost import Cost
 from pellucid.engine.precision import Precision
 from pellucid.entries import Entry, Refusal
-from pellucid.errors import InvalidValue, PellucidError
+from pellucid.errors import InvalidValue, NotFound, PellucidError
 from pellucid.explain import Explained, explain_all
 from pellucid.explanation import Explanation, from_values, maps_of, values_of
 from pellucid.files import save_by_suffix
@@ -100,12 +100,12 @@ class Comparison:
         models, name those too, in any order: `c["grad-cam", "tabby", "resnet50"]`.
 
         Raises:
-            IndexError: no such explanation, or more than one by that name.
+            NotFound: no such explanation, or more than one by that name.
         """
         if isinstance(index, slice):
             return self.explanations[index]
         if not isinstance(index, str) and not (isinstance(index, tuple) and index):
-            return self.explanations[operator.index(index)]
+            return self.explanations[_position(index, len(self))]
         names = (index,) if isinstance(index, str) else index
         found = [i for i, entry in enumerate(self.entries) if all(name in _names(entry) for name in names)]
         if len(found) == 1:
@@ -113,9 +113,9 @@ class Comparison:
         wanted = ", ".join(map(repr, names))
         if found:
             which = "; ".join(f"[{i}] is {_described(self.entries[i])}" for i in found)
-            raise IndexError(f"{wanted} must name one explanation; {len(found)} are called that: {which}.")
+            raise NotFound(f"{wanted} must name one explanation; {len(found)} are called that: {which}.")
         known = list(dict.fromkeys(entry.title for entry in self.entries))
-        raise IndexError(f"There must be an explanation called {wanted}; there are {', '.join(known)}.")
+        raise NotFound(f"There must be an explanation called {wanted}; there are {', '.join(known)}.")
 
     def __repr__(self) -> str:
         methods = in_short([entry.title for entry in self.entries])
@@ -276,6 +276,18 @@ class Comparison:
         films[0].save(file)
 
 
+def _position(index: Any, count: int) -> int:
+    if not isinstance(index, SupportsIndex):
+        raise NotFound(
+            "An index must be a whole number, a slice, a method, or a tuple of method, target and model; got "
+            f"{index!r}."
+        )
+    at = operator.index(index)
+    if not -count <= at < count:
+        raise NotFound(f"index must be from {-count} to {count - 1}, for {count} explanations; got {at}.")
+    return at
+
+
 def _names(entry: Entry) -> set[str]:
     """What an entry can be called by."""
     e = entry.explanation
@@ -301,7 +313,7 @@ def _title(entry: Entry, others: Sequence[Entry]) -> str:
 def compare(
     model: Model | nn.Module | Callable[[Tensor], Any] | Sequence[Model | nn.Module],
     images: Any,
-    methods: Sequence[str | tuple[str, Mapping[str, Any]]] = DEFAULT_METHODS,
+    methods: str | Sequence[str | tuple[str, Mapping[str, Any]]] = DEFAULT_METHODS,
     *,
     target: Target = None,
     targets: Sequence[Target] | None = None,
@@ -317,7 +329,7 @@ def compare(
     Args:
         model: one model, or several.
         images: as for `explain`; each model prepares them in its own way.
-        methods: names with options, "smooth-grad:samples=20", or (name, options).
+        methods: names with options, "smooth-grad:samples=20", or (name, options); a single name is one.
         target: as for `explain`; `targets`, a list, asks for several.
         targets: see `target`.
         output: as for `explain`, and so are `seed`, `batch_size`, `precision`,
@@ -347,7 +359,8 @@ def compare(
         >>> len(c), c.cost.forward, c.cost.backward
         (3, 1, 1)
     """
-    requests = [Request.of(m) if isinstance(m, str) else Request.of(*m) for m in methods]
+    asked = [methods] if isinstance(methods, str) else methods
+    requests = [Request.of(m) if isinstance(m, str) else Request.of(*m) for m in asked]
     if not requests:
         raise InvalidValue("methods must name at least one method; got none.")
     models = _told_apart([Model.wrap(m) for m in (model if isinstance(model, (list, tuple)) else [model])])

@@ -20,6 +20,12 @@ class InvalidType(PellucidError, TypeError):
     """A value of a type that is not understood."""
 
 
+class NotFound(PellucidError, KeyError, IndexError):
+    """A position or a name at which nothing is: of a picture, or of an explanation."""
+
+    __str__ = Exception.__str__  # KeyError's would be the message in quotes
+
+
 class PictureError(InvalidValue):
     """A picture that cannot be read: truncated, empty, not an image, too large."""
 

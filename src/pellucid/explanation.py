@@ -203,7 +203,7 @@ class Explanation(Measured):
         )
 
     def __repr__(self) -> str:
-        of = f"{self.method!r} of {self.model!r} for {in_short(self.labels)}"
+        of = f"{self.method!r} of {self.model!r} for {in_short(self.labels)}, {in_short(self.names)}"
         return f"Explanation({of}; attribution {tuple(self.attribution.shape)})"
 
     # --- files ---------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ class Record:
         are meant.
 
         Raises:
-            IndexError: no such image, a mask of another length, or something that is no index.
+            NotFound: no such image, a mask of another length, or something that is no index.
         """
         at = positions(index, len(self), self.names)
         some: dict[str, Any] = {name: _rows(getattr(self, name), at) for name in _ROW_FIELDS}

@@ -71,9 +71,11 @@ class Style:
         known = [one.name for one in fields(cls)]
         for name in options:
             if name not in known:
-                close = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
-                raise InvalidValue(f"Pictures of maps have no option {name!r}: {hint}")
+                close = difflib.get_close_matches(name, known, 1, cutoff=0.7)
+                hint = f"did you mean {close[0]}? There" if close else "there"
+                raise InvalidValue(
+                    f"Pictures of maps have no option {name!r}: {hint} are {', '.join(known)}."
+                )
         return cls(**options)
 
     def __post_init__(self) -> None:
