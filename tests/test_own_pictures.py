@@ -326,6 +326,9 @@ def test_explain_takes_them(loaded):
     refused = CliRunner().invoke(app, asked[:4])
     assert refused.exit_code == 2
     assert "nets.py:grey does not say how a picture becomes its input" in refused.stderr
+    mismatched = CliRunner().invoke(app, [*asked[:4], "--size", "16"])
+    assert mismatched.exit_code == 2
+    assert "on the command line, --channels" in " ".join(mismatched.stderr.split())
     assert "on the command line, --size" in " ".join(refused.stderr.split())
 
 

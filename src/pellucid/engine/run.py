@@ -34,6 +34,16 @@ _VIEW = "view size is not compatible"
 """What PyTorch says where `view` meets activations that are not contiguous."""
 
 
+def _of_channels(error: Exception) -> str:
+    """What to do where a model reads another number of channels than its pictures were given."""
+    if "channels" not in first_line(error):
+        return ""
+    return (
+        " (pictures get as many channels as the mean and std of the model's Preprocess have values; on the "
+        "command line, --channels)"
+    )
+
+
 @dataclass
 class Engine:
     """Runs one model: the single place where it is called.
@@ -130,7 +140,7 @@ class Engine:
                 raise
             raise ModelFailed(
                 f"The model failed{self.in_bfloat16} on an input of shape {tuple(inputs.shape)}: "
-                f"{first_line(error)}{self._hint(inputs)}"
+                f"{first_line(error)}{self._hint(inputs)}{_of_channels(error)}"
             ) from error
         if watch and last is not None:
             leaves = [leaf for leaf in tree_leaves(raw) if isinstance(leaf, Tensor) and leaf.ndim]
