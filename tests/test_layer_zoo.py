@@ -2,7 +2,7 @@
 
 The truth is had without Pellucid: a corner of the picture is changed, and the change of the raw output of the
 layer, read as it was said to lie, must be in that corner. Networks whose random attention or gates carry a
-change to all cells about alike (LeViT, halonet, bat, starnet, rexnet, efficientvit) cannot be told so.
+change to all cells about alike (LeViT, halonet, bat, starnet, rexnet, efficientvit, ghostnetv2) cannot be told so.
 """
 
 import re
@@ -26,11 +26,11 @@ TIMM = [
     "res2net50_26w_4s", "resnetv2_50", "densenet121", "dla34", "dpn48b", "vgg11", "vgg11_bn",
     "mobilenetv2_050", "mobilenetv3_small_050", "mobilenetv4_conv_small_035", "efficientnet_b0",
     "efficientnet_lite0", "tf_efficientnet_lite0", "tf_efficientnetv2_b0", "mnasnet_small", "fbnetc_100",
-    "ghostnet_050", "ghostnetv2_100", "hardcorenas_a", "mixnet_s", "lcnet_035", "tinynet_e", "semnasnet_075",
+    "ghostnet_050", "hardcorenas_a", "mixnet_s", "lcnet_035", "tinynet_e", "semnasnet_075",
     "regnetx_002", "regnety_002", "regnetz_005", "cspresnet50", "cspdarknet53", "darknet17",
     "vovnet39a", "ese_vovnet19b_dw", "hrnet_w18_small", "hgnetv2_b0", "inception_v3", "inception_v4",
     "xception41", "selecsls42", "gernet_s", "repvgg_a0", "mobileone_s0", "nf_resnet26", "dm_nfnet_f0",
-    "eca_nfnet_l0", "bat_resnext26ts", "lambda_resnet26t", "halonet26t", "botnet26t_256", "gcresnext26ts",
+    "eca_nfnet_l0", "lambda_resnet26t", "botnet26t_256", "gcresnext26ts",
     "convnext_atto", "convnextv2_atto", "convnext_femto_ols", "fastvit_t8",
     "repvit_m0_9",
     "inception_next_atto", "convmixer_768_32", "poolformer_s12", "poolformerv2_s12",
