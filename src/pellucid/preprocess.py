@@ -97,7 +97,9 @@ class Preprocess:
             plane = Image.new("F", self.size[::-1], -1)
             plane.paste(Image.fromarray(values), (-left, -top))
             fine = torch.from_numpy(np.array(plane)).expand(len(ground), -1, -1)
-            fine = torch.where(fine < 0, torch.tensor(ground, dtype=fine.dtype)[:, None, None], fine)
+            fine = torch.where(
+                fine < 0, torch.tensor(ground, dtype=fine.dtype, device="cpu")[:, None, None], fine
+            )
             return self._normalised(fine)
         image = picture.in_mode(mode).resize((width, height), resample)
         canvas = Image.new(mode, self.size[::-1], tuple(ground) if len(ground) > 1 else ground[0])
