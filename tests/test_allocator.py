@@ -22,6 +22,8 @@ import json, resource
 import psutil, torch, pellucid
 from pellucid.allocator import Region
 
+pellucid.explain, pellucid.compare  # imported now: what else lies on the heap decides where blocks go
+
 def fill():
     torch.ones(16, 1024, 1024)  # 64 MiB, more than glibc ever keeps of its own accord
 
