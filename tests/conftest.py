@@ -107,11 +107,15 @@ def unchecked():
 
 @pytest.fixture
 def own_methods():
-    """What a test registers is forgotten after it."""
-    known = dict(pellucid.METHODS)
+    """What a test registers, methods and rules, is forgotten after it."""
+    from pellucid.engine.rule_registry import RULES
+
+    methods, rules = set(pellucid.METHODS), set(RULES)
     yield
-    for name in set(pellucid.METHODS) - set(known):
+    for name in set(pellucid.METHODS) - methods:
         del pellucid.METHODS[name]
+    for name in set(RULES) - rules:
+        del RULES[name]
 
 
 @pytest.fixture(scope="session")
