@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 import pellucid
 from pellucid import Model, Preprocess
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, ModelError, PictureError
-from pellucid.gathering import gathered
+from pellucid.gathering import sources_of
 from pellucid.labels import read_labels
 
 T = v2
@@ -103,7 +103,7 @@ def test_what_is_no_picture_is_refused(images, error, words):
 
 def test_a_folder_without_pictures_says_what_was_looked_for(tmp_path):
     with pytest.raises(FileMissing, match=r"no picture in this folder; looked for .*\.png"):
-        gathered(tmp_path)
+        sources_of(tmp_path)
 
 
 # --- classes -----------------------------------------------------------------------------------------------

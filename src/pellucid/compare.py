@@ -363,7 +363,7 @@ def compare(
     requests = [Request.of(m) if isinstance(m, str) else Request.of(*m) for m in asked]
     if not requests:
         raise InvalidValue("methods must name at least one method; got none.")
-    models = _told_apart([Model.wrap(m) for m in (model if isinstance(model, (list, tuple)) else [model])])
+    models = _numbered([Model.wrap(m) for m in (model if isinstance(model, (list, tuple)) else [model])])
     refusals: list[Refusal] = []
     errors: list[PellucidError] = []
     found: list[Explained] = []
@@ -423,7 +423,7 @@ def _in_rows(outcomes: Sequence[Explained]) -> tuple[set[int], list[Entry], list
     return rows, entries, left_out
 
 
-def _told_apart(models: Sequence[Model]) -> list[Model]:
+def _numbered(models: Sequence[Model]) -> list[Model]:
     """The models; those that share a name get a number behind it, so that results can be told apart."""
     names = [model.name for model in models]
     apart = []

@@ -22,7 +22,7 @@ class Source:
     found: bool = False
 
 
-def gathered(images: Any) -> list[Any]:
+def sources_of(images: Any) -> list[Source]:
     """The pictures that were passed, in order: a folder gives those below it, a glob those it matches.
 
     A picture named twice stays twice, so that targets given per image fit.
@@ -32,17 +32,10 @@ def gathered(images: Any) -> list[Any]:
         FileMissing: a folder or glob holds no picture.
 
     Example:
-        >>> gathered("sample:cat"), gathered(name for name in ("a.png", "a.png"))
-        (['sample:cat'], ['a.png', 'a.png'])
-    """
-    return [source.given for source in sources_of(images)]
-
-
-def sources_of(images: Any) -> list[Source]:
-    """The same, and which of them nobody named.
-
-    Raises:
-        InvalidValue, FileMissing: see `gathered`.
+        >>> sources_of("sample:cat")
+        [Source(given='sample:cat', found=False)]
+        >>> [source.given for source in sources_of(name for name in ("a.png", "a.png"))]
+        ['a.png', 'a.png']
     """
     alone = isinstance(images, str | Path | Image.Image | np.ndarray | Picture)
     if alone or isinstance(images, bytes | Mapping) or not isinstance(images, Iterable):

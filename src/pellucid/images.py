@@ -38,7 +38,7 @@ from pellucid.grey import (
     scaled_values,
     white_is_zero,
 )
-from pellucid.naming import told_apart
+from pellucid.naming import short_names
 
 NAMELESS = "image"
 """What a picture is called that came without a name."""
@@ -121,7 +121,7 @@ def _named_apart(pictures: Sequence[Picture]) -> list[Picture]:
         if name == NAMELESS or (len(group) > 1 and len(paths) < len(group)):
             names = [f"{name} {i}" for i in group]
         else:
-            names = told_apart(paths) if len(set(paths)) > 1 else [name] * len(group)
+            names = short_names(paths) if len(set(paths)) > 1 else [name] * len(group)
         for i, own in zip(group, names, strict=True):
             named[i] = replace(pictures[i], name=own)
     return named

@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
-def told_apart(sources: Sequence[str], written: Callable[[str], str] = str) -> list[str]:
+def short_names(sources: Sequence[str], written: Callable[[str], str] = str) -> list[str]:
     """The stem of each picture; where several share one, as much of their paths as tells them apart.
 
     Args:
         sources: paths, or samples; one that comes twice has one name.
         written: how a name is written.
 
-    >>> told_apart(["cats/tom.jpg", "dogs/rex.jpg", "dogs/tom.jpg", "sample:cat"])
+    >>> short_names(["cats/tom.jpg", "dogs/rex.jpg", "dogs/tom.jpg", "sample:cat"])
     ['cats-tom', 'rex', 'dogs-tom', 'cat']
-    >>> told_apart(["tom.jpg", "tom.png"])
+    >>> short_names(["tom.jpg", "tom.png"])
     ['tom.jpg', 'tom.png']
     """
     groups: dict[str, list[str]] = defaultdict(list)

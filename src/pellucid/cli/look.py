@@ -1,9 +1,9 @@
 """How results are drawn, as the commands were asked."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from pellucid.choices import Interpolation, ScaleOf
+from pellucid.cli.drawing import DrawingOptions
 from pellucid.render.paper import Paper
 from pellucid.render.style import Drawing, Style
 
@@ -21,6 +21,17 @@ class Look:
         Style.of(self.drawing)
         Paper.of(self.width, self.dpi)
 
+    @classmethod
+    def of(cls, given: DrawingOptions) -> "Look":
+        """As a command was asked to draw.
+
+        Raises:
+            InvalidValue: an option that does not hold.
+        """
+        asked = dict(vars(given))
+        rest = {name: asked.pop(name) for name in ("width", "dpi", "caption")}
+        return cls(cast(Drawing, asked), **rest)
+
     @property
     def shared(self) -> bool:
         """Whether maps have to wait for each other to know their scale."""
@@ -33,22 +44,3 @@ class Look:
             width = float(width)
         asked = {**self.drawing, "width": width, "dpi": self.dpi, "caption": self.caption, **changes}
         return {name: value for name, value in asked.items() if value is not None}
-
-
-def drawn(
-    cmap: str | None,
-    scale: ScaleOf,
-    vmin: float | None,
-    vmax: float | None,
-    percentile: float | None,
-    interpolation: Interpolation | None,
-) -> Drawing:
-    """The options of drawing that a command was given."""
-    return {
-        "cmap": cmap,
-        "scale": scale,
-        "vmin": vmin,
-        "vmax": vmax,
-        "percentile": percentile,
-        "interpolation": interpolation,
-    }

@@ -4,18 +4,18 @@ import re
 from collections.abc import Sequence
 from itertools import count
 
-from pellucid.naming import told_apart
+from pellucid.naming import short_names
 
 LONGEST = 200  # bytes: file systems allow 255, and a suffix and a number follow
 
 
 def picture_names(sources: Sequence[str]) -> list[str]:
-    """Short names of pictures, see `told_apart`, that are safe for every file system.
+    """Short names of pictures, see `short_names`, that are safe for every file system.
 
     >>> picture_names(["cats/my tom.jpg", "dogs/my tom.jpg"])
     ['cats-my-tom', 'dogs-my-tom']
     """
-    return told_apart(sources, _safe)
+    return short_names(sources, _safe)
 
 
 def file_names(parts: Sequence[Sequence[str]]) -> list[str]:

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli import completing, drawing, options
-from pellucid.cli.own_model import ModelOptions, takes_model_options
+from pellucid.cli import completing, options
+from pellucid.cli.drawing import DrawingOptions
+from pellucid.cli.grouped import takes_groups
+from pellucid.cli.own_model import ModelOptions
 from pellucid.cli.screen import plain_errors, print_json, waiting
 
 
-@takes_model_options
+@takes_groups
 def compare(
     pictures: options.Pictures,
     method: options.Methods = None,
@@ -42,15 +44,7 @@ def compare(
             rich_help_panel="The result",
         ),
     ] = "png,html",
-    cmap: drawing.Cmap = None,
-    scale: drawing.Scale = "own",
-    vmin: drawing.Vmin = None,
-    vmax: drawing.Vmax = None,
-    percentile: drawing.Percentile = None,
-    interpolation: drawing.Between = None,
-    caption: drawing.Caption = None,
-    width: drawing.Width = None,
-    dpi: drawing.Dpi = None,
+    drawing: DrawingOptions = DrawingOptions(),
     json: options.Json = False,
     quiet: options.Quiet = False,
     precision: options.PrecisionOption = "auto",
@@ -65,9 +59,9 @@ def compare(
     Example: pellucid compare cat.jpg -m grad-cam -m layer-cam --model torchvision:resnet50
     """
     with plain_errors(debug):
-        from pellucid.cli import look as looks
         from pellucid.cli.comparing import is_readable, report, show
         from pellucid.cli.loading import load_model
+        from pellucid.cli.look import Look
         from pellucid.cli.reading import (
             check_folder,
             check_question,
@@ -84,8 +78,7 @@ def compare(
         asked = list(METHODS) if every else method or list(DEFAULT_METHODS)
         requests = read_requests(asked, layer)
         targets = [read_target(text) for text in dict.fromkeys(target or ["predicted"])]
-        asked_look = looks.drawn(cmap, scale, vmin, vmax, percentile, interpolation)
-        look = looks.Look(asked_look, width, dpi, caption)
+        look = Look.of(drawing)
         kinds = read_kinds(save, options.GRIDS)
         check_folder(out)
         sources = pictures_of(pictures)

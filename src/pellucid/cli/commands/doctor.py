@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from pellucid.cli import completing, options
-from pellucid.cli.own_model import ModelOptions, takes_model_options
+from pellucid.cli.grouped import takes_groups
+from pellucid.cli.own_model import ModelOptions
 from pellucid.cli.screen import plain_errors, print_json, waiting
 
 
-@takes_model_options
+@takes_groups
 def doctor(
     model: options.ModelSpec = "efficientnet-lite0",
     loading: ModelOptions = ModelOptions(),

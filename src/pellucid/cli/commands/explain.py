@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli import completing, drawing, options
-from pellucid.cli.own_model import ModelOptions, takes_model_options
+from pellucid.cli import completing, options
+from pellucid.cli.drawing import DrawingOptions
+from pellucid.cli.grouped import takes_groups
+from pellucid.cli.own_model import ModelOptions
 from pellucid.cli.screen import STOPPED, complain, plain_errors, print_json, waiting
 
 
-@takes_model_options
+@takes_groups
 def explain(
     pictures: options.Pictures,
     method: options.Methods = None,
@@ -37,15 +39,7 @@ def explain(
             rich_help_panel="The result",
         ),
     ] = False,
-    cmap: drawing.Cmap = None,
-    scale: drawing.Scale = "own",
-    vmin: drawing.Vmin = None,
-    vmax: drawing.Vmax = None,
-    percentile: drawing.Percentile = None,
-    interpolation: drawing.Between = None,
-    caption: drawing.Caption = None,
-    width: drawing.Width = None,
-    dpi: drawing.Dpi = None,
+    drawing: DrawingOptions = DrawingOptions(),
     video: options.Video = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -64,10 +58,10 @@ def explain(
     Example: pellucid explain cats/ -m grad-cam -m saliency -t tabby -t "tiger cat^tabby"
     """
     with plain_errors(debug):
-        from pellucid.cli import look as looks
         from pellucid.cli.explaining import Files, Question, Run, check_errors, check_video
         from pellucid.cli.index import model_facts
         from pellucid.cli.loading import load_model
+        from pellucid.cli.look import Look
         from pellucid.cli.reading import (
             check_folder,
             check_question,
@@ -86,8 +80,7 @@ def explain(
         kinds = read_kinds(save, options.FORMATS)
         if "error" in kinds:
             check_errors(requests)
-        asked_look = looks.drawn(cmap, scale, vmin, vmax, percentile, interpolation)
-        look = looks.Look(asked_look, width, dpi, caption)
+        look = Look.of(drawing)
         if video is not None:
             check_video(video, requests)
         check_folder(out)
