@@ -151,12 +151,12 @@ def test_pictures_of_one_name_have_headings_and_names_of_their_own(pair, tmp_pat
         file.parent.mkdir(exist_ok=True)
         picture.save(file)
     c = pellucid.compare(pictured(small_net(), 16), files, ["grad-cam", "saliency"], target=0)
-    names = ["ok.jpg", "ok.png", "a-cat", "b-cat"]
+    names = ["ok.jpg", "ok.png", "a/cat", "b/cat"]
     assert [e.names for e in c] == [names] * 2
     lines = texts(c.save(tmp_path / "c.svg", caption=False))
     assert [line for line in lines if line in names] == names
     assert [c[0][name].pictures[0].path for name in names] == files
-    with pytest.raises(KeyError, match=r"such as ok\.jpg, ok\.png, a-cat, b-cat; got 'ok'"):
+    with pytest.raises(KeyError, match=r"such as ok\.jpg, ok\.png, a/cat, b/cat; got 'ok'"):
         c[0]["ok"]
 
 

@@ -215,7 +215,7 @@ def test_indexing_gives_that_image_alone():
 
 def test_warnings_tell_which_images_they_are_about():
     e = explanation(torch.rand(3, 1, 2, 2), notes=[["odd", "flat"], ["odd"], ["odd", "flat"]])
-    assert e.warnings == ["odd", "Image 0, 2: flat"]
+    assert e.warnings == ["odd", "image 0, image 2: flat"]
     assert e[2].warnings == ["odd", "flat"]
 
 

@@ -58,7 +58,7 @@ def test_the_other_images_are_explained_as_if_alone(method, options, how):
     assert error.images == (0, 1, 3, 4)
     assert list(error.failures) == [2]
     assert "1 of 5 images" in str(error)
-    assert "Image 2" in str(error)
+    assert "image 2" in str(error)
     assert ("a bad picture" if how == "raises" else "nan") in str(error)
     for row, image in zip(error.partial, error.images, strict=True):
         alone = pellucid.explain(net, x[image : image + 1], method, **options, **how_many)
@@ -119,7 +119,7 @@ def test_in_a_comparison_a_failure_is_named_and_nothing_is_lost():
     assert [entry.title for entry in found.entries] == ["saliency", "occlusion:window=6,stride=6"]
     assert found.images == (0, 1, 3)
     assert all(len(entry.explanation) == 3 for entry in found.entries)
-    assert [(r.title, r.reason.split(":")[0]) for r in found.refusals] == [("saliency", "Image 2")]
+    assert [(r.title, r.reason.split(":")[0]) for r in found.refusals] == [("saliency", "image 2")]
     (rest,) = found.left_out
     assert (rest.title, len(rest.explanation)) == ("occlusion:window=6,stride=6", 1)
     alone = pellucid.explain(HalfBlind(), x[2:3], "occlusion", window=6, stride=6, target=1)

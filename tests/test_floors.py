@@ -15,7 +15,7 @@ import pellucid
 FLOORS = [
     # what knows nothing of models: errors, files, structures, statistics of maps
     "errors allocator bundle caching certainty choices files hub indexing naming notebook plugins prediction "
-    "ranks renamed structures",
+    "ranks remarks renamed structures",
     # pictures, how they become inputs, and their superpixels
     "composed gathering grain grey images input_tensors inputs preprocess segments transforms",
     # what is asked, of whom; what stands for a hidden part

@@ -157,7 +157,7 @@ def test_the_note_reaches_the_explanation_and_a_picture_is_taken_as_it_is(tmp_pa
     Image.fromarray(RAMP.astype(np.uint16) * 16).save(tmp_path / "x.png")
     e = pellucid.explain(model, [tmp_path / "x.png", "sample:cat"], "saliency", target=0)
     assert ["4095 as white" in " ".join(notes) for notes in e.notes] == [True, False]
-    assert any(text.startswith("Image 0: The picture's uint16 values, 0 to 4080") for text in e.warnings)
+    assert any(text.startswith("x: The picture's uint16 values, 0 to 4080") for text in e.warnings)
     picture = pellucid.open_picture(tmp_path / "x.png", range=(0, 4080))
     assert isinstance(picture, Picture)
     named = pellucid.explain(model, picture, "saliency", target=0)

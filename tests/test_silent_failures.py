@@ -75,7 +75,7 @@ def test_only_the_pictures_with_an_empty_map_are_named():
         module.fc.weight[0] = -module.fc.weight[0].abs()
         module.fc.weight[1] = module.fc.weight[1].abs()
     e = explain(module, pictures("in-place").float(), target=[1, 0, 1], batch_size=2)
-    assert next(w for w in e.warnings if "evidence" in w).startswith("Image 1: All evidence")
+    assert next(w for w in e.warnings if "evidence" in w).startswith("image 1: All evidence")
     assert [any("evidence" in note for note in notes) for notes in e.notes] == [False, True, False]
     smooth = explain(module, pictures("in-place").float(), target=[1, 0, 1], batch_size=5, smooth=3)
     assert smooth.notes == e.notes

@@ -15,13 +15,14 @@ from pellucid import bundle, storage
 from pellucid.agreement import agreement
 from pellucid.engine.cost import Cost
 from pellucid.engine.precision import Precision
-from pellucid.entries import Entry, Refusal
+from pellucid.entries import Entry, Refusal, refusal_sentences
 from pellucid.errors import InvalidValue, NotFound, PellucidError
 from pellucid.explain import Explained, explain_all
 from pellucid.explanation import Explanation, from_values, maps_of, values_of
 from pellucid.files import save_by_suffix
 from pellucid.model import Model
 from pellucid.provenance import provenance_of
+from pellucid.remarks import by_text, told_once
 from pellucid.render import figure, html, metadata, video, views
 from pellucid.render.blocks import paint
 from pellucid.render.paper import Paper, Width
@@ -127,7 +128,6 @@ class Comparison:
     def _repr_html_(self) -> str:
         first = self.explanations[0]
         count = len(first)
-        warnings = [f"{entry.title}: {text}" for entry in self.entries for text in entry.explanation.warnings]
         titled = [(entry, _title(entry, self.entries)) for entry in self.entries]
         return html.comparison(
             (
@@ -136,8 +136,23 @@ class Comparison:
             ),
             title=f"{len(self)} explanations",
             facts=[in_short([e.model for e in self]), f"together {self.cost}, {number(self.cost.seconds)} s"],
-            warnings=[*warnings, *(f"{r.title} cannot explain {r.model}: {r.reason}" for r in self.refusals)],
+            warnings=[*self.warnings, *refusal_sentences(self.refusals)],
             more=max(0, count - html.SHOWN),
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before trusting the maps: each text once, with pictures and methods."""
+        titles = {id(entry): _title(entry, self.entries) for entry in self.entries}
+        return told_once(
+            (
+                (text, name, titles[id(entry)])
+                for entry in self.entries
+                for name, notes in zip(entry.explanation.names, entry.explanation.notes, strict=False)
+                for text in notes
+            ),
+            [name for entry in self.entries for name in entry.explanation.names],
+            list(titles.values()),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -303,11 +318,9 @@ def _title(entry: Entry, others: Sequence[Entry]) -> str:
     """An entry's title, with what tells it apart from others of that title."""
     same = [other.explanation for other in others if other.title == entry.title]
     e = entry.explanation
-    parts = [
-        in_short(e.labels) if any(other.labels != e.labels for other in same) else "",
-        e.model if any(other.model != e.model for other in same) else "",
-    ]
-    return ", ".join([entry.title, *filter(None, parts)])
+    label = f" for {in_short(e.labels)}" if any(other.labels != e.labels for other in same) else ""
+    model = f" by {e.model}" if any(other.model != e.model for other in same) else ""
+    return entry.title + label + model
 
 
 def compare(
@@ -369,9 +382,10 @@ def compare(
     found: list[Explained] = []
     spent = Cost()
     for one in models:
+        batch = one.read(images, forward_kwargs)
         outcomes, cost = explain_all(
             one,
-            one.read(images, forward_kwargs),
+            batch,
             requests,
             [target] if targets is None else targets,
             output=output,
@@ -388,9 +402,9 @@ def compare(
                 errors.append(outcome.answer)
             else:
                 found.append(outcome)
+                failed = [(str(error), batch.pictures[i].name) for i, error in outcome.failures.items()]
                 refusals += [
-                    Refusal(title, one.name, f"Image {image}: {error}")
-                    for image, error in outcome.failures.items()
+                    Refusal(title, one.name, f"{names}: {text}") for text, names in by_text(failed).items()
                 ]
     if not found:
         raise errors[0]

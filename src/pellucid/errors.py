@@ -7,6 +7,8 @@ keeps working. A message says what must hold, what came, and what to do.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pellucid.remarks import by_text
+
 
 class PellucidError(Exception):
     """Base of all errors raised by Pellucid."""
@@ -59,12 +61,17 @@ class SomeFailed(InvalidValue):
         failures: {image: the error for which it has no explanation}.
     """
 
-    def __init__(self, partial: Any, images: Sequence[int], failures: Mapping[int, PellucidError]) -> None:
+    def __init__(
+        self,
+        partial: Any,
+        images: Sequence[int],
+        failures: Mapping[int, PellucidError],
+        names: Sequence[str] = (),
+    ) -> None:
         self.partial, self.images, self.failures = partial, tuple(images), dict(failures)
-        reasons: dict[str, list[int]] = {}
-        for image, error in self.failures.items():
-            reasons.setdefault(str(error), []).append(image)
-        each = " ".join(f"Image {', '.join(map(str, some))}: {text}" for text, some in reasons.items())
+        called = {image: names[image] if names else f"image {image}" for image in self.failures}
+        said = [(str(error), called[image]) for image, error in self.failures.items()]
+        each = " ".join(f"{some}: {text}" for text, some in by_text(said).items())
         count = len(self.images) + len(self.failures)
         super().__init__(
             f"{len(self.failures)} of {count} images could not be explained. {each} The error's .partial "

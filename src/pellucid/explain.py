@@ -104,9 +104,10 @@ def explain(
     """
     wrapped = Model.wrap(model)
     request = Request.of(method, options)
+    batch = wrapped.read(images, forward_kwargs)
     (outcome,), _ = explain_all(
         wrapped,
-        wrapped.read(images, forward_kwargs),
+        batch,
         [request],
         [target],
         output=output,
@@ -118,7 +119,8 @@ def explain(
     if isinstance(outcome.answer, PellucidError):
         raise outcome.answer
     if outcome.failures:
-        raise SomeFailed(outcome.answer, outcome.images, outcome.failures)
+        names = [picture.name for picture in batch.pictures]
+        raise SomeFailed(outcome.answer, outcome.images, outcome.failures, names)
     return outcome.answer
 
 

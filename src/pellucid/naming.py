@@ -13,7 +13,7 @@ def short_names(sources: Sequence[str], written: Callable[[str], str] = str) -> 
         written: how a name is written.
 
     >>> short_names(["cats/tom.jpg", "dogs/rex.jpg", "dogs/tom.jpg", "sample:cat"])
-    ['cats-tom', 'rex', 'dogs-tom', 'cat']
+    ['cats/tom', 'rex', 'dogs/tom', 'cat']
     >>> short_names(["tom.jpg", "tom.png"])
     ['tom.jpg', 'tom.png']
     """
@@ -36,7 +36,7 @@ def _forms(source: str, longest: int, written: Callable[[str], str]) -> list[str
     folders = [part for part in path.parts[:-1] if part != path.anchor]
     ends = [path.stem, path.name]
     return [
-        written("-".join([*folders[max(0, len(folders) - depth) :], end])) or "picture"
+        written("/".join([*folders[max(0, len(folders) - depth) :], end])) or "picture"
         for end in ends
         for depth in range(longest + 1)
     ]

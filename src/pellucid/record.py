@@ -11,6 +11,7 @@ from pellucid.engine.cost import Cost
 from pellucid.images import Box, Picture
 from pellucid.indexing import positions
 from pellucid.prediction import Prediction
+from pellucid.remarks import by_text
 
 _ROWS = {"per_image": "rows"}  # a tensor or list whose first axis is the images; or None or empty
 _NESTED = {"per_image": "nested"}  # a dict in which tensors and lists of N entries are of that kind
@@ -82,13 +83,12 @@ class Record:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader should know before trusting the maps; of several images, which one it is about."""
-        texts = list(dict.fromkeys(text for notes in self.notes for text in notes))
-        about = {text: [i for i, notes in enumerate(self.notes) if text in notes] for text in texts}
-        return [
-            text if len(about[text]) == len(self) else f"Image {', '.join(map(str, about[text]))}: {text}"
-            for text in texts
-        ]
+        """What a reader should know before trusting the maps; of several images, the names of those meant."""
+        apart = len(set(self.names)) == len(self)
+        names = self.names if apart else [f"image {i}" for i in range(len(self))]
+        said = [(text, name) for name, notes in zip(names, self.notes, strict=False) for text in notes]
+        every = ", ".join(names)
+        return [text if about == every else f"{about}: {text}" for text, about in by_text(said).items()]
 
     @property
     def per_pixel(self) -> bool:

@@ -20,7 +20,7 @@ from pellucid.cli.screen import (
 )
 from pellucid.cli.tables import NBSP, Column, print_table
 from pellucid.compare import Comparison
-from pellucid.entries import Entry
+from pellucid.entries import Entry, refusal_sentences
 from pellucid.errors import FileMissing, PictureError
 from pellucid.model import Model
 from pellucid.render.words import predicted
@@ -66,17 +66,14 @@ def show(comparison: Comparison, files: Sequence[Path]) -> None:
         for picture, best, label in zip(first.pictures, first.prediction, first.labels, strict=True):
             screen.print(f"{picture.name}: {label}, by {first.model} ({predicted(best, 1)})", style="bold")
         _print_methods(screen, entries, signed, unsigned)
-        for entry in entries:
-            for warning in entry.explanation.warnings:
-                screen.print(f"{entry.title}: {warning}", style="yellow")
         screen.print()
     screen.print(
         "Similarity: Spearman's rank correlation of the evidence in 14 x 14 cells; "
         "in brackets without its signs",
         style="dim",
     )
-    for refusal in comparison.refusals:
-        screen.print(f"{refusal.title} cannot explain {refusal.model}: {refusal.reason}", style="yellow")
+    for text in (*comparison.warnings, *refusal_sentences(comparison.refusals)):
+        screen.print(text, style="yellow")
     screen.print(f"Together, evidence shared: {passes(comparison.cost)}")
     for file in files:
         screen.print(str(file), soft_wrap=True)

@@ -1,6 +1,6 @@
 """What `pellucid explain` does: groups of pictures explained, written and told of."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,7 +29,9 @@ from pellucid.files import make_folder, mark_results, save_by_suffix
 from pellucid.filming import keeps_course, no_course
 from pellucid.images import Batch
 from pellucid.model import Model
+from pellucid.naming import short_names
 from pellucid.prediction import Prediction
+from pellucid.remarks import by_text, told_once
 from pellucid.render import views
 from pellucid.render.style import Style
 from pellucid.render.text import number
@@ -65,7 +67,8 @@ class Files:
         self.folder, self.kinds, self.look = folder, kinds, look
         self.index = Index(folder)
         pairs = [(s, q) for s in range(len(sources)) for q in range(len(questions))]
-        self.pictures = dict(zip(sources, short := picture_names(sources), strict=True))
+        self.pictures = dict(zip(sources, short_names(sources), strict=True))
+        short = picture_names(sources)
         names = file_names(
             [(short[s], questions[q].request.title.replace(":", "."), questions[q].text) for s, q in pairs]
         )
@@ -154,21 +157,23 @@ class Run:
                 batches[source] = self.model.read(source)
                 self.guesses |= {one.guessed for one in batches[source].pictures if one.guessed}
             except (PictureError, FileMissing) as error:
-                self._fail(source, error)
+                self._fail(source, [(error, "")])
         answers: dict[tuple[str, int], Answer] = {}
         for some, asked in self._open(batches):
             answers |= self._ask({source: batches[source] for source in some}, asked)
         for source in sources:
+            failed: list[tuple[PellucidError, str]] = []
             for index, question in enumerate(self.questions):
                 found = self.known.get((source, index)) or answers.get((source, index))
                 if isinstance(found, PellucidError):
-                    self._fail(source, found, question.request.title)
+                    failed.append((found, question.request.title))
                 elif found is None:
                     continue
                 elif self.files.look.shared:
                     self.held.append((source, index, found))
                 else:
                     self._write(source, index, found)
+            self._fail(source, failed)
 
     def _open(self, sources: Iterable[str]) -> Iterator[tuple[list[str], list[int]]]:
         """Pictures with questions that are left: questions of every request there for every target there."""
@@ -257,9 +262,13 @@ class Run:
             "together": together,
         }
 
-    def _fail(self, source: str, error: PellucidError, method: str = "") -> None:
-        self.failures.append({"picture": source, "method": method, "message": str(error)})
-        complain(f"{method}: {about(source, error)}" if method else about(source, error))
+    def _fail(self, source: str, failed: Sequence[tuple[PellucidError, str]]) -> None:
+        """Keeps the errors of one picture, each with its method if it is one's, and tells each text once."""
+        self.failures += [
+            {"picture": source, "method": method, "message": str(error)} for error, method in failed
+        ]
+        for text, methods in by_text((about(source, error), method) for error, method in failed).items():
+            complain(f"{methods}: {text}" if methods else text)
 
     def report(self, stopped: bool) -> dict[str, Any]:
         """All of it, for scripts."""
@@ -279,9 +288,8 @@ class Run:
             return
         screen = console()
         print_results(screen, self.results)
-        for row in self.results:
-            for warning in row["warnings"]:
-                screen.print(f"{row['name']}, {row['title']}: {warning}", style="yellow")
+        for text in warnings_of(self.results):
+            screen.print(text, style="yellow")
         written = [file for row in self.results for file in row["files"]]
         for file in written:
             screen.print(file, soft_wrap=True)
@@ -310,6 +318,24 @@ def print_results(screen: Console, results: Sequence[Row]) -> None:
         name, seen = (row["name"], best) if new else ("", "")
         rows.append((name, seen, row["title"], row["labels"][0], score, *known))
     print_table(screen, columns, rows)
+
+
+def warnings_of(results: Sequence[Row]) -> list[str]:
+    """What the results warn of, each text once; of several targets, which one it is about."""
+    each = Counter((row["picture"], row["title"]) for row in results)
+    asked = [
+        row["title"] + (f" for {row['labels'][0]}" if each[row["picture"], row["title"]] > 1 else "")
+        for row in results
+    ]
+    return told_once(
+        (
+            (text, row["name"], question)
+            for row, question in zip(results, asked, strict=True)
+            for text in row["warnings"]
+        ),
+        [row["name"] for row in results],
+        asked,
+    )
 
 
 def result(source: str, name: str, question: Question, explanation: Explanation, files: list[str]) -> Row:

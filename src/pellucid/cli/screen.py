@@ -15,17 +15,17 @@ from pellucid.errors import PellucidError
 REFUSED, STOPPED = 2, 130
 
 
-def console() -> Console:
-    """Standard output; without colours where it is no terminal."""
-    return Console(highlight=False, markup=False, emoji=False)
+def console(*, stderr: bool = False) -> Console:
+    """Standard output, or error; where it is no terminal without colours, and no line is wrapped."""
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    made.soft_wrap = not made.is_terminal
+    return made
 
 
 def complain(message: object) -> None:
     """One line on standard error."""
     line = " ".join(str(message).split())
-    Console(stderr=True, highlight=False, markup=False, emoji=False).print(
-        f"pellucid: {line}", soft_wrap=True
-    )
+    console(stderr=True).print(f"pellucid: {line}")
 
 
 def print_json(document: Any) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from pellucid.engine.cost import Cost
-from pellucid.entries import Entry, Refusal
+from pellucid.entries import Entry, Refusal, refused_once
 from pellucid.explanation import Explanation
 from pellucid.render.html import data_uri
 from pellucid.render.layer import ramp
@@ -36,7 +36,7 @@ def page(entries: Sequence[Entry], refusals: Sequence[Refusal], cost: Cost) -> P
         sampled=any(e.stderr is not None for e in explanations),
         optimised=any(card.course for card in _cards(subjects)),
         subjects=subjects,
-        refusals=list(dict.fromkeys((r.title, r.model, r.reason) for r in refusals)),
+        refusals=refused_once(refusals),
         photographs=album.photographs,
         ramps={cmap: data_uri(ramp(cmap)) for cmap in sorted({stage.cmap for stage in stages})},
         provenance=_provenance(explanations),
