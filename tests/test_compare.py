@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 import pellucid
-from pellucid.errors import FileMissing, InvalidValue, ModelError, NotFound
+from pellucid.errors import InvalidValue, ModelError, NotFound
 from pellucid.ranks import rank_correlation
 
 METHODS = ["grad-cam", "hirescam", "layer-cam", "random-cam", "saliency", "input-x-gradient"]
@@ -186,15 +186,12 @@ def test_png_is_the_grid_of_all_explanations(tmp_path, inputs):
     assert large.height > 1.2 * small.height  # one method more
 
 
-def test_other_suffixes_and_missing_folders_are_refused(tmp_path, inputs):
+def test_other_suffixes_are_refused(tmp_path, inputs):
     c = pellucid.compare(small_net(), inputs, ["grad-cam"])
-    with pytest.raises(InvalidValue, match=r"must end in \.png, \.pdf, \.svg, .*; got 'map\.txt'"):
+    with pytest.raises(InvalidValue, match=r"must end in \.png, \.jpg, .*\.pdf, \.svg, .*; got 'map\.txt'"):
         c.save(tmp_path / "map.txt")
     with pytest.raises(InvalidValue, match=r"A video shows how one mask.* 0 have a course"):
-        c.save(tmp_path / "map.gif")
-    for name in ("map.png", "map.html"):
-        with pytest.raises(FileMissing):
-            c.save(tmp_path / "nowhere" / name)
+        c.save(tmp_path / "new" / "map.gif")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -62,6 +62,6 @@ def test_another_kind_is_refused_before_anything_is_run():
     result = compare("--save", "png,gif")
     assert result.exit_code == 2
     assert result.stderr == (
-        "pellucid: --save must name any of png, pdf, svg, html, npz, safetensors; got 'gif'.\n"
+        "pellucid: --save must name any of png, jpg, webp, pdf, svg, html, npz, safetensors; got 'gif'.\n"
     )
     assert not Path("pellucid-out").exists()

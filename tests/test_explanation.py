@@ -342,14 +342,13 @@ def test_written_files_have_the_usual_permissions(tmp_path):
     assert (tmp_path / "new.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
 
 
-def test_unknown_suffix_and_missing_folder_are_refused(tmp_path):
+def test_unknown_suffixes_and_missing_files_are_refused(tmp_path):
     e = one_map([[1.0]])
     with pytest.raises(
-        InvalidValue, match=r"\.npz, \.safetensors, \.png, \.pdf, \.svg, \.html, \.mp4 or \.gif; got 'e\.jpg'"
+        InvalidValue,
+        match=r"end in \.npz, \.safetensors, \.png, \.jpg, \.jpeg, .*, \.mp4 or \.gif; got 'e\.bmp'",
     ):
-        e.save(tmp_path / "e.jpg")
-    with pytest.raises(FileMissing, match="create it first"):
-        e.save(tmp_path / "nowhere" / "e.npz")
+        e.save(tmp_path / "e.bmp")
     with pytest.raises(InvalidValue, match=r"must end in \.npz or \.safetensors; got 'e\.png'"):
         Explanation.load(tmp_path / "e.png")
     with pytest.raises(FileMissing, match="there is none"):

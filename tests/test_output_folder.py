@@ -110,7 +110,7 @@ def test_files_that_cannot_be_written_are_told_and_leave_nothing_behind(monkeypa
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(NotWritten, match=r"file 'x.png' cannot be written \(No space .*make room\."):
         explanation.save("x.png")
-    with pytest.raises(NotWritten, match=r"'nets\.py' is a file"):
+    with pytest.raises(NotWritten, match=r"'nets\.py' cannot be made \(a file is where the"):
         explanation.save("nets.py/x.png")
     assert not list(Path().glob(".x*"))
 

@@ -19,7 +19,7 @@ from pellucid.entries import Entry, Refusal, refusal_sentences
 from pellucid.errors import InvalidValue, NotFound, PellucidError
 from pellucid.explain import Explained, explain_all
 from pellucid.explanation import Explanation, from_values, maps_of, values_of
-from pellucid.files import save_by_suffix
+from pellucid.files import file_path, save_by_suffix
 from pellucid.model import Model
 from pellucid.provenance import provenance_of
 from pellucid.remarks import by_text, told_once
@@ -198,25 +198,26 @@ class Comparison:
     ) -> Path:
         """Writes one file, whole or not at all, by the suffix of `path`; returns the path.
 
-        `.png`, `.pdf` and `.svg` are a grid of all maps; in them stands what they show, which `pellucid
-        show FILE` prints. `.html` is the report, a page that needs nothing else. `.npz` and `.safetensors`
-        hold everything exactly, for `load`. `.mp4` and `.gif` are the film of the one explanation that
-        keeps the course of a mask.
+        `.png`, `.jpg`, `.webp`, `.pdf` and `.svg` are a grid of all maps; in them stands what they show,
+        which `pellucid show FILE` prints. `.html` is the report, a page that needs nothing else. `.npz` and
+        `.safetensors` hold everything exactly, for `load`. `.mp4` and `.gif` are the film of the one
+        explanation that keeps the course of a mask.
 
         Args:
-            path: the file.
+            path: the file; its folder is made where it is not there yet.
             caption: whether colour bars and what is shown stand below the pictures.
             width: for print: `"column"` (8.8 cm), `"page"` (18 cm) or centimetres.
-            dpi: dots per inch, 300 unless said. With `width` or `dpi`, a `.png` is drawn for print as well.
-            cell: the largest width and height of a picture in a `.png`, in pixels.
+            dpi: dots per inch, 300 unless said. With `width` or `dpi`, pixels are drawn for print as well.
+            cell: the largest width and height of a picture in a grid of pixels, in pixels.
             **drawing: as of `Explanation.overlay`; `scale="shared"` is one scale for all pictures and
                 targets of one method and model; methods differ in units.
 
         Raises:
             InvalidValue: another suffix, or a film where not exactly one explanation has a course.
-            FileMissing: the folder does not exist.
+            InvalidType: `path` is an open file.
+            NotWritten: the file cannot be written there.
         """
-        paper, style = Paper.of(width, dpi), Style.of(drawing)
+        path, paper, style = file_path(path), Paper.of(width, dpi), Style.of(drawing)
 
         def draw(file: Path) -> None:
             drawn = self._figure(style, paper, captions=caption)
@@ -225,12 +226,12 @@ class Comparison:
         def draw_pixels(file: Path) -> None:
             maps = [maps_of(e) for e in self]
             drawn = paint(views.sheet(maps, style=style, captions=caption, cell_size=cell))
-            metadata.save_png(file, drawn, self._provenance(style))
+            metadata.save_pixels(file, drawn, self._provenance(style))
 
         return save_by_suffix(
             path,
             {
-                ".png": draw_pixels if width is None and dpi is None else draw,
+                **dict.fromkeys(metadata.PIXELS, draw_pixels if width is None and dpi is None else draw),
                 ".pdf": draw,
                 ".svg": draw,
                 ".html": self._report,

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pellucid import bundle, notebook, storage
 from pellucid.errors import InvalidValue
-from pellucid.files import save_by_suffix
+from pellucid.files import file_path, save_by_suffix
 from pellucid.filming import no_course
 from pellucid.measured import Measured
 from pellucid.prediction import Prediction as Prediction
@@ -220,28 +220,29 @@ class Explanation(Measured):
     ) -> Path:
         """Write one file, whole or not at all, by the suffix of `path`; returns the path.
 
-        `.npz` and `.safetensors` hold everything exactly, for `load`. `.png`, `.pdf` and `.svg` are the
-        picture of `view`, or a grid of them for several images; in them stands what they show, which
+        `.npz` and `.safetensors` hold everything exactly, for `load`. `.png`, `.jpg`, `.webp`, `.pdf` and
+        `.svg` are the picture of `view`, or a grid of them for several images; in them stands what they show,
+        which
         `pellucid show FILE` prints. `.html` is a page that needs nothing else. `.mp4` and `.gif` are films
         of the course of one image's
         mask, for methods that optimise one: see `pellucid.render.video.Film`.
 
         Args:
-            path: the file.
+            path: the file; its folder is made where it is not there yet.
             caption: whether colour bars and what is shown stand below the pictures; None does in grids,
                 `.pdf` and `.svg`.
             width: for print: `"column"` (8.8 cm), `"page"` (18 cm) or centimetres.
-            dpi: dots per inch, 300 unless said. With `width` or `dpi`, a `.png` is drawn for print as well.
-            cell: the largest width and height of a picture in a `.png` of several, in pixels.
+            dpi: dots per inch, 300 unless said. With `width` or `dpi`, pixels are drawn for print as well.
+            cell: the largest width and height of a picture in a grid of pixels, in pixels.
             **drawing: as of `overlay`.
 
         Raises:
             InvalidValue: another suffix; a film of several images, or without the course of a mask.
             ExtraMissing: an `.mp4` without the extra `video`.
-            FileMissing: the folder does not exist.
-            InvalidType: `options`, `details` or `trace` hold what a file cannot.
+            NotWritten: the file cannot be written there.
+            InvalidType: `options`, `details` or `trace` hold what a file cannot, or `path` is an open file.
         """
-        paper = Paper.of(width, dpi)
+        path, paper = file_path(path), Paper.of(width, dpi)
         style = self._style(drawing)
 
         def draw(file: Path) -> None:
@@ -251,13 +252,13 @@ class Explanation(Measured):
         def draw_pixels(file: Path) -> None:
             captions = len(self) > 1 if caption is None else caption
             drawn = self._pixels(style, cell, captions=captions)
-            metadata.save_png(file, drawn, provenance_of([self], style))
+            metadata.save_pixels(file, drawn, provenance_of([self], style))
 
         return save_by_suffix(
             path,
             {
                 **dict.fromkeys(bundle.SUFFIXES, self._store),
-                ".png": draw_pixels if width is None and dpi is None else draw,
+                **dict.fromkeys(metadata.PIXELS, draw_pixels if width is None and dpi is None else draw),
                 ".pdf": draw,
                 ".svg": draw,
                 ".html": lambda file: file.write_text(self._page(), encoding="utf-8"),

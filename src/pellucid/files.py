@@ -4,15 +4,15 @@ import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pellucid.errors import FileMissing, InvalidValue, NotWritten, PellucidError
+from pellucid.errors import InvalidType, InvalidValue, NotWritten, PellucidError
 
 T = TypeVar("T")
 Writer = Callable[[Path], object]
-"""Writes a file at a path whose folder exists."""
+"""Writes a file at a path whose folder is there."""
 
 
 def by_suffix(path: str | os.PathLike[str], table: Mapping[str, T]) -> T:
@@ -25,7 +25,8 @@ def by_suffix(path: str | os.PathLike[str], table: Mapping[str, T]) -> T:
         >>> by_suffix("map.PNG", {".png": "a picture", ".html": "a page"})
         'a picture'
     """
-    suffix, name = Path(path).suffix.lower(), Path(path).name
+    file = file_path(path)
+    suffix, name = file.suffix.lower(), file.name
     if suffix not in table:
         *others, last = table
         listed = f"{', '.join(others)} or {last}" if others else last
@@ -33,16 +34,31 @@ def by_suffix(path: str | os.PathLike[str], table: Mapping[str, T]) -> T:
     return table[suffix]
 
 
+def file_path(path: Any) -> Path:
+    """The path of a file that is to be read or written.
+
+    Raises:
+        InvalidType: no path, such as an open file.
+    """
+    if isinstance(path, str | os.PathLike) and isinstance(os.fspath(path), str):
+        return Path(path)
+    raise InvalidType(
+        f"path must be the name of a file, such as 'cat.png'; got {type(path).__name__}: what .plot() gives "
+        "writes to open files and to memory, .plot().savefig(file, format='png')."
+    )
+
+
 def save_by_suffix(path: str | os.PathLike[str], writers: Mapping[str, Writer]) -> Path:
     """Writes one file, whole or not at all, by the writer for its suffix; returns the path.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file; its folder is made where it is not there yet.
         writers: for each suffix in small letters, a dot in front, what writes such a file.
 
     Raises:
         InvalidValue: another suffix.
-        FileMissing: the folder does not exist.
+        InvalidType: no path.
+        NotWritten: the folder cannot be made, or the file not be written there.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -56,19 +72,22 @@ def save_by_suffix(path: str | os.PathLike[str], writers: Mapping[str, Writer]) 
     return Path(path)
 
 
-def check_folder(path: Path) -> None:
-    """Refuses a file whose folder does not exist.
+@contextmanager
+def _in_folder(folder: Path) -> Iterator[None]:
+    """Makes the folder, and those above it; what was made goes again if the block raises.
 
     Raises:
-        FileMissing: names the folder.
-        NotWritten: a file is where the folder should be.
+        NotWritten: it cannot be made.
     """
-    if not path.parent.is_dir():
-        if path.parent.exists():
-            raise NotWritten(f"The folder of {str(path)!r} must be one, but {str(path.parent)!r} is a file.")
-        raise FileMissing(
-            f"The folder of {str(path)!r} must exist; there is no {str(path.parent)!r}: create it first."
-        )
+    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    make_folder(folder)
+    try:
+        yield
+    except BaseException:
+        for one in new:
+            with suppress(OSError):  # somebody else has put a file there
+                one.rmdir()
+        raise
 
 
 @contextmanager
@@ -76,11 +95,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` once the block ends well.
 
     Readers see the old file or the new one, never a part. If the block raises (Ctrl-C included), the old
-    file stays as it was and the temporary one is removed. Its suffix is that of `path`.
+    file stays as it was and the temporary one is removed. Its suffix is that of `path`. A folder that is not
+    there is made.
 
     Raises:
-        FileMissing: the folder does not exist.
-        NotWritten: the file cannot be written there.
+        NotWritten: the folder cannot be made, or the file not be written there.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -90,8 +109,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     'whole'
     """
     final = Path(path)
-    check_folder(final)
-    with written_to(final):
+    with written_to(final), _in_folder(final.parent):
         handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem[:40]}-", suffix=final.suffix)
         os.close(handle)
         temporary = Path(name)

@@ -91,9 +91,9 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=_RESULT)
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=_RUN)]
-FORMATS = ("png", "pdf", "svg", "error", "npz", "safetensors", "html")
+FORMATS = ("png", "jpg", "webp", "pdf", "svg", "error", "npz", "safetensors", "html")
 """What `explain` writes."""
-GRIDS = ("png", "pdf", "svg", "html", "npz", "safetensors")
+GRIDS = ("png", "jpg", "webp", "pdf", "svg", "html", "npz", "safetensors")
 """What `compare` writes."""
 MODEL_HELP = "efficientnet-lite0, timm:NAME, torchvision:NAME, hf:REPO-OR-FOLDER or FILE.py:function."
 ModelSpec = Annotated[

@@ -14,6 +14,7 @@ from pellucid.files import save_by_suffix
 from pellucid.lime.drawing import bars, fragment
 from pellucid.lime.records import Feature, LabelExplanation
 from pellucid.render.html import page
+from pellucid.render.metadata import PIXELS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,17 +101,18 @@ class LocalExplanation:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write one file, whole or not at all, by the suffix of `path`; returns the path.
 
-        `.html` is a page that needs nothing else, `.png` the figure of `plot`, `.json` all numbers.
+        `.html` is a page that needs nothing else, `.png`, `.jpg` and `.webp` are the figure of `plot`,
+        `.json` holds all numbers.
 
         Raises:
             InvalidValue: another suffix.
-            FileMissing: the folder does not exist.
+            NotWritten: the file cannot be written there.
         """
         return save_by_suffix(
             path,
             {
                 ".html": lambda file: file.write_text(page("LIME", self._repr_html_()), encoding="utf-8"),
-                ".png": lambda file: self.plot().savefig(file),
+                **dict.fromkeys(PIXELS, lambda file: self.plot().savefig(file)),
                 ".json": lambda file: file.write_text(
                     json.dumps(self.to_dict(), ensure_ascii=False, indent=1), encoding="utf-8"
                 ),

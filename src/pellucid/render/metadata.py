@@ -1,9 +1,10 @@
-"""What a picture shows, written into its file, and read from it again: PNG, PDF, SVG and HTML."""
+"""What a picture shows, written into its file, and read from it again: PNG, JPEG, WebP, PDF, SVG and HTML."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -22,17 +23,51 @@ KEY = "pellucid"
 Provenance = Mapping[str, Any]
 
 
-def save_png(file: Path, image: Image.Image, provenance: Provenance) -> None:
-    """Writes a picture with what it shows."""
-    info = PngInfo()
-    for name, text in _fields(provenance).items():
-        info.add_text(name, text)
-    info.add_text(KEY, _json(provenance))
-    image.save(file, "PNG", pnginfo=info)
+def save_pixels(
+    file: Path, image: Image.Image, provenance: Provenance, dpi: int | float | None = None
+) -> None:
+    """Writes a picture, by its suffix, with what it shows; a WebP loses nothing, a JPEG next to nothing.
+
+    Raises:
+        InvalidValue: more pixels than the format can hold.
+    """
+    kind = file.suffix.lower()
+    most, options = _PIXELS[kind]
+    if most is not None and max(image.size) > most:
+        raise InvalidValue(
+            f"A {kind} picture has at most {most} pixels to a side; this one is {image.width} x "
+            f"{image.height}: save it as .png."
+        )
+    if dpi is not None:
+        options = {**options, "dpi": (dpi, dpi)}
+    if kind == ".png":
+        info = PngInfo()
+        for name, text in _fields(provenance).items():
+            info.add_text(name, text)
+        info.add_text(KEY, _json(provenance))
+        image.save(file, **options, pnginfo=info)
+    else:
+        image.convert("RGB").save(file, **options, exif=_exif(provenance))
+
+
+_PIXELS: dict[str, tuple[int | None, dict[str, Any]]] = {
+    ".png": (None, {"format": "PNG"}),
+    ".jpg": (65_500, {"format": "JPEG", "quality": 95, "subsampling": 0}),
+    ".jpeg": (65_500, {"format": "JPEG", "quality": 95, "subsampling": 0}),
+    ".webp": (16_383, {"format": "WEBP", "lossless": True}),
+}
+PIXELS = tuple(_PIXELS)
+"""Suffixes of pictures made of pixels."""
 
 
 def save_figure(file: Path, figure: "MapFigure", provenance: Provenance) -> None:
-    """Writes a figure, `.pdf`, `.svg` or `.png`, with what it shows."""
+    """Writes a figure, `.pdf`, `.svg` or of pixels, with what it shows."""
+    if file.suffix.lower() in (".jpg", ".jpeg", ".webp"):
+        drawn = BytesIO()
+        figure.savefig(drawn, format="png", dpi=figure.dpi, bbox_inches=None, facecolor="white")
+        with Image.open(drawn) as image:
+            save_pixels(file, image, provenance, figure.dpi)
+        return
     fields, held = _fields(provenance), _json(provenance)
     kind = file.suffix.lower()
     match kind:
@@ -95,6 +130,29 @@ def _json(provenance: Provenance) -> str:
     return json.dumps(provenance)  # ASCII, which every format holds as it is
 
 
+_DESCRIPTION, _SOFTWARE, _EXIF, _COMMENT = 0x010E, 0x0131, 0x8769, 0x9286
+_ASCII = b"ASCII\0\0\0"
+_LONGEST = 60_000
+"""Of what a JPEG can hold besides its pixels, which is 64 KiB."""
+
+
+def _exif(provenance: Provenance) -> Image.Exif:
+    """The same for files that hold no texts by name; of more results than there is room for, in short."""
+    fields, held = _fields(provenance), _json(provenance).encode()
+    exif = Image.Exif()
+    exif[_DESCRIPTION] = fields["Description"].encode("ascii", "replace").decode()[: _LONGEST // 10]
+    exif[_SOFTWARE] = fields["Software"]
+    if len(held) < _LONGEST - len(exif[_DESCRIPTION]):
+        exif.get_ifd(_EXIF)[_COMMENT] = _ASCII + held
+    return exif
+
+
+def _from_exif(path: Path) -> str | None:
+    with Image.open(path) as image:
+        found = image.getexif().get_ifd(_EXIF).get(_COMMENT, b"")
+    return bytes(found).removeprefix(_ASCII).decode() if found else None
+
+
 def _from_png(path: Path) -> str | None:
     with Image.open(path) as image:
         image.load()
@@ -144,5 +202,11 @@ def _from_html(path: Path) -> str | None:
     return page.text or None
 
 
-_READERS = {".png": _from_png, ".pdf": _from_pdf, ".svg": _from_svg, ".html": _from_html}
+_READERS: dict[str, Callable[[Path], str | None]] = {
+    ".png": _from_png,
+    **dict.fromkeys((".jpg", ".jpeg", ".webp"), _from_exif),
+    ".pdf": _from_pdf,
+    ".svg": _from_svg,
+    ".html": _from_html,
+}
 SUFFIXES = tuple(_READERS)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.errors import ExtraMissing
-from pellucid.files import by_suffix, check_folder
+from pellucid.files import by_suffix
 from pellucid.images import Box
 from pellucid.render import heat
 from pellucid.render.blocks import fitted
@@ -37,11 +37,9 @@ def check_path(path: Path) -> None:
 
     Raises:
         InvalidValue: a suffix other than .mp4 and .gif.
-        FileMissing: the folder does not exist.
         ExtraMissing: an .mp4, but no encoder is installed.
     """
     by_suffix(path, _KINDS)
-    check_folder(path)
     _check_encoder(path)
 
 

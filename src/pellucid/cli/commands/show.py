@@ -16,7 +16,7 @@ def show(
 ) -> None:
     """Print what a file shows: method, model, layer, class, scores, options, versions.
 
-    Reads .png, .pdf, .svg, .html, .npz and .safetensors that Pellucid saved.
+    Reads .png, .jpg, .webp, .pdf, .svg, .html, .npz and .safetensors that Pellucid saved.
 
     Example: pellucid show pellucid-out/cat.grad-cam.png
     """
