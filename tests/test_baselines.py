@@ -11,8 +11,8 @@ from torch import nn
 from pellucid import Model, Preprocess
 from pellucid.baselines import NAMES, baseline
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, ModelError
-from pellucid.methods.option_types import Option
-from pellucid.methods.options import Baseline, SegmentBaseline
+from pellucid.options.parts import Baseline, SegmentBaseline
+from pellucid.options.types import Option
 
 PREPROCESS = Preprocess((12, 10), scale_to=None, fit="squash")
 MODEL = Model(nn.Flatten(), preprocess=PREPROCESS)

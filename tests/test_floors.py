@@ -18,8 +18,8 @@ FLOORS = [
     "ranks remarks renamed structures",
     # pictures, how they become inputs, and their superpixels
     "composed gathering grain grey images input_tensors inputs preprocess segments transforms",
-    # what is asked, of whom; what stands for a hidden part
-    "baselines labels layers model models output_scale outputs target target_function weights",
+    # what is asked, of whom; what stands for a hidden part; the options of methods and metrics
+    "baselines labels layers model models options output_scale outputs target target_function weights",
     # how a model is run
     "engine",
     # evidence, each piece computed once

@@ -18,10 +18,11 @@ from torch import nn
 import pellucid
 from nets import TinyCNN, net, pictures, unchecked
 from pellucid.errors import InvalidType, InvalidValue
-from pellucid.methods import FAMILIES, METHODS, get_method, parse
+from pellucid.methods import FAMILIES, METHODS, get_method
 from pellucid.methods.cam.form import cam
 from pellucid.methods.definition import WRAPPERS
-from pellucid.methods.option_types import LayerOption, Option
+from pellucid.options.resolve import parse
+from pellucid.options.types import LayerOption, Option
 from pellucid.probe import Probe
 from zoo import seeded
 

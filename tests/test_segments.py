@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import label as components
 
 from pellucid.errors import InvalidType, InvalidValue
-from pellucid.methods.option_types import Option
-from pellucid.methods.options import Segments
+from pellucid.options.parts import Segments
+from pellucid.options.types import Option
 from pellucid.segments import boundaries, check, hierarchy, mean_colours, neighbours, segment
 
 

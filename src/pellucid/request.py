@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from pellucid.errors import InvalidType
-from pellucid.methods import Method, get_method, parse
+from pellucid.methods import Method, get_method
+from pellucid.options.resolve import parse
 
 
 @dataclass(frozen=True)

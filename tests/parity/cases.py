@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 import pellucid
-from pellucid.methods import parse
+from pellucid.options.resolve import parse
 from zoo import seeded, trained_statistics
 
 METHODS = (

@@ -18,7 +18,7 @@ from pellucid.axioms.rewriting import REWRITINGS
 from pellucid.errors import InvalidValue, PellucidError
 from pellucid.explanation import Explanation
 from pellucid.methods.definition import Axiom
-from pellucid.methods.options import SEGMENT_MEAN
+from pellucid.options.parts import SEGMENT_MEAN
 from pellucid.outputs import Reading
 from pellucid.request import Request
 from pellucid.target import Output, resolve

@@ -18,8 +18,8 @@ from pellucid.explain import explain_all
 from pellucid.explanation import Explanation
 from pellucid.images import Batch
 from pellucid.layers import layer_names
-from pellucid.methods.options import SEGMENT_MEAN, Segments
 from pellucid.model import Model
+from pellucid.options.parts import SEGMENT_MEAN, Segments
 from pellucid.outputs import Reading
 from pellucid.probe import Probe
 from pellucid.request import Request

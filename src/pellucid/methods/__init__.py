@@ -4,8 +4,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from pellucid.methods.definition import FAMILIES, Method
-from pellucid.methods.option_types import Option
-from pellucid.methods.registry import METHODS, get_method, method, parse
+from pellucid.methods.registry import METHODS, get_method, method
+from pellucid.options.types import Option
 
 for _family in FAMILIES:
     _folder = import_module(f"{__name__}.{_family}")
@@ -23,4 +23,4 @@ def methods() -> tuple[Method, ...]:
     return tuple(METHODS.values())
 
 
-__all__ = ["FAMILIES", "METHODS", "Method", "Option", "get_method", "method", "methods", "parse"]
+__all__ = ["FAMILIES", "METHODS", "Method", "Option", "get_method", "method", "methods"]

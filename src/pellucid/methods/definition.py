@@ -1,6 +1,5 @@
 """What a registered method is: its name, options, cost, and what its theory promises."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,13 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
-from pellucid.errors import InvalidType, InvalidValue
+from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding
 from pellucid.methods.foreign import option_named
-from pellucid.methods.option_types import Option
-from pellucid.methods.signature import documented
 from pellucid.methods.wrappers import COPIES, Statistic, augment, smooth
+from pellucid.options.resolve import resolve
+from pellucid.options.signature import documented
+from pellucid.options.types import Option
 from pellucid.probe import Probe
 from pellucid.renamed import Renamed
 from pellucid.target import Output
@@ -137,19 +137,7 @@ class Method(Renamed):
             InvalidType: an option that it does not have; the message names those it has.
             InvalidValue: a value that an option does not take.
         """
-        known = {option.name: option for option in (*self.options, *WRAPPERS)}
-        for name in given:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = option_named(name, known) or (f"Did you mean {close[0]!r}?" if close else "")
-                raise InvalidType(
-                    f"{self.name} has no option {name!r}.{hint and ' ' + hint} "
-                    f"It takes: {', '.join(known) or 'none'}."
-                )
-        resolved = {
-            name: option.check(given[name]) if name in given else option.default
-            for name, option in known.items()
-        }
+        resolved = resolve(self.name, (*self.options, *WRAPPERS), given, option_named)
         if resolved["smooth"] < 0:
             raise InvalidValue(f"smooth must be a number of copies, 0 for none; got {resolved['smooth']}.")
         return resolved

@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pellucid.engine.precision import HALF
-from pellucid.errors import ModelError, ModelFailed, PellucidError
-from pellucid.probe import Probe
+from pellucid.probe import Probe, of_each
 
-T = TypeVar("T")
 OfImages = Tensor | list[Tensor]
 Details = Mapping[str, OfImages | Mapping[str, OfImages]]
 """Tensors by name, with the images first, or lists of one tensor per image; or several of these by layer."""
@@ -121,29 +119,6 @@ def each(probe: Probe, formula: Callable[[Probe, int], Finding]) -> Finding:
     Details of different shapes, as many numbers as an image has segments, become a list.
     """
     return _joined(of_each(probe, formula), _stacked)
-
-
-def of_each(probe: Probe, find: Callable[[Probe, int], T]) -> list[T]:
-    """What `find(probe of one image, its number)` gives for each image of a batch.
-
-    An image for which it fails costs the others nothing: in its place there is what another one gave, and
-    the probe knows that it is not to be read.
-
-    Raises:
-        PellucidError: it fails for all images, or whatever the image.
-    """
-    found: dict[int, T] = {}
-    for image in range(len(probe.inputs)):
-        if image in probe.failures:
-            continue
-        try:
-            found[image] = find(probe.one(image), image)
-        except PellucidError as error:
-            if isinstance(error, ModelError) and not isinstance(error, ModelFailed):
-                raise
-            probe.fail(image, error)
-    instead = next(iter(found.values()))
-    return [found.get(image, instead) for image in range(len(probe.inputs))]
 
 
 def _stacked(details: Sequence[Details]) -> Details:

@@ -25,8 +25,8 @@ from pellucid.methods.definition import (
     folder_of,
 )
 from pellucid.methods.foreign import method_named
-from pellucid.methods.option_types import Option
-from pellucid.methods.signature import keyword_options
+from pellucid.options.signature import keyword_options
+from pellucid.options.types import Option
 from pellucid.plugins import Registry
 from pellucid.target import Output
 
@@ -124,25 +124,3 @@ def get_method(name: str) -> Method:
         hint = f" It is {here!r} here." if here else hint
         raise InvalidValue(f"There is no method {name!r}.{hint} `pellucid methods` lists them all.")
     return found
-
-
-def parse(spec: str) -> tuple[str, dict[str, str]]:
-    """A method and its options as written on the command line.
-
-    Example:
-        >>> parse("smooth-grad:samples=20,noise=0.1")
-        ('smooth-grad', {'samples': '20', 'noise': '0.1'})
-
-    Raises:
-        InvalidValue: an option without a value.
-    """
-    name, _, rest = spec.partition(":")
-    options: dict[str, str] = {}
-    for part in filter(None, re.split(r",(?=[\w-]+=)", rest)):
-        key, equals, value = part.partition("=")
-        if not equals or not value:
-            raise InvalidValue(
-                f"Options must be written NAME=VALUE, as in smooth-grad:samples=20; got {part!r}."
-            )
-        options[key.strip().replace("-", "_")] = value.strip()
-    return name.strip(), options

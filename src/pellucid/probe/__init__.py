@@ -5,8 +5,9 @@ model themselves: two methods that need the same evidence share it, and so do tw
 does not depend on the target.
 """
 
+from pellucid.probe.each import of_each
 from pellucid.probe.layer import LayerEvidence, layer_evidence
 from pellucid.probe.modified import ModifiedRun, run_with
 from pellucid.probe.probe import Probe
 
-__all__ = ["LayerEvidence", "ModifiedRun", "Probe", "layer_evidence", "run_with"]
+__all__ = ["LayerEvidence", "ModifiedRun", "Probe", "layer_evidence", "of_each", "run_with"]

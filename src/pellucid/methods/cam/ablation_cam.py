@@ -5,8 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.cam.form import cam
-from pellucid.methods.finding import of_each
-from pellucid.probe import LayerEvidence
+from pellucid.probe import LayerEvidence, of_each
 
 
 @cam(

@@ -19,9 +19,9 @@ from pellucid.methods.cam.combining import Fusion
 from pellucid.methods.cam.evaluation import evaluate
 from pellucid.methods.definition import Counting, Drawing
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import LayerOption, LayoutOption
 from pellucid.methods.registry import method
-from pellucid.methods.signature import keyword_options
+from pellucid.options.signature import keyword_options
+from pellucid.options.types import LayerOption, LayoutOption
 from pellucid.probe import LayerEvidence, Probe, layer_evidence
 from pellucid.target import Output
 

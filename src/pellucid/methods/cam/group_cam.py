@@ -11,9 +11,9 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import enlarged
 from pellucid.methods.definition import Passes
-from pellucid.methods.finding import Finding, of_each
-from pellucid.methods.options import Baseline
-from pellucid.probe import LayerEvidence, Probe
+from pellucid.methods.finding import Finding
+from pellucid.options.parts import Baseline
+from pellucid.probe import LayerEvidence, Probe, of_each
 
 
 @cam(

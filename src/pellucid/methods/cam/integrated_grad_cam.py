@@ -7,8 +7,8 @@ from torch import Tensor
 from pellucid.engine.paths import Quadrature, rule
 from pellucid.methods.cam.form import cam
 from pellucid.methods.definition import Passes
-from pellucid.methods.options import Baseline
 from pellucid.methods.path.integrated_gradients import NO_PATH
+from pellucid.options.parts import Baseline
 from pellucid.probe import LayerEvidence
 
 

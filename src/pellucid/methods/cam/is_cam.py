@@ -8,8 +8,7 @@ from pellucid.errors import InvalidValue
 from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import constant, enlarged
 from pellucid.methods.definition import Passes
-from pellucid.methods.finding import of_each
-from pellucid.probe import LayerEvidence, Probe
+from pellucid.probe import LayerEvidence, Probe, of_each
 from pellucid.probe.screening import ScoreUse, screened
 
 

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.methods.cam.form import cam
-from pellucid.methods.finding import of_each
-from pellucid.probe import LayerEvidence, Probe
+from pellucid.probe import LayerEvidence, Probe, of_each
 from pellucid.probe.screening import ScoreUse, screened
 from pellucid.target import Output
 

@@ -12,7 +12,7 @@ from pellucid.methods.cam.form import cam
 from pellucid.methods.cam.score_cam import constant, enlarged
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.option_types import Samples, Tolerance
+from pellucid.options.types import Samples, Tolerance
 from pellucid.probe import LayerEvidence, Probe
 from pellucid.probe.convergence import Estimate
 from pellucid.probe.sampling import sample

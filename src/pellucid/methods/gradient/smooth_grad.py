@@ -6,9 +6,9 @@ from typing import Any
 
 from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import Samples, Tolerance
 from pellucid.methods.registry import method
 from pellucid.methods.wrappers import MOST, smooth
+from pellucid.options.types import Samples, Tolerance
 from pellucid.probe import Probe
 
 

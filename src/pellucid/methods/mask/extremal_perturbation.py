@@ -15,8 +15,8 @@ from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import smoothed
 from pellucid.methods.mask.searching import LOST, check, equals_baseline, scores_and_gradients
-from pellucid.methods.option_types import Kind, Option
 from pellucid.methods.registry import method
+from pellucid.options.types import Kind, Option
 from pellucid.probe import Probe
 
 MOMENTUM = 0.9

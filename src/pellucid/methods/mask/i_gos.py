@@ -18,7 +18,8 @@ from pellucid.methods.mask.descent import (
 )
 from pellucid.methods.mask.masking import total_variation
 from pellucid.methods.mask.optimise import Evaluation, SearchState, backtracking, nesterov, spectral
-from pellucid.methods.options import Baseline, perturbation
+from pellucid.methods.perturbation import perturbation
+from pellucid.options.parts import Baseline
 from pellucid.probe import Probe
 
 Search = Literal["spectral", "nesterov", "official"]

@@ -19,7 +19,8 @@ from pellucid.methods.mask.descent import (
 )
 from pellucid.methods.mask.masking import bilateral_total_variation
 from pellucid.methods.mask.optimise import Evaluation, SearchState, nesterov, spectral
-from pellucid.methods.options import Baseline, perturbation
+from pellucid.methods.perturbation import perturbation
+from pellucid.options.parts import Baseline
 from pellucid.probe import Probe
 
 

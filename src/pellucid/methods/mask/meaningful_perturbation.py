@@ -10,7 +10,8 @@ from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.mask.masking import blend, smoothed, total_variation
 from pellucid.methods.mask.searching import LOST, baselines_of, check, scores_and_gradients
-from pellucid.methods.options import Baseline, perturbation
+from pellucid.methods.perturbation import perturbation
+from pellucid.options.parts import Baseline
 from pellucid.probe import Probe
 
 CIRCLES = 32

@@ -15,12 +15,12 @@ from torch import Tensor
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.option_types import Kind
 from pellucid.methods.path.baseline_sets import CHOICES, nearest
 from pellucid.methods.path.integrated_gradients import NO_PATH, TOLERATED, warn_if_incomplete
 from pellucid.methods.path.neighbours import Neighbourhood, along
 from pellucid.methods.path.references import References, references_of
 from pellucid.methods.registry import method
+from pellucid.options.types import Kind
 from pellucid.probe import Probe
 from pellucid.probe.latent import Space
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding
 from pellucid.methods.noise import drawn, sigma_of
-from pellucid.methods.option_types import Samples, Tolerance
 from pellucid.methods.path.integrated_gradients import NO_PATH
 from pellucid.methods.path.pairs import Drawn, draw_pairs, even, mean_of_draws
 from pellucid.methods.path.references import References, references_of
 from pellucid.methods.registry import method
 from pellucid.methods.wrappers import FIRST, MOST
+from pellucid.options.types import Samples, Tolerance
 from pellucid.probe import Probe
 
 PROMISES: tuple[Axiom, ...] = ("dummy", "implementation invariance", "linearity")

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import Samples, Tolerance
 from pellucid.methods.path.expected_gradients import PROMISES, mean_gradient, passes
 from pellucid.methods.path.references import References
 from pellucid.methods.registry import method
+from pellucid.options.types import Samples, Tolerance
 from pellucid.probe import Probe
 
 

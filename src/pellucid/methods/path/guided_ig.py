@@ -7,9 +7,9 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
-from pellucid.methods.options import Baseline
 from pellucid.methods.path.integrated_gradients import NO_PATH, warn_if_incomplete
 from pellucid.methods.registry import method
+from pellucid.options.parts import Baseline
 from pellucid.probe import Probe
 
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from pellucid.engine.paths import Node, Quadrature, refine, rule
 from pellucid.errors import InvalidValue
 from pellucid.methods.definition import Passes
-from pellucid.methods.finding import Finding, of_each
-from pellucid.methods.option_types import Steps
-from pellucid.methods.options import Baseline
+from pellucid.methods.finding import Finding
 from pellucid.methods.registry import method
-from pellucid.probe import Probe
+from pellucid.options.parts import Baseline
+from pellucid.options.types import Steps
+from pellucid.probe import Probe, of_each
 
 USUAL, MOST = 64, 512
 """What steps="auto" takes on photographs as a rule, and where it gives up."""

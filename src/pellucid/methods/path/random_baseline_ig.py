@@ -11,10 +11,10 @@ from pellucid.engine.paths import Quadrature
 from pellucid.errors import ModelError
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import Samples, Steps, Tolerance
 from pellucid.methods.path.integrated_gradients import NO_PATH, USUAL, passes, straight, warn_if_incomplete
 from pellucid.methods.path.pairs import Drawn, draw_pairs, even, mean_of_draws
 from pellucid.methods.registry import method
+from pellucid.options.types import Samples, Steps, Tolerance
 from pellucid.probe import Probe
 
 FIRST, MOST = 10, 100

@@ -14,7 +14,7 @@ from torch import Tensor
 from pellucid import baselines
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.images import find_pictures
-from pellucid.methods.option_types import Kind
+from pellucid.options.types import Kind
 from pellucid.probe import Probe
 from pellucid.structures import tensor_of
 

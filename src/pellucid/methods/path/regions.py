@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from pellucid import segments
-from pellucid.methods.option_types import Kind
+from pellucid.options.types import Kind
 
 Algorithm = Literal["full", "fast"]
 

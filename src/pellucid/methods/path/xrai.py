@@ -10,11 +10,11 @@ from torch import Tensor
 
 from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import Steps
 from pellucid.methods.path.integrated_gradients import passes, straight
 from pellucid.methods.path.random_baseline_ig import extremes
 from pellucid.methods.path.regions import MULTI_SCALE, Algorithm, RegionSegments, candidates, grow, least_of
 from pellucid.methods.registry import method
+from pellucid.options.types import Steps
 from pellucid.probe import Probe
 
 Baselines = Literal["extremes", "black-and-white"]

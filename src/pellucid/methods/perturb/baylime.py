@@ -8,19 +8,14 @@ from torch import Tensor
 
 from pellucid.errors import InvalidType, InvalidValue
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import Kind, Samples, Tolerance
-from pellucid.methods.options import (
-    SEGMENT_MEAN,
-    SegmentBaseline,
-    Segments,
-    at_most,
-    perturbation,
-)
 from pellucid.methods.perturb.bayes_surrogate import bayes_fit
 from pellucid.methods.perturb.least_squares import Fit
 from pellucid.methods.perturb.local_surrogate import MOST, Fitter, feature_limit, fit_locally
 from pellucid.methods.perturb.superpixels import Superpixels
 from pellucid.methods.perturb.surrogate import Selection, fit
+from pellucid.methods.perturbation import at_most, perturbation
+from pellucid.options.parts import SEGMENT_MEAN, SegmentBaseline, Segments
+from pellucid.options.types import Kind, Samples, Tolerance
 from pellucid.probe import Probe
 from pellucid.segments import means
 from pellucid.structures import tensor_of

@@ -11,11 +11,12 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.definition import AXIOMS
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.option_types import Samples, Tolerance
-from pellucid.methods.options import SegmentBaseline, Segments, at_most, perturbation, same
 from pellucid.methods.perturb.least_squares import Fit
 from pellucid.methods.perturb.shapley_surrogate import shapley_fit
 from pellucid.methods.perturb.superpixels import Superpixels
+from pellucid.methods.perturbation import at_most, perturbation
+from pellucid.options.parts import SegmentBaseline, Segments, same
+from pellucid.options.types import Samples, Tolerance
 from pellucid.probe import Probe
 from pellucid.probe.convergence import Estimate
 from pellucid.probe.sampling import sample

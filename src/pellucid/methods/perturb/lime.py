@@ -8,17 +8,12 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.definition import Axiom
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import Samples, Tolerance
-from pellucid.methods.options import (
-    SEGMENT_MEAN,
-    SegmentBaseline,
-    Segments,
-    at_most,
-    perturbation,
-)
 from pellucid.methods.perturb.least_squares import Fit
 from pellucid.methods.perturb.local_surrogate import MOST, feature_limit, fit_locally
 from pellucid.methods.perturb.surrogate import Selection, fit
+from pellucid.methods.perturbation import at_most, perturbation
+from pellucid.options.parts import SEGMENT_MEAN, SegmentBaseline, Segments
+from pellucid.options.types import Samples, Tolerance
 from pellucid.probe import Probe
 
 

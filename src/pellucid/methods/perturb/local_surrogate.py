@@ -9,12 +9,10 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.options import (
-    same,
-)
 from pellucid.methods.perturb.least_squares import Fit
 from pellucid.methods.perturb.superpixels import Superpixels
 from pellucid.methods.perturb.surrogate import cosine_distance, kernel
+from pellucid.options.parts import same
 from pellucid.probe import Probe
 from pellucid.probe.convergence import Estimate
 from pellucid.probe.sampling import sample

@@ -9,8 +9,9 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.option_types import Size
-from pellucid.methods.options import Baseline, perturbation, same
+from pellucid.methods.perturbation import perturbation
+from pellucid.options.parts import Baseline, same
+from pellucid.options.types import Size
 from pellucid.probe import Probe
 from pellucid.probe.screening import ScoreUse, screened
 

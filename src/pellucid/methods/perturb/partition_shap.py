@@ -14,8 +14,9 @@ from torch import Tensor
 from pellucid.errors import InvalidValue
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.options import SegmentBaseline, Segments, perturbation
 from pellucid.methods.perturb.superpixels import Superpixels
+from pellucid.methods.perturbation import perturbation
+from pellucid.options.parts import SegmentBaseline, Segments
 from pellucid.probe import Probe
 from pellucid.segments import hierarchy
 

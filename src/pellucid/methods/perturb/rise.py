@@ -8,8 +8,9 @@ from torch import Tensor
 
 from pellucid.errors import InvalidValue
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.option_types import Samples, Tolerance
-from pellucid.methods.options import Baseline, at_most, perturbation, same
+from pellucid.methods.perturbation import at_most, perturbation
+from pellucid.options.parts import Baseline, same
+from pellucid.options.types import Samples, Tolerance
 from pellucid.probe import Probe
 from pellucid.probe.convergence import Estimate
 from pellucid.probe.sampling import sample

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.engine.perturb import Copies
 from pellucid.errors import InvalidValue
-from pellucid.methods.options import SEGMENT_MEAN
+from pellucid.options.parts import SEGMENT_MEAN
 from pellucid.probe import Probe
 from pellucid.segments import cells, mean_colours, segment, superpixels
 

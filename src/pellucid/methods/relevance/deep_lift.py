@@ -10,9 +10,9 @@ from torch import Tensor
 from pellucid.engine.precision import HALF
 from pellucid.engine.rescale import Rescale
 from pellucid.methods.finding import Finding
-from pellucid.methods.options import Baseline, same
 from pellucid.methods.path.integrated_gradients import NO_PATH, warn_if_incomplete
 from pellucid.methods.registry import method
+from pellucid.options.parts import Baseline, same
 from pellucid.probe import Probe, run_with
 
 TOLERATED = 1e-3

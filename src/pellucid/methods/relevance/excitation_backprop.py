@@ -9,9 +9,9 @@ import torch
 from pellucid.methods.cam.combining import fuse, together
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import LayerOption, LayoutOption
 from pellucid.methods.registry import method
 from pellucid.methods.relevance.propagation import Relevances, propagate
+from pellucid.options.types import LayerOption, LayoutOption
 from pellucid.probe import Probe
 
 

@@ -4,9 +4,9 @@ from torch.nn.functional import interpolate
 
 from pellucid.engine.guided import Guided
 from pellucid.methods.finding import Finding
-from pellucid.methods.option_types import LayerOption, LayoutOption
 from pellucid.methods.registry import get_method, method
 from pellucid.methods.relevance.guided_backprop import through
+from pellucid.options.types import LayerOption, LayoutOption
 from pellucid.probe import Probe
 
 

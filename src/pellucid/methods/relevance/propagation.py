@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.engine.composites import check_composite, read_composite
 from pellucid.engine.relevance import Relevance
 from pellucid.errors import InvalidType, InvalidValue, ModelError
-from pellucid.methods.option_types import Kind
+from pellucid.options.types import Kind
 from pellucid.probe import ModifiedRun, Probe, run_with
 from pellucid.structures import tensor_of
 

@@ -1,13 +1,10 @@
-"""Options that families share: how a picture is cut, and what stands for a missing part."""
+"""Options about parts of a picture: how it is cut, and what stands for a missing part."""
 
 from collections.abc import Hashable
-from functools import partial
 from typing import Annotated, Any
 
 from pellucid import baselines, segments
-from pellucid.methods.definition import Counting, Passes
-from pellucid.methods.option_types import Kind
-from pellucid.methods.registry import method
+from pellucid.options.types import Kind
 
 Segments = Annotated[
     Any, Kind("quickshift | slic | felzenszwalb | grid:N", lambda _, how: segments.check(how))
@@ -30,14 +27,6 @@ SegmentBaseline = Annotated[
     ),
 ]
 """The same for superpixels, which can also be hidden behind their own mean colour."""
-
-perturbation = partial(method, reads="perturbed inputs", output="probability")
-"""Registers a perturbation method: as their papers do, they explain probabilities."""
-
-
-def at_most(most: int) -> Counting:
-    """The passes of a method with `samples`, which may be "auto"."""
-    return lambda options: Passes(most if options["samples"] == "auto" else options["samples"])
 
 
 def same(spec: Any) -> Hashable:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_origin
 
 from pellucid.errors import InvalidValue
-from pellucid.methods.option_types import Kind, Option
+from pellucid.options.types import Kind, Option
 
 
 def keyword_options(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -43,7 +43,7 @@ def _resolved_type(option: inspect.Parameter, function: Callable[..., Any], wher
     if not known and get_origin(kind) is not Literal and kind not in (bool, int, float, str):
         raise InvalidValue(
             f"{where}: the option {option.name} must be a bool, int, float, str, Literal or one of the types "
-            f"in pellucid.methods.option_types and pellucid.methods.options; got {kind}."
+            f"in pellucid.options.types and pellucid.options.parts; got {kind}."
         )
     return kind
 
@@ -52,7 +52,7 @@ def documented(doc: str, options: Sequence[Option]) -> str:
     """A method's docstring, in which what an option's type says of it stands in place of "see `ItsType`".
 
     Example:
-        >>> from pellucid.methods.option_types import Tolerance
+        >>> from pellucid.options.types import Tolerance
         >>> print(documented("    tolerance: see `Tolerance`.", [Option("tolerance", Tolerance, 0.1)]))
             tolerance: of samples="auto": the relative standard error of the top decile, and how far from 1
                 the rank correlation of the samples' halves may be.
