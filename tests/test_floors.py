@@ -24,8 +24,8 @@ FLOORS = [
     "engine",
     # evidence, each piece computed once
     "probe",
-    # formulas
-    "methods",
+    # formulas, side by side
+    "methods metrics",
     # what maps look like, and how records lie in files: plain records and tensors
     "render storage",
     # what comes out
@@ -33,7 +33,8 @@ FLOORS = [
     # the self-contained page
     "report",
     # the verbs
-    "__init__ answering attribute axioms compare doctor explain outcomes request",
+    "__init__ answering attribute axioms bound_method compare doctor explain measure metric_request outcomes "
+    "request",
     # the command line
     "__main__ cli",
 ]
@@ -126,7 +127,7 @@ def test_no_modules_import_each_other_in_circles():
     assert circles(GRAPH) == []
 
 
-FORMULAS = sorted(name for name in MODULES if room(name) == "methods")
+FORMULAS = sorted(name for name in MODULES if room(name) in ("methods", "metrics"))
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -135,6 +136,12 @@ def test_formulas_neither_run_the_model_nor_loop_over_chunks_nor_show_progress(n
     words = {node.attr for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8")))
              if isinstance(node, ast.Attribute)}  # fmt: skip
     assert words.isdisjoint({"engine", "progress", "forward_pass", "limit"}), "ask the probe"
+
+
+def test_methods_and_metrics_do_not_import_each_other():
+    for name, others in GRAPH.items():
+        other = {"methods": "metrics", "metrics": "methods"}.get(room(name))
+        assert other not in {room(imported) for imported in others}, name
 
 
 def test_render_and_storage_know_neither_explanations_nor_methods():

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pellucid.methods import methods
     from pellucid.methods.definition import Method
     from pellucid.methods.registry import method
+    from pellucid.metrics import metrics
+    from pellucid.metrics.definition import Metric
+    from pellucid.metrics.registry import metric
     from pellucid.model import Model
     from pellucid.models import load
     from pellucid.preprocess import Preprocess
@@ -34,6 +37,7 @@ __all__ = [
     "Contrast",
     "Explanation",
     "Method",
+    "Metric",
     "Model",
     "Preprocess",
     "Rule",
@@ -45,6 +49,8 @@ __all__ = [
     "load",
     "method",
     "methods",
+    "metric",
+    "metrics",
     "open_picture",
     "rule",
 ]
@@ -56,6 +62,7 @@ _HOMES = {
     "Explanation": "explanation",
     "METHODS": "methods",
     "Method": "methods.definition",
+    "Metric": "metrics.definition",
     "Model": "model",
     "Preprocess": "preprocess",
     "Rule": "engine.sharing",
@@ -66,6 +73,8 @@ _HOMES = {
     "load": "models",
     "method": "methods.registry",
     "methods": "methods",
+    "metric": "metrics.registry",
+    "metrics": "metrics",
     "open_picture": "images",
     "rule": "engine.rule_registry",
 }

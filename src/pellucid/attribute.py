@@ -114,7 +114,7 @@ def attribute(
             # All probes are there before the first is asked: evidence is made for all their targets.
             for t, _, about in (requested[i] for i in which):
                 if (t, about) not in probes:
-                    probes[t, about] = base.about(_some(targets[t], start, stop), about)
+                    probes[t, about] = base.about(some_targets(targets[t], start, stop), about)
             for i in which:
                 t, request, about = requested[i]
                 found: Part | PellucidError | None = None
@@ -172,7 +172,7 @@ def _plan(model: Model, requests: Sequence[Request]) -> dict[str, Any]:
     return {"layers": tuple(dict.fromkeys(layers)), "with_input": with_input}
 
 
-def _some(target: Target, start: int, stop: int) -> Target:
+def some_targets(target: Target, start: int, stop: int) -> Target:
     """The targets of some of the images."""
     return target[start:stop] if _is_list(target) else target
 

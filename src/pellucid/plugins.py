@@ -6,6 +6,7 @@ A package that brings a method says so in its pyproject.toml; importing what is 
     my-method = "my_package.my_method"
 """
 
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, MutableMapping
@@ -13,6 +14,18 @@ from importlib import metadata
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pellucid.errors import InvalidValue, PluginWarning
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*(\+\+)?")
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuses a name that is not in kebab-case.
+
+    Raises:
+        InvalidValue: it is not.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidValue(f"The name of a {kind} must be in kebab-case, such as my-{kind}; got {name!r}.")
 
 
 @runtime_checkable

@@ -7,7 +7,6 @@ Methods come from the folders of this package, from installed packages by the en
 """
 
 import difflib
-import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar, get_args
@@ -27,11 +26,10 @@ from pellucid.methods.definition import (
 from pellucid.methods.foreign import method_named
 from pellucid.options.signature import keyword_options
 from pellucid.options.types import Option
-from pellucid.plugins import Registry
+from pellucid.plugins import Registry, check_name
 from pellucid.target import Output
 
 Formula = TypeVar("Formula", bound=Callable[..., Any])
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*(\+\+)?")
 METHODS: Registry[Method] = Registry("pellucid.methods")
 """All methods by name."""
 
@@ -79,8 +77,7 @@ def method(
 
     def register(function: Formula) -> Formula:
         where = f"{function.__module__}.{function.__qualname__}"
-        if not _NAME.fullmatch(name):
-            raise InvalidValue(f"The name of a method must be in kebab-case, such as my-cam; got {name!r}.")
+        check_name("method", name)
         if reads not in get_args(Reads):
             raise InvalidValue(
                 f"reads must be one of {', '.join(get_args(Reads))}; got {reads!r} for {where}."

@@ -10,8 +10,12 @@ from pellucid.errors import InvalidValue
 from pellucid.options.types import Kind, Option
 
 
-def keyword_options(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The options of a function of one piece of evidence: its keyword-only parameters, their types resolved.
+def keyword_options(function: Callable[..., Any], evidence: Sequence[str] = ()) -> list[inspect.Parameter]:
+    """The options of a function of evidence: its keyword-only parameters, their types resolved.
+
+    Args:
+        function: `(probe, *, options)`.
+        evidence: what else may come before the options.
 
     Raises:
         InvalidValue: it does not take one positional argument and options, or an option lacks a type or a
@@ -21,6 +25,7 @@ def keyword_options(function: Callable[..., Any]) -> list[inspect.Parameter]:
     first, *others = inspect.signature(function).parameters.values() or (None,)
     if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
         raise InvalidValue(f"{where} must take its evidence first, as in (probe, *, options).")
+    others = [p for p in others if p.name not in evidence or p.kind is p.KEYWORD_ONLY]
     for p in others:
         if p.kind is not p.KEYWORD_ONLY:
             raise InvalidValue(f"{where} must take {p.name} by keyword only, as in (probe, *, {p.name}=...).")

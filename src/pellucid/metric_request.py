@@ -1,0 +1,39 @@
+"""One metric with its options, as a user writes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.errors import InvalidType
+from pellucid.metrics import Metric, get_metric
+from pellucid.options.resolve import parse
+
+
+@dataclass(frozen=True)
+class MetricRequest:
+    """One metric with the options it was given, and all its options resolved."""
+
+    metric: Metric
+    given: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, spec: str, given: Mapping[str, Any] | None = None) -> "MetricRequest":
+        """From a name, or as on the command line: "deletion:steps=100", with further options.
+
+        Raises:
+            InvalidType: something else than a name.
+            InvalidValue: an unknown metric, or an option that does not hold.
+        """
+        if not isinstance(spec, str):
+            raise InvalidType(f"A metric must be a name, such as 'deletion'; got {type(spec).__name__}.")
+        name, written = parse(spec)
+        metric = get_metric(name)
+        given = {**written, **(given or {})}
+        return cls(metric, given, metric.resolve_options(given))
+
+    @property
+    def title(self) -> str:
+        """The metric and the options it was given, as on the command line."""
+        shown = ",".join(f"{name}={value}" for name, value in self.given.items())
+        return self.metric.name + (f":{shown}" if shown else "")

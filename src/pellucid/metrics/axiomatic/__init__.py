@@ -1,0 +1,1 @@
+"""Metrics of axiomatic: whether the map keeps what theory promises."""

@@ -1,0 +1,1 @@
+"""Metrics of complexity: how concentrated the map is."""

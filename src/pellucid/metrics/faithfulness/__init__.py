@@ -1,0 +1,1 @@
+"""Metrics of faithfulness: whether the model uses what the map marks."""

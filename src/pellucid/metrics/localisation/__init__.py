@@ -1,0 +1,1 @@
+"""Metrics of localisation: whether the evidence lies where the object is."""

@@ -1,0 +1,1 @@
+"""Metrics of randomisation: whether the map depends on what the model has learnt."""

@@ -1,0 +1,1 @@
+"""Metrics of robustness: whether the map stays as it is where the input hardly changes."""
