@@ -73,7 +73,7 @@ def test_values_are_finite_within_range_and_the_same_again(judged: Metric, net: 
     first, again = judge(judged, net, x, maps), judge(judged, net, x, maps)
     assert first.value.shape == (3,)
     assert not first.failures
-    assert torch.equal(first.value, again.value)
+    assert torch.allclose(first.value, again.value, rtol=1e-5, atol=1e-7)  # chunks may differ
     low, high = judged.range
     assert (first.value >= low - 1e-9).all()
     assert (first.value <= high + 1e-9).all()
@@ -98,8 +98,9 @@ def test_it_costs_what_it_announces(judged: Metric, net: Net, x: Tensor, maps: T
     found = judge(judged, net, x[:1], maps[:1])
     passes = judged.passes(judged.resolve_options(judged.quick), (SIZE, SIZE))
     saliency = 1  # forward and backward of each explanation made again
-    # The pass that says what is predicted is shared by all metrics and maps of a picture.
-    assert 0 <= found.cost.forward - passes.forward - saliency * passes.explanations <= 1
+    # The pass that says what is predicted is shared by all metrics and maps of a picture; another one finds
+    # out, once for each model, whether its samples influence one another.
+    assert 0 <= found.cost.forward - passes.forward - saliency * passes.explanations <= 2
     assert found.cost.backward == passes.backward + saliency * passes.explanations
 
 
