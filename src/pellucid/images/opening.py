@@ -1,32 +1,20 @@
-"""Pictures: whatever a user calls one -> upright RGB, and a map over the input -> the picture's own pixels.
+"""Whatever a user calls a picture -> upright RGB."""
 
-Coordinates are continuous, in pictures and inputs alike: pixel i covers [i, i + 1), its centre is i + 0.5.
-"""
-
-import glob
-import math
-import os
 import re
 import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.resources import files
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
-from pellucid.choices import SAMPLES as SAMPLES
-from pellucid.choices import SUFFIXES as SUFFIXES
-from pellucid.choices import Interpolation as Interpolation
+from pellucid.choices import SAMPLES
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, PellucidError, PictureError
-from pellucid.files import results_in
 from pellucid.grey import (
     check_range,
     declared_range,
@@ -38,96 +26,7 @@ from pellucid.grey import (
     scaled_values,
     white_is_zero,
 )
-from pellucid.naming import short_names
-
-NAMELESS = "image"
-"""What a picture is called that came without a name."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An upright RGB picture and where it came from.
-
-    `name` is the file's stem, the sample's name, or "image". A transparent picture lies on white in `rgb`;
-    `rgba` then keeps it as it was, for models with four input channels. `note` is what a reader of its
-    explanation should know: how values of more than 8 bits became colours. `source` is the picture as Pillow
-    opens it, upright and in its own mode, where that is not RGB: see `opened`. `grey` holds the values of
-    grey of more than 8 bits from 0 to 255, not rounded. `guessed` is what was taken for black and white,
-    where nobody said.
-    """
-
-    rgb: Image.Image
-    name: str = NAMELESS
-    path: Path | None = None
-    rgba: Image.Image | None = None
-    note: str = ""
-    source: Image.Image | None = field(default=None, repr=False, compare=False)
-    grey: Image.Image | None = field(default=None, repr=False, compare=False)
-    guessed: tuple[float, float] | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def opened(self) -> Image.Image:
-        """The picture as Pillow opens it, upright, in its own mode (I;16, F, L, RGBA, P, …)."""
-        return self.rgb if self.source is None else self.source
-
-    def in_mode(self, mode: str) -> Image.Image:
-        """The picture in Pillow's mode "L", "RGB" or "RGBA" (opaque where it was never transparent)."""
-        if mode == "RGBA" and self.rgba is not None:
-            return self.rgba
-        return self.rgb.convert(mode)
-
-
-@dataclass(frozen=True)
-class Box:
-    """The part of a picture that became the input, in picture pixels.
-
-    It may reach outside the picture, where the model's preprocessing pads.
-    """
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Model inputs (N, C, H, W), the N pictures they came from, and the box of each that they show.
-
-    `extras` is what the model is given besides (see `pellucid.inputs`), `chosen` what was inferred. Of
-    several pictures those without a name are numbered, `"image 0"`, and those that share one are called by
-    more of their paths, `"cat.jpg"` and `"cat.png"`, so that each can be told from the others.
-    """
-
-    inputs: Float[Tensor, "N C H W"]
-    pictures: list[Picture]
-    boxes: list[Box]
-    extras: Any = None
-    chosen: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if len(self.pictures) > 1:
-            object.__setattr__(self, "pictures", _named_apart(self.pictures))
-
-
-def _named_apart(pictures: Sequence[Picture]) -> list[Picture]:
-    """Pictures by names of their own; the same file twice is one picture, with one name."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for i, picture in enumerate(pictures):
-        groups[picture.name].append(i)
-    named = list(pictures)
-    for name, group in groups.items():
-        paths = [str(path) for i in group if (path := pictures[i].path) is not None]
-        if name == NAMELESS or (len(group) > 1 and len(paths) < len(group)):
-            names = [f"{name} {i}" for i in group]
-        else:
-            names = short_names(paths) if len(set(paths)) > 1 else [name] * len(group)
-        for i, own in zip(group, names, strict=True):
-            named[i] = replace(pictures[i], name=own)
-    return named
-
-
-# ---------------------------------------------------------------------------------------------- reading
+from pellucid.images.picture import Picture
 
 
 def open_picture(source: object, *, range: Any = None) -> Picture:
@@ -225,52 +124,6 @@ def _ranged(source: Any, ends: tuple[float, float] | None) -> Picture:
         return open_picture(source, range=ends)
     except InvalidValue:  # 8 bits
         return open_picture(source)
-
-
-def find_pictures(sources: Iterable[str | Path], *, left_out: list[str] | None = None) -> list[str]:
-    """The pictures that `sources` name, in order and once each.
-
-    Files and `sample:NAME` stay as they are, also a file that is missing: `open_picture` then says so, and
-    the others of a batch go on. A folder gives the pictures anywhere below it, a glob (`**` too) those it
-    matches, sorted; neither gives hidden files, nor what the command line wrote there as results, of which
-    it keeps a list in a hidden file beside them. These are added to `left_out`.
-
-    Raises:
-        FileMissing: a folder or glob holds no picture, or nothing but results.
-
-    Example:
-        >>> find_pictures(["sample:cat", "cat.jpg", "sample:cat"])
-        ['sample:cat', 'cat.jpg']
-    """
-    found: list[str] = []
-    for source in map(str, sources):
-        folder = os.path.isdir(source)
-        if not folder and (os.path.exists(source) or not glob.has_magic(source)):
-            found.append(source)
-            continue
-        pattern = os.path.join(glob.escape(source), "**") if folder else source
-        matches = sorted(
-            match
-            for match in glob.iglob(pattern, recursive=True)
-            if os.path.splitext(match)[1].lower() in SUFFIXES and os.path.isfile(match)
-        )
-        results = {folder: results_in(Path(folder)) for folder in set(map(os.path.dirname, matches))}
-        ours = [m for m in matches if os.path.basename(m) in results[os.path.dirname(m)]]
-        if left_out is not None:
-            left_out += [one for one in ours if one not in left_out]
-        if ours and len(ours) == len(matches):
-            raise FileMissing(
-                f"{source}: no picture but results of earlier explanations, which are left out; to explain "
-                "one of them, name it."
-            )
-        matches = [match for match in matches if match not in set(ours)]
-        if not matches:
-            raise FileMissing(
-                f"{source}: no picture {'in this folder' if folder else 'matches'}; "
-                f"looked for {', '.join(sorted(SUFFIXES))}"
-            )
-        found += matches
-    return list(dict.fromkeys(found))
 
 
 def _locate(source: str | Path) -> tuple[str, Path]:
@@ -397,64 +250,3 @@ def _on_white(rgba: Image.Image) -> Picture:
     """A transparent picture."""
     white = Image.new("RGBA", rgba.size, "white")
     return Picture(Image.alpha_composite(white, rgba).convert("RGB"), rgba=rgba)
-
-
-# ------------------------------------------------------------------------------------ back to the picture
-
-
-def place(
-    values: Float[np.ndarray, "h w"] | Float[Tensor, "h w"],
-    box: Box,
-    picture_size: tuple[int, int],
-    interpolation: Interpolation = "bilinear",
-) -> Float[np.ndarray, "H W"]:
-    """A map over the input, in the picture's own pixels; NaN where the model did not look.
-
-    Between cell centres it is linear, cubic (Keys' kernel, a = -0.5, clipped to the map's own range) or the
-    nearest cell; constant from the outermost centres to the box's edge (`align_corners=False`). No
-    antialiasing: a map finer than the picture is sampled.
-
-    Args:
-        values: the map (h, w), of any resolution: it spans the whole input.
-        box: what of the picture the input shows.
-        picture_size: (width, height), as Pillow gives it.
-        interpolation: `"nearest"`, `"bilinear"` or `"bicubic"`.
-
-    Example:
-        >>> place(np.array([[0.0, 1.0]]), Box(1.0, 0.0, 5.0, 1.0), (6, 1))
-        array([[ nan, 0.  , 0.25, 0.75, 1.  ,  nan]])
-        >>> place(np.array([[0.0, 1.0]]), Box(1.0, 0.0, 5.0, 1.0), (6, 1), "nearest")
-        array([[nan,  0.,  0.,  1.,  1., nan]])
-    """
-    grid = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
-    width, height = picture_size
-    rows, vertical = _taps(box.top, box.bottom, grid.shape[0], height, interpolation)
-    columns, horizontal = _taps(box.left, box.right, grid.shape[1], width, interpolation)
-    wide = sum(grid[:, cells] * share.astype(grid.dtype) for cells, share in horizontal)  # (h, W)
-    found = sum(wide[cells] * share.astype(grid.dtype)[:, None] for cells, share in vertical)
-    placed = np.full((height, width), np.nan, grid.dtype)
-    placed[rows, columns] = found.clip(grid.min(), grid.max()) if interpolation == "bicubic" else found
-    return placed
-
-
-def _taps(
-    start: float, stop: float, cells: int, pixels: int, interpolation: str
-) -> tuple[slice, list[tuple[np.ndarray, np.ndarray]]]:
-    """Along one side: the pixels whose centres lie inside, and the cells each is made of, with shares."""
-    first = max(0, math.ceil(start - 0.5))
-    last = max(first, min(pixels, math.floor(stop - 0.5) + 1))
-    at = ((np.arange(first, last) + 0.5 - start) / (stop - start) * cells - 0.5).clip(0, cells - 1)
-    inside = slice(first, last)
-    if interpolation == "nearest":
-        return inside, [(np.floor(at + 0.5).astype(np.intp).clip(0, cells - 1), np.ones_like(at))]
-    before = at.astype(np.intp)
-    t = at - before
-    shares: dict[int, np.ndarray] = {0: 1 - t, 1: t}
-    if interpolation == "bicubic":  # Keys 1981
-        shares = {
-            -1: ((-0.5 * t + 1) * t - 0.5) * t,
-            0: (1.5 * t - 2.5) * t * t + 1,
-            1: ((-1.5 * t + 2) * t + 0.5) * t,
-            2: (0.5 * t - 0.5) * t * t,
-        }
-    return inside, [((before + by).clip(0, cells - 1), share) for by, share in shares.items()]
