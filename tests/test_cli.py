@@ -51,6 +51,14 @@ NET = textwrap.dedent("""
         nn.init.constant_(net[-1].weight, -1.0)
         return pellucid.Model(net, preprocess=PREPROCESS, labels=LABELS, name="against")
 
+    class Mean(nn.Module):
+        def forward(self, x):
+            return torch.stack([x.mean((1, 2, 3)), -x.mean((1, 2, 3))], 1)
+
+    def mean():
+        centred = pellucid.Preprocess((16, 16), scale_to=16, mean=(0.5,) * 3, std=(0.5,) * 3)
+        return pellucid.Model(Mean(), preprocess=centred, name="mean")
+
     def bare():
         return module()
 
@@ -163,6 +171,22 @@ def test_pictures_share_a_scale_and_are_drawn_for_print():
     assert told[0]["drawing"]["vmax"] == pytest.approx(largest, rel=1e-5)
     width = Image.open("pellucid-out/dog.grad-cam.png").width
     assert width == pytest.approx(8.8 / 2.54 * 300, abs=1)
+
+
+@pytest.mark.parametrize("ends", [[], ["--vmax", "0.0005"], ["--vmax", "0.0005", "--vmin", "-0.0002"]])
+def test_under_a_shared_scale_all_maps_have_two_sides_if_one_has(ends: list[str]):
+    Image.new("L", (16, 16), 200).save("a/bright.png")  # no evidence against, unlike the others
+    asked = ["a", "b", "-m", "input-x-gradient", "-t", "0", "--scale", "shared", *ends]
+    assert explain(*asked, model="mean").exit_code == 0
+    e = pellucid.explain(pellucid.load("nets.py:mean"), ["a", "b"], "input-x-gradient", target=0)
+    assert [e.has_negative(i) for i in range(len(e))] == [False, True, True, True]
+    limits = {name[2:]: float(value) for name, value in zip(ends[::2], ends[1::2], strict=True)}
+    for i, name in enumerate(["bright", "a-cat", "b-cat", "dog"]):
+        drawn = e.view(i, scale="shared", **limits)
+        with Image.open(f"pellucid-out/{name}.input-x-gradient.0.png") as image:
+            assert image.tobytes() == drawn.tobytes(), name
+    red, green, blue = e.view(0, scale="shared", **limits).getpixel((0, 0))
+    assert red > max(green, blue)  # evidence for, in the colours of signed maps
 
 
 def test_methods_and_targets_share_passes():

@@ -1,7 +1,7 @@
 """What `pellucid explain` does: groups of pictures explained, written and told of."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -80,12 +80,12 @@ class Files:
             self.films = named if len(films) > 1 else dict.fromkeys(films, video)
 
     def write(
-        self, source: str, question: int, explanation: Explanation, vmax: float | None = None
+        self, source: str, question: int, explanation: Explanation, scale: Mapping[str, Any] | None = None
     ) -> list[str]:
         """One result in all the formats asked for, each file whole or absent; returns their paths.
 
         Of a method that draws no samples there are no errors, and no file of them; of one that optimises no
-        mask there is no film. `vmax` is the end of a scale that results share.
+        mask there is no film. `scale` is what results share: `vmax`, and whether they are `signed`.
         """
         make_folder(self.folder)
         paths = []
@@ -98,7 +98,7 @@ class Files:
                 save = partial(explanation.uncertainty().save, format="PNG")
                 save_by_suffix(paths[-1], {".png": save})
             else:
-                explanation.save(paths[-1], **self.look.saving(vmax=vmax or self.look.drawing["vmax"]))
+                explanation.save(paths[-1], **self.look.saving(**scale or {}))
         if (source, question) in self.films:
             paths.append(explanation.save(self.films[source, question]))
         mark_results(paths)
@@ -219,26 +219,32 @@ class Run:
                 f"White was guessed as {whites}, by the values of each picture: if one camera took them, "
                 "pass --range LOW,HIGH, such as --range 0,4095."
             )
-        shared: dict[int, tuple[float | None, str]] = {}
+        shared: dict[int, tuple[dict[str, Any], str]] = {}
         for question in sorted({index for _, index, _ in self.held}):
             maps = [
                 maps_of(found)
                 for _, index, found in self.held
                 if index == question and isinstance(found, Explanation)
             ]
-            vmax = views.shared(Style.of(self.files.look.drawing), maps).vmax if maps else None
-            shared[question] = vmax, self._together([one for one, index, _ in self.held if index == question])
+            style = views.shared(Style.of(self.files.look.drawing), maps)
+            together = self._together([one for one, index, _ in self.held if index == question])
+            shared[question] = {"vmax": style.vmax, "signed": style.signed}, together
         for source, index, found in self.held:
             self._write(source, index, found, *shared[index])
 
     def _write(
-        self, source: str, index: int, found: Explanation | Row, vmax: float | None = None, together: str = ""
+        self,
+        source: str,
+        index: int,
+        found: Explanation | Row,
+        scale: Mapping[str, Any] | None = None,
+        together: str = "",
     ) -> None:
         if not isinstance(found, Explanation):
             self.results.append(found)
             return
         with unbroken():
-            files = self.files.write(source, index, found, vmax)
+            files = self.files.write(source, index, found, scale)
             row = result(source, self.files.pictures[source], self.questions[index], found, files)
             self.files.index.add(self.files.names[source, index], self._asked(source, index, together), row)
             self.results.append(row)

@@ -34,8 +34,9 @@ class Look:
 
     @property
     def shared(self) -> bool:
-        """Whether maps have to wait for each other to know their scale."""
-        return self.drawing.get("scale") == "shared" and self.drawing.get("vmax") is None
+        """Whether maps have to wait for each other to know their scale, and whether it has two sides."""
+        known = self.drawing.get("vmin") is not None and self.drawing.get("vmax") is not None
+        return self.drawing.get("scale") == "shared" and not known
 
     def saving(self, **changes: Any) -> dict[str, Any]:
         """The keywords of `save`: those that were asked for, with changes."""

@@ -118,13 +118,15 @@ class Style:
 
     def over(self, maps: Iterable[tuple[Tensor, float]]) -> "Style":
         """The same with one scale for all maps, if that is asked for: each its values and percentile."""
-        if self.scale == "own" or self.vmax is not None:
+        if self.scale == "own":
             return self
         found = [(values.flatten().double(), percentile) for values, percentile in maps]
         if not found:
             return self
         every = torch.cat([values for values, _ in found])
         signed = self.draws_signed(bool((every < 0).any()))
+        if self.vmax is not None:
+            return replace(self, signed=signed)
         _, high = self.ends(every[None], signed=signed, percentile=max(percentile for _, percentile in found))
         return replace(self, signed=signed, vmax=max(high, self.vmin or 0.0) or None)
 
