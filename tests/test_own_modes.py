@@ -102,4 +102,4 @@ def test_a_compose_that_does_not_take_a_mode_is_told_and_read_off(tmp_path):
     )
     batch = Model(nn.Flatten(), preprocess=compose).read(path)
     assert batch.inputs.shape == (1, 3, 8, 8)
-    assert "does not take pictures of mode I;16, as Pillow opens this one" in batch.pictures[0].note
+    assert "does not take pictures of mode I;16, as Pillow opens this one" in batch.pictures[0].remarks[0]

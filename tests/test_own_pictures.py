@@ -284,7 +284,7 @@ def test_what_was_assumed_of_the_preprocessing_is_told(loaded, name, options, no
     model = loaded(name, **options)
     assert model.note == note
     (picture,) = model.read(np.zeros((9, 9, 3), np.uint8)).pictures
-    assert picture.note == note
+    assert picture.notes == ([note] if note else [])
 
 
 def test_without_options_the_model_is_as_it_was_made(loaded):

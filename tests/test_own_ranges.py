@@ -1,5 +1,6 @@
 """Pictures of more than 8 bits: one black and white for all that are read together, and no bits lost."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -67,20 +68,38 @@ def test_arrays_of_16_bits_are_pictures():
     assert pellucid.explain(Model(net, preprocess=RAW), BRIGHT, "saliency").pictures[0].guessed == (0, 4095)
 
 
-def test_the_command_line_takes_a_range_and_tells_of_different_guesses(pair, monkeypatch):
+def test_the_command_line_takes_a_range_and_shares_white_as_python_does(pair, monkeypatch):
     from typer.testing import CliRunner
 
     from pellucid.cli import app
 
     monkeypatch.chdir(pair[0].parent)
     Path("nets.py").write_text(
-        "from torch import nn\n"
+        "import torch\nfrom torch import nn\ntorch.manual_seed(0)\n"
         "def grey(): return nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
     )
     asked = ["explain", "dark.png", "bright.png", "--model", "nets.py:grey", "--size", "8", "--channels", "1"]
-    found = CliRunner().invoke(app, [*asked, "-m", "saliency", "-q"])
-    assert found.exit_code == 0, found.output
-    assert "White was guessed as 1023 and 4095" in " ".join(found.stderr.split())
+    model = Model(nn.Conv2d(1, 1, 1), preprocess=pellucid.Preprocess((8, 8), 9, mean=(0.45,), std=(0.226,)))
+    shared = [picture.rgb.tobytes() for picture in model.read(pair).pictures]
+    for verb, method in (("explain", ["saliency"]), ("compare", ["saliency", "input-x-gradient"])):
+        options = [part for name in method for part in ("-m", name)]
+        kinds = ["--save", "npz", "--batch-size", "1"]
+        found = CliRunner().invoke(app, [verb, *asked[1:], *options, *kinds])
+        assert (found.exit_code, found.stderr) == (0, ""), found.output
+        (line,) = [line for line in found.stdout.splitlines() if "as white" in line]
+        assert line.startswith(f"dark, bright · {', '.join(method)}: The picture's values are shown with 0")
+        assert "4095 as white (the smallest usual white that holds the values of all pictures" in line
+    for name, expected in zip(("dark", "bright"), shared, strict=True):
+        stored = pellucid.Explanation.load(f"pellucid-out/{name}.saliency.npz")
+        assert stored.pictures[0].rgb.tobytes() == expected
+    compared = pellucid.Comparison.load("pellucid-out/compare.npz")
+    assert [picture.rgb.tobytes() for picture in compared[0].pictures] == shared
+    again = [*asked, "-m", "saliency", "--save", "npz", "--skip-existing", "--json"]
+    assert json.loads(CliRunner().invoke(app, again).stdout)["cost"]["forward"] == 0
+    Path("dark.png").unlink()  # what is left shares its white with none
+    alone = CliRunner().invoke(app, [one for one in again if one != "dark.png"])
+    assert json.loads(alone.stdout)["cost"]["forward"] == 1
+    Image.fromarray(DARK).save("dark.png")
     ranged = CliRunner().invoke(app, [*asked, "-m", "saliency", "-q", "--range", "0,4095"])
     assert (ranged.exit_code, ranged.stderr) == (0, "")
     refused = CliRunner().invoke(app, [*asked, "--range", "9"])

@@ -183,10 +183,7 @@ def _explanation(request: Request, found: Attribution, batch: Batch, model: Mode
         delta=finding.delta,
         details=details,
         trace=dict(finding.trace),
-        notes=[
-            ([picture.note] if picture.note else []) + notes
-            for picture, notes in zip(pictures, found.notes, strict=True)
-        ],
+        notes=[picture.notes + notes for picture, notes in zip(pictures, found.notes, strict=True)],
     )
     if explanation.stderr is not None:
         for image, notes in enumerate(explanation.notes):

@@ -19,6 +19,9 @@ Ends = tuple[float, float]
 WHITES = (255, 1023, 4095, 16383, 65535)
 """What full white usually is: of 8, 10, 12, 14 and 16 bits."""
 
+FULL: tuple[Ends, Ends] = (0.0, 65535.0), (0.0, 1.0)
+"""What needs no word: white as the type of the values has it."""
+
 _SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _EXTRA, _SMIN, _SMAX = (
     254,
     258,
@@ -84,6 +87,25 @@ def _significant_bits(image: Image.Image) -> int | None:
                 return None
             file.seek(length + 4, 1)
     return None
+
+
+def has_deep_pixels(image: Image.Image) -> bool:
+    """Whether a picture has more than 8 bits a channel, by its header, before its pixels are read."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return True
+    if isinstance(image, TiffImageFile):
+        bits = image.tag_v2.get(_BITS, (8,))
+        return any(one > 8 for one in (bits if isinstance(bits, tuple) else (bits,)))
+    return any(";16" in str(part) for part in getattr(image, "tile", ()))  # the mode of the raw bytes
+
+
+def is_deep_file(path: str | Path) -> bool:
+    """Whether a file holds a picture of more than 8 bits a channel; no for one that cannot be read."""
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path) as image:
+            return has_deep_pixels(image)
+    return False
 
 
 def deep_grey(source: Image.Image, upright: Image.Image) -> np.ndarray | None:
@@ -161,7 +183,7 @@ def scaled_values(
         source = "the smallest usual white that holds all its values"
     else:
         source = "as its file declares"
-    if not given and ends not in ((0.0, 65535.0), (0.0, 1.0)):
+    if not given and ends not in FULL:
         values = f"{least:.6g} to {most:.6g}"
         note = (
             f"The picture's {grey.dtype} values, {values}, are shown with {ends[0]:.6g} as black and "

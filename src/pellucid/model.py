@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pellucid.errors import InvalidType, ModelError
 from pellucid.gathering import as_input, sources_of
 from pellucid.grey import check_range
-from pellucid.images import Batch, Box, Picture, open_pictures
+from pellucid.images import Batch, Box, Picture, open_pictures, seen_as
 from pellucid.input_tensors import as_picture, checked_tensor, refuse_nonfinite
 from pellucid.inputs import Extras, several, with_keywords
 from pellucid.labels import class_label, class_names, config_labels, find_class
@@ -250,7 +250,7 @@ class Model:
         opened = open_pictures(
             [one.given for one in sources], range=self.range, optional=[one.found for one in sources]
         )
-        pictures = [self._noted(one) for one in opened]
+        pictures = [one.remarked(self.note) for one in opened]
         if preprocess is not None:
             made = [self._input(preprocess, picture) for picture in pictures]
             inputs = stacked([one for one, _ in made]).to(self.device, self.dtype)
@@ -263,28 +263,24 @@ class Model:
         refuse_nonfinite(inputs)
         batch = self._as_they_are(inputs)
         seen = [
-            replace(own, name=p.name, path=p.path, note=" ".join(filter(None, (p.note, UNKNOWN_CROP))))
+            replace(own, name=p.name, path=p.path, note=p.note, remarks=p.remarks).remarked(UNKNOWN_CROP)
             for own, p in zip(batch.pictures, pictures, strict=True)
         ]
         reported = {"choice": "the input itself", "because": "preprocess does not tell what it crops"}
         return replace(batch, pictures=seen, chosen={**batch.chosen, "picture": reported})
 
-    def _noted(self, picture: Picture) -> Picture:
-        return replace(picture, note=" ".join(filter(None, (picture.note, self.note))))
-
     def _input(self, preprocess: Preprocess, picture: Picture) -> tuple[Float[Tensor, "C H W"], Picture]:
         """What becomes of a picture, and the picture, with a note where that is not as it may seem."""
-        shown = replace(
-            picture, source=None, grey=None
-        )  # explanations keep pictures, and need no second copy
+        seen = seen_as(picture, preprocess.box(picture), preprocess.size, len(preprocess.mean))
+        # Explanations keep pictures, and need no second copy.
+        shown = replace(picture, source=None, grey=None).remarked(*seen)
         read, transform = self._read_off or (None, None)
         if transform is None or read is not preprocess or not is_deep(picture):
             return preprocess(picture), shown
         made = reads_itself(transform, picture, preprocess)
         if made is not None:
             return made, shown
-        told = EIGHT_BITS.format(picture.opened.mode)
-        return preprocess(picture), replace(shown, note=" ".join(filter(None, (picture.note, told))))
+        return preprocess(picture), shown.remarked(EIGHT_BITS.format(picture.opened.mode))
 
     def _read_tensor(self, images: Tensor) -> Batch:
         images = checked_tensor(images)

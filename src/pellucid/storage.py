@@ -148,6 +148,7 @@ def _described(picture: Picture, *, pixels: bool) -> dict[str, Any]:
         "path": picture.path and str(picture.path),
         "size": list(picture.rgb.size),
         "note": picture.note,
+        "remarks": list(picture.remarks),
     }
     if pixels:
         described |= {
@@ -166,6 +167,7 @@ def _picture(described: Mapping[str, Any]) -> Picture:
         path and Path(path),
         None if rgba is None else _decoded(rgba),
         described.get("note", ""),
+        remarks=tuple(described.get("remarks", ())),
     )
 
 

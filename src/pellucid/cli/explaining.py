@@ -27,7 +27,7 @@ from pellucid.explain import Explained, explain_all, versions
 from pellucid.explanation import Explanation, maps_of
 from pellucid.files import make_folder, mark_results, save_by_suffix
 from pellucid.filming import keeps_course, no_course
-from pellucid.images import Batch
+from pellucid.images import Batch, open_with_others
 from pellucid.model import Model
 from pellucid.naming import short_names
 from pellucid.prediction import Prediction
@@ -110,7 +110,8 @@ class Run:
     """The questions asked about group after group of pictures, and what came of them.
 
     `made_by` is what decides, besides picture, method and target, what results are: see `index.py`. `known`
-    are results of an earlier run that are not made again.
+    are results of an earlier run that are not made again, `ranges` black and white of pictures that share
+    them, as when they are read together.
     """
 
     model: Model
@@ -124,7 +125,7 @@ class Run:
     held: list[tuple[str, int, Explanation | Row]] = field(default_factory=list)
     known: dict[tuple[str, int], Row] = field(default_factory=dict)
     answered: bool = False
-    guesses: set[tuple[float, float]] = field(default_factory=set)
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def recall(self, sources: Sequence[str]) -> None:
         """Finds the results that an earlier run wrote, of the same requests with the same options.
@@ -154,8 +155,8 @@ class Run:
             if all((source, index) in self.known for index in range(len(self.questions))):
                 continue
             try:
-                batches[source] = self.model.read(source)
-                self.guesses |= {one.guessed for one in batches[source].pictures if one.guessed}
+                ends = self.ranges.get(source)
+                batches[source] = self.model.read(source if ends is None else open_with_others(source, ends))
             except (PictureError, FileMissing) as error:
                 self._fail(source, [(error, "")])
         answers: dict[tuple[str, int], Answer] = {}
@@ -213,12 +214,6 @@ class Run:
 
     def finish(self) -> None:
         """Writes what had to wait for a scale that all pictures of one method and target share."""
-        if len(self.guesses) > 1:
-            whites = " and ".join(f"{high:.6g}" for _, high in sorted(self.guesses))
-            complain(
-                f"White was guessed as {whites}, by the values of each picture: if one camera took them, "
-                "pass --range LOW,HIGH, such as --range 0,4095."
-            )
         shared: dict[int, tuple[dict[str, Any], str]] = {}
         for question in sorted({index for _, index, _ in self.held}):
             maps = [
@@ -263,7 +258,7 @@ class Run:
             **self.made_by,
             **request_facts(question.request),
             "target": question.text,
-            "picture": [source, file_facts(source)],
+            "picture": [source, file_facts(source), *self.ranges.get(source, ())],
             "film": film and str(film),
             "together": together,
         }

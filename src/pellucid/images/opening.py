@@ -2,13 +2,13 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.resources import files
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -16,17 +16,26 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pellucid.choices import SAMPLES
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, PellucidError, PictureError
 from pellucid.grey import (
+    FULL,
+    Ends,
     check_range,
     declared_range,
     deep_colours,
     deep_grey,
+    has_deep_pixels,
+    is_deep_file,
     refuse_bands,
     refuse_several,
     rounded,
     scaled_values,
     white_is_zero,
 )
+from pellucid.images.notes import CUT, FIRST_FRAME
 from pellucid.images.picture import Picture
+
+Key = TypeVar("Key")
+ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
+"""Formats whose frames are pictures in time; those of others are previews, or refused as pages."""
 
 
 def open_picture(source: object, *, range: Any = None) -> Picture:
@@ -101,22 +110,61 @@ def open_pictures(
     if errors:
         count = "1 picture" if len(errors) == 1 else f"{len(errors)} pictures"
         warnings.warn(f"Left out: {count}. {'; '.join(map(str, errors))}.", UserWarning, stacklevel=2)
-    sources = read
-    for mode in {one.opened.mode for one in pictures if one.guessed}:
-        alike = [i for i, one in enumerate(pictures) if one.guessed and one.opened.mode == mode]
-        widest = max((pictures[i].guessed or (0.0, 0.0) for i in alike), key=lambda ends: ends[1] - ends[0])
-        for i in alike:
-            if pictures[i].guessed != widest and not isinstance(sources[i], Picture):
-                note = (
-                    f"The picture's values are shown with {widest[0]:.6g} as black and {widest[1]:.6g} as "
-                    "white (the smallest usual white that holds the values of all pictures read with it); "
-                    "Model(…, range=(black, white)) says it otherwise, on the command line --range."
-                )
-                pictures[i] = replace(open_picture(sources[i], range=widest), note=note, guessed=widest)
+    shared = _widest({i: (one.opened.mode, one.guessed) for i, one in enumerate(pictures) if one.guessed})
+    for i, ends in shared.items():
+        if not isinstance(read[i], Picture):
+            pictures[i] = open_with_others(read[i], ends, pictures[i])
     return pictures
 
 
-def _ranged(source: Any, ends: tuple[float, float] | None) -> Picture:
+def shared_ranges(sources: Iterable[str]) -> dict[str, Ends]:
+    """Black and white of files that are read one by one, as `open_pictures` would have them together.
+
+    Only files of more than 8 bits are looked at, and only those of which it has to be guessed are in the
+    answer, if there are several of a mode.
+    """
+    guesses: dict[str, tuple[str, Ends]] = {}
+    for source in sources:
+        if is_deep_file(source):
+            with suppress(PellucidError):  # whoever reads it is told
+                picture = open_picture(source)
+                if picture.guessed:
+                    guesses[source] = picture.opened.mode, picture.guessed
+    return _widest(guesses)
+
+
+def open_with_others(source: Any, ends: Ends, known: Picture | None = None) -> Picture:
+    """A picture whose black and white were guessed for all that are read with it.
+
+    Args:
+        source: the picture.
+        ends: black and white.
+        known: the picture as it was opened alone.
+    """
+    same = known is not None and known.guessed == ends
+    picture = known if known is not None and same else open_picture(source, range=ends)
+    note = (
+        f"The picture's values are shown with {ends[0]:.6g} as black and {ends[1]:.6g} as "
+        "white (the smallest usual white that holds the values of all pictures read with it); "
+        "Model(…, range=(black, white)) says it otherwise, on the command line --range."
+    )
+    return replace(picture, note="" if ends in FULL else note, guessed=ends)
+
+
+def _widest(guesses: Mapping[Key, tuple[str, Ends]]) -> dict[Key, Ends]:
+    """Of pictures with their modes and guesses: the widest guess of a mode, for several of that mode."""
+    modes: dict[str, list[Key]] = {}
+    for key, (mode, _) in guesses.items():
+        modes.setdefault(mode, []).append(key)
+    found: dict[Key, Ends] = {}
+    for alike in modes.values():
+        if len(alike) > 1:
+            widest = max((guesses[key][1] for key in alike), key=lambda ends: ends[1] - ends[0])
+            found |= dict.fromkeys(alike, widest)
+    return found
+
+
+def _ranged(source: Any, ends: Ends | None) -> Picture:
     """A picture with its black and white, if it has more than 8 bits."""
     if ends is None or isinstance(source, Picture):
         return open_picture(source)
@@ -137,7 +185,7 @@ def _locate(source: str | Path) -> tuple[str, Path]:
     return path.stem, path
 
 
-def _read(path: Path, ends: tuple[float, float] | None) -> Picture:
+def _read(path: Path, ends: Ends | None) -> Picture:
     if path.is_dir():
         raise PictureError(f"{path} is a folder; name a picture in it")
     try:
@@ -146,7 +194,8 @@ def _read(path: Path, ends: tuple[float, float] | None) -> Picture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 refuse_several(image, str(path))
-                return _picture(image, str(path), ends)
+                moves = image.format in ANIMATIONS and getattr(image, "is_animated", False)
+                return _picture(image, str(path), ends).remarked(FIRST_FRAME if moves else "")
     except FileNotFoundError as error:
         raise FileMissing(f"{path}: no such file") from error
     except PermissionError as error:
@@ -176,12 +225,12 @@ def _decoding(what: str) -> Iterator[None]:
         raise PictureError(f"{what} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _deep_array(pixels: np.ndarray, ends: tuple[float, float] | None) -> Picture:
+def _deep_array(pixels: np.ndarray, ends: Ends | None) -> Picture:
     """Colours of 16 bits (H, W, 3 | 4), which no mode of Pillow's holds."""
     scaled, note, guessed = scaled_values(pixels, "the array", ends, given=ends is not None)
     image = rounded(scaled)
     made = _on_white(image) if image.mode == "RGBA" else Picture(image)
-    return replace(made, note=note, guessed=guessed, source=image)
+    return replace(made, note=note, guessed=guessed, source=image).remarked(CUT)
 
 
 def _pixels(pixels: np.ndarray) -> np.ndarray:
@@ -199,16 +248,17 @@ def _pixels(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _picture(image: Image.Image, what: str, ends: tuple[float, float] | None) -> Picture:
+def _picture(image: Image.Image, what: str, ends: Ends | None) -> Picture:
     """A new image: the upright picture on white, and with its alpha where it is not opaque."""
     if not all(image.size):
         raise PictureError(f"{what} has no pixels: it is {image.width} x {image.height}")
-    declared = declared_range(image)  # before the pixels are read, which may close the file
+    declared, deep = declared_range(image), has_deep_pixels(image)  # before reading, which may close the file
     image.load()
     source = image
     with suppress(Exception):  # unreadable metadata says nothing about the orientation, and spoils no pixel
         image = ImageOps.exif_transpose(image)
-    return replace(_in_colours(source, image, what, declared, ends), source=image)
+    cut = CUT if deep and deep_grey(source, image) is None else ""
+    return replace(_in_colours(source, image, what, declared, ends), source=image).remarked(cut)
 
 
 def _in_colours(
@@ -216,7 +266,7 @@ def _in_colours(
     image: Image.Image,
     what: str,
     declared: tuple[float, float] | None,
-    ends: tuple[float, float] | None,
+    ends: Ends | None,
 ) -> Picture:
     """An upright image, and the `source` that it was opened as, in 8-bit RGB."""
     if (values := deep_grey(source, image)) is not None:

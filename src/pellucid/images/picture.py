@@ -24,11 +24,11 @@ class Picture:
     """An upright RGB picture and where it came from.
 
     `name` is the file's stem, the sample's name, or "image". A transparent picture lies on white in `rgb`;
-    `rgba` then keeps it as it was, for models with four input channels. `note` is what a reader of its
-    explanation should know: how values of more than 8 bits became colours. `source` is the picture as Pillow
-    opens it, upright and in its own mode, where that is not RGB: see `opened`. `grey` holds the values of
-    grey of more than 8 bits from 0 to 255, not rounded. `guessed` is what was taken for black and white,
-    where nobody said.
+    `rgba` then keeps it as it was, for models with four input channels. `note` says how values of more than
+    8 bits became colours, `remarks` what else a reader of its explanation should know; `notes` are both.
+    `source` is the picture as Pillow opens it, upright and in its own mode, where that is not RGB: see
+    `opened`. `grey` holds the values of grey of more than 8 bits from 0 to 255, not rounded. `guessed` is
+    what was taken for black and white, where nobody said.
     """
 
     rgb: Image.Image
@@ -39,6 +39,16 @@ class Picture:
     source: Image.Image | None = field(default=None, repr=False, compare=False)
     grey: Image.Image | None = field(default=None, repr=False, compare=False)
     guessed: tuple[float, float] | None = field(default=None, repr=False, compare=False)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of its explanation should know."""
+        return [text for text in (self.note, *self.remarks) if text]
+
+    def remarked(self, *remarks: str) -> "Picture":
+        """The picture with these remarks added; those that are empty, or there already, are not."""
+        return replace(self, remarks=tuple(dict.fromkeys(filter(None, (*self.remarks, *remarks)))))
 
     @property
     def opened(self) -> Image.Image:

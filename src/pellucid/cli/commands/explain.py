@@ -73,6 +73,7 @@ def explain(
         from pellucid.engine.chunks import batch_limit
         from pellucid.engine.progress import showing
         from pellucid.explain import versions
+        from pellucid.images import shared_ranges
 
         requests = read_requests(method or ["grad-cam"], layer)
         asked = list(dict.fromkeys(target or ["predicted"]))
@@ -119,6 +120,8 @@ def explain(
                 "drawing": look.saving(),
             },
         )
+        if loaded.range is None:
+            run.ranges = shared_ranges(sources)
         if skip_existing:
             run.recall(sources)
         stopped = False
