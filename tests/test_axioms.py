@@ -16,7 +16,7 @@ from pellucid.axioms.question import Question
 from pellucid.axioms.report import AxiomReport, Row
 from pellucid.axioms.verify import promising
 from pellucid.cli import app
-from pellucid.errors import InvalidType, InvalidValue
+from pellucid.errors import InvalidType, InvalidValue, ModelError
 from pellucid.explain import Request
 from pellucid.methods import METHODS, get_method
 from pellucid.methods.definition import AXIOMS
@@ -264,6 +264,49 @@ def test_layers_are_found_by_name_or_module_behind_every_wrapper():
     for layer in ("stage1", module.stage1, ["stage1", "stage2"]):
         rows = found(module, x, ("hirescam", {"layer": layer}))
         assert all(row.held is not None for axiom, row in rows.items() if axiom != "symmetry"), rows
+
+
+class Gated(nn.Module):
+    """Channels of a convolution, weighed by further inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.gate, self.fc = nn.Conv2d(3, 4, 3, bias=False), nn.Linear(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x, meta):
+        return self.fc((self.conv(x).relu() * self.gate(meta)[:, :, None, None]).mean((2, 3)))
+
+
+class GatedBy(nn.Module):
+    def __init__(self, net, meta):
+        super().__init__()
+        self.net, self.meta = net, meta
+
+    def forward(self, x):
+        return self.net(x, self.meta.to(x.dtype).expand(len(x), -1))
+
+
+@pytest.mark.parametrize("form", ["keywords", "tuple", "callable"])
+def test_further_inputs_are_those_of_the_one_image(form):
+    module, x, meta = seeded(Gated), images(1).float(), torch.rand(1, 5)
+    by_hand, layers = GatedBy(module, meta), form != "callable"
+    given = (x, meta) if form == "tuple" else x
+    keywords = None if form == "tuple" else {"meta": meta.tolist()}
+    net, hand = (module, by_hand) if layers else (lambda x, meta: module(x, meta), lambda x: by_hand(x))
+    asked = [
+        ["input-x-gradient", ("hirescam", {"layer": name})][: 1 + layers] for name in ("conv", "net.conv")
+    ]
+    rows = pellucid.axioms(net, given, asked[0], target=1, forward_kwargs=keywords, progress=False).rows
+    expected = pellucid.axioms(hand, x, asked[1], target=1, progress=False).rows
+    for row, other in zip(rows, expected, strict=True):
+        assert (row.axiom, row.held, row.promised) == (other.axiom, other.held, other.promised)
+        assert row.error == other.error or row.error == pytest.approx(other.error, abs=1e-5), row
+    assert [row.held for row in rows if row.axiom == "dummy"] == [True, False][: 1 + layers]
+
+
+def test_a_model_of_several_inputs_is_told_how_it_is_given_the_others():
+    with pytest.raises(ModelError, match=r"missing 1 .*'meta' .*forward_kwargs=.*FILE\.py:function"):
+        pellucid.axioms(seeded(Gated), images(1).float(), ["saliency"])
 
 
 def test_a_plain_callable_is_asked_what_it_can_answer():

@@ -601,7 +601,7 @@ def test_the_json_is_plain_and_the_same_everywhere(tmp_path):
     assert told["cost"] == {"forward": 1, "backward": 1, "seconds": 0.5, "resumed": 0}
     assert told["prediction"][2] == [{"index": 2, "label": "x", "probability": 0.5}]
     assert told["boxes"][1] == [1.0, 0.0, 10.0, 8.0]
-    assert told["pictures"][0] == {"name": "p", "path": None, "size": [12, 8], "note": ""}
+    assert told["pictures"][0] == {"name": "p", "path": None, "size": [12, 8], "note": "", "remarks": []}
     assert told["attribution"] == e.attribution.tolist()
     assert [one["samples"] for one in told["certainty"]] == [4, 5, 6]
     with np.load(e.save(tmp_path / "e.npz"), allow_pickle=False) as archive:

@@ -131,6 +131,34 @@ def test_numbers_with_a_row_for_each_picture_become_tensors(kind):
         model.read(x, {"meta": kind(rows[:2])})
 
 
+class Tokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 3)
+
+    def forward(self, tokens: torch.Tensor, x: torch.Tensor, scale: object = 1.0) -> torch.Tensor:
+        return x.mean((2, 3)) * self.words(tokens).mean(1) * torch.as_tensor(scale).reshape(-1, 1)
+
+
+def test_inputs_without_a_name_are_checked_as_those_with_one():
+    torch.manual_seed(0)
+    model, x = pellucid.Model(Tokens()), torch.rand(3, 3, 8, 8)
+    words = [[1, 2], [3, 4], [5, 6]]
+    batch = model.read((np.array(words), x, [1.0, 2.0, 3.0]))
+    assert torch.equal(batch.extras.before[0], torch.tensor(words))
+    assert torch.equal(batch.extras.after[0], torch.tensor([1.0, 2.0, 3.0]))
+    assert batch.chosen["further inputs"] == {"input 0": "one row per image", "input 2": "one row per image"}
+    e = pellucid.explain(model, (np.array(words), x), "saliency", target=2, output="logit")
+    alone = pellucid.explain(model, (torch.tensor(words[1:2]), x[1:2]), "saliency", target=2, output="logit")
+    torch.testing.assert_close(e.attribution[1], alone.attribution[0])
+    for given in ((np.array(words[:2]), x), (torch.tensor(words[:2]), x)):
+        with pytest.raises(InvalidValue, match=r"input 0 must have one row for each image.*2 rows for 3"):
+            model.read(given)
+    with pytest.raises(InvalidValue, match=r"input 2 must have one row.*partial\(model, argument=…\)"):
+        model.read((np.array(words), x, [[1.0], [2.0]]))
+    assert model.read((np.array(words), x, 2.0)).extras.after == (2.0,)
+
+
 def test_whole_numbers_of_an_array_and_settings_stay_what_they_are():
     x = torch.rand(3, 3, 8, 8)
     given = {"index": np.array([2, 0, 1]), "ages": [30, 41, 52], "names": ["a", "b", "c"], "sizes": [1, 2]}

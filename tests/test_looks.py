@@ -324,7 +324,9 @@ def test_files_hold_all_that_they_show(tmp_path, suffix):
     assert (one["model"], one["layer"], one["labels"]) == ("tiny", ["features.8"], ["tiger (cat) \\ ü"])
     assert one["score"] == [-0.5]
     assert one["limits"] == [{"vmin": 0, "vmax": 4}]
-    assert one["pictures"] == [{"name": "large", "size": [300, 180], "note": ""}]  # not where it lay
+    assert one["pictures"] == [
+        {"name": "large", "size": [300, 180], "note": "", "remarks": []}
+    ]  # not where it lay
     assert "attribution" not in one
     shown = CliRunner().invoke(app, ["show", str(tmp_path / f"e{suffix}")])
     assert shown.exit_code == 0

@@ -16,7 +16,7 @@ from pellucid.agreement import agreement
 from pellucid.engine.cost import Cost
 from pellucid.engine.precision import Precision
 from pellucid.entries import Entry, Refusal, refusal_sentences
-from pellucid.errors import InvalidValue, NotFound, PellucidError
+from pellucid.errors import InvalidValue, NotFound, PellucidError, short_traceback
 from pellucid.explain import Explained, explain_all
 from pellucid.explanation import Explanation, from_values, maps_of, values_of
 from pellucid.files import file_path, save_by_suffix
@@ -324,6 +324,7 @@ def _title(entry: Entry, others: Sequence[Entry]) -> str:
     return entry.title + label + model
 
 
+@short_traceback
 def compare(
     model: Model | nn.Module | Callable[[Tensor], Any] | Sequence[Model | nn.Module],
     images: Any,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pellucid.engine.find_layers import survey
 from pellucid.engine.run import Engine
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, short_traceback
 from pellucid.explain import explain_all
 from pellucid.images import Batch
 from pellucid.layers import Layout
@@ -116,6 +116,7 @@ class Diagnosis:
     backward_seconds: float | None
 
 
+@short_traceback
 def examine(model: Model | nn.Module | Callable[[Tensor], Any], images: Any = None) -> Diagnosis:
     """Examines a model with the first of `images`: its layers, which methods work, and what they cost.
 

@@ -4,8 +4,10 @@ Each class is also the built-in that a Python user expects in its place, so `exc
 keeps working. A message says what must hold, what came, and what to do.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
 
 from pellucid.remarks import by_text
 
@@ -83,7 +85,49 @@ class PluginWarning(UserWarning):
     """An installed package that adds to Pellucid could not be imported, and is left out."""
 
 
+E = TypeVar("E", bound=BaseException)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_own_code(error: E) -> E:
+    """An exception with those frames of its traceback that are neither PyTorch's nor Pellucid's.
+
+    What a user's model raised is told in the lines of that model; where none is on the way, in the last line.
+    """
+    frames = []
+    at = error.__traceback__
+    while at is not None:
+        frames.append(at)
+        at = at.tb_next
+    own = [one for one in frames if _package(one) not in ("torch", "pellucid")] or frames[-1:]
+    kept: TracebackType | None = None
+    for one in reversed(own):
+        kept = TracebackType(kept, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return error.with_traceback(kept)
+
+
+def short_traceback(verb: Callable[P, R]) -> Callable[P, R]:
+    """A verb whose errors show where it was called and a user's own lines, not their way through Pellucid."""
+
+    @wraps(verb)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return verb(*args, **kwargs)
+        except PellucidError as error:
+            error.__traceback__ = None
+            raise
+
+    return called
+
+
+def _package(at: TracebackType) -> str:
+    return str(at.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
 def first_line(error: BaseException) -> str:
-    """What an exception says, in one line; its type where it says nothing."""
+    """What an exception says, in one line; its type where it says nothing, or only what was missing."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    said = lines[0] if lines else ""
+    kind = type(error).__name__
+    return f"{kind}: {said}" if isinstance(error, KeyError) else said or kind

@@ -15,7 +15,7 @@ from pellucid.attribute import attribute
 from pellucid.certainty import doubtful
 from pellucid.engine.cost import Cost
 from pellucid.engine.precision import Precision
-from pellucid.errors import PellucidError, SomeFailed
+from pellucid.errors import PellucidError, SomeFailed, short_traceback
 from pellucid.explanation import Explanation
 from pellucid.images import Batch
 from pellucid.methods.definition import WRAPPERS
@@ -42,6 +42,7 @@ class Explained:
     failures: Mapping[int, PellucidError] = field(default_factory=dict)
 
 
+@short_traceback
 def explain(
     model: Model | nn.Module | Callable[[Tensor], Any],
     images: Any,

@@ -60,12 +60,25 @@ class Extras:
         keywords = {name: one(value) for name, value in (self.keywords or {}).items()}
         return Extras(tuple(map(one, self.before)), tuple(map(one, self.after)), keywords, self.name)
 
+    def of_type(self, dtype: torch.dtype) -> "Extras":
+        """The same with floating tensors of another type."""
+
+        def cast(value: Any) -> Any:
+            return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+        keywords = {name: cast(value) for name, value in (self.keywords or {}).items()}
+        before, after = tuple(map(cast, self.before)), tuple(map(cast, self.after))
+        return replace(self, before=before, after=after, keywords=keywords)
+
     def report(self) -> dict[str, str]:
         """How each is passed on."""
-        named = {f"input {i}": value for i, value in enumerate(self.before)}
-        named |= {f"input {len(self.before) + 1 + i}": value for i, value in enumerate(self.after)}
-        named |= dict(self.keywords or {})
+        named = {**self._by_place(self.before), **self._by_place(self.after), **(self.keywords or {})}
         return {name: self._passed(value) for name, value in named.items()}
+
+    def _by_place(self, values: tuple[Any, ...]) -> dict[str, Any]:
+        """The arguments before the picture, or those behind it, by name: "input 1" is the second."""
+        first = 0 if values is self.before else len(self.before) + 1
+        return {f"input {first + i}": value for i, value in enumerate(values)}
 
     def _passed(self, value: Any) -> str:
         if self.by_row(value):
@@ -73,17 +86,21 @@ class Extras:
         return ONE_ROW if isinstance(value, Tensor) and value.ndim > 1 and len(value) == 1 else AS_IT_IS
 
     def of_images(self, images: int, dtype: torch.dtype) -> "Extras":
-        """Those of so many images: keywords of numbers with a row for each, or one for all, become tensors.
+        """Those of so many images: numbers with a row for each, or one for all, become tensors.
 
         Raises:
-            InvalidValue: a keyword with several rows, but not one for each image.
+            InvalidValue: an input with several rows, but not one for each image.
         """
-        keywords = {name: _rows(name, value, images, dtype) for name, value in (self.keywords or {}).items()}
-        return replace(self, keywords=keywords, images=images)
+
+        def rows(named: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: _rows(name, value, images, dtype) for name, value in named.items()}
+
+        before, after = (tuple(rows(self._by_place(some)).values()) for some in (self.before, self.after))
+        return replace(self, before=before, after=after, keywords=rows(self.keywords or {}), images=images)
 
 
 def _rows(name: str, value: Any, images: int, dtype: torch.dtype) -> Any:
-    """A keyword's value: a tensor of the model's type where it has rows; numbers of an array stay whole."""
+    """An input's value: a tensor of the model's type where it has rows; numbers of an array stay whole."""
     if isinstance(value, Tensor):
         found = value
     elif isinstance(value, np.ndarray | list | tuple):
@@ -99,10 +116,11 @@ def _rows(name: str, value: Any, images: int, dtype: torch.dtype) -> Any:
     else:
         return value
     if found.ndim > 1 and len(found) not in (1, images):
+        keyword = name if name.isidentifier() else "argument"
         raise InvalidValue(
             f"{name} must have one row for each image, or one for all; it has {len(found)} rows for "
             f"{images} image{'' if images == 1 else 's'} (a fixed table is bound to the model: "
-            f"functools.partial(model, {name}=…))."
+            f"functools.partial(model, {keyword}=…))."
         )
     return found if found.ndim and (len(found) == images or found.ndim > 1) else value
 

@@ -56,8 +56,8 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     """
     try:
         text = Path(path).read_text("utf-8-sig").strip()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise FileMissing(f"There is no file of labels {str(path)!r}.") from error
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileMissing(f"There is no file of labels {str(path)!r}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidValue(f"{path} cannot be read as text, one label a line: {error}.") from error
     if not text:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.errors import InvalidValue, PellucidError, first_line
+from pellucid.errors import InvalidValue, PellucidError, first_line, in_own_code
 from pellucid.structures import repeated, some_rows
 
 _FORM = (
@@ -87,7 +87,9 @@ class TargetFunction:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             reason = first_line(error)
-            raise InvalidValue(f"The callable target {self.name!r} failed ({reason}): {_FORM}.") from error
+            raise InvalidValue(
+                f"The callable target {self.name!r} failed ({reason}): {_FORM}."
+            ) from in_own_code(error)
 
     def _in_place(self, raw: Any, row: int, number: int, rows: int) -> Float[Tensor, ""]:
         """The score of one row where the callable sees it in the place of its image, and in all others."""

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from pellucid.errors import InvalidType, InvalidValue, ModelError, first_line
+from pellucid.errors import InvalidType, InvalidValue, ModelError, first_line, in_own_code
 from pellucid.images import Picture
 from pellucid.preprocess import Preprocess
 from pellucid.structures import plain
@@ -93,7 +93,7 @@ def _transformed(transform: Transform, picture: Picture) -> Float[Tensor, "C H W
         raise ModelError(
             "preprocess must take a PIL image and give a tensor (C, H, W); it failed on one of mode "
             f"{picture.opened.mode}, as Pillow opens it: {first_line(error)}"
-        ) from error
+        ) from in_own_code(error)
     if isinstance(made, np.ndarray):
         made = torch.from_numpy(np.ascontiguousarray(made))
     if isinstance(made, Tensor) and made.ndim == 4 and len(made) == 1:

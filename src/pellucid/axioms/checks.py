@@ -89,7 +89,7 @@ def dummy(question: Question, request: Request, known: Explanation) -> Found:
     The model sees the picture's own content there whatever its input shows, so the prediction stays.
     """
     blind = Ignoring(question.model.module, question.place, question.inputs)
-    again = with_place_as_segment(question, by_name(question, request, "net."))
+    again = with_place_as_segment(question, by_name(question.model, request, "net."))
     return within_tolerance(*share_of(question.around(blind).explain(again), question.place))
 
 
@@ -103,7 +103,7 @@ def implementation_invariance(question: Question, request: Request, known: Expla
     if found.held is not False or question.inputs.dtype == torch.float64:
         return found
     try:
-        precise, again = question.in_float64(), by_name(question, request)
+        precise, again = question.in_float64(), by_name(question.model, request)
         exact = over_rewritings(precise, again, precise.explain(again))
     except PellucidError:
         return found
@@ -113,7 +113,7 @@ def implementation_invariance(question: Question, request: Request, known: Expla
 
 def over_rewritings(question: Question, request: Request, known: Explanation) -> Found:
     """The largest error over all ways of writing the network."""
-    again = by_name(question, request)
+    again = by_name(question.model, request)
     errors: dict[str, float] = {}
     notes = []
     for way, rewriting in REWRITINGS.items():

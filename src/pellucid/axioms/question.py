@@ -1,6 +1,6 @@
 """What a check of a method is about: one picture, a class and another one, and how the method is run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +17,7 @@ from pellucid.errors import InvalidType, InvalidValue, PellucidError
 from pellucid.explain import explain_all
 from pellucid.explanation import Explanation
 from pellucid.images import Batch
+from pellucid.inputs import Extras
 from pellucid.layers import layer_names
 from pellucid.model import Model
 from pellucid.options.parts import SEGMENT_MEAN, Segments
@@ -65,15 +66,20 @@ class Question:
         output: Output | None,
         seed: int,
         batch_size: int | str,
+        forward_kwargs: Mapping[str, Any] | None = None,
     ) -> "Question":
         """With its target fixed to a class, whatever becomes of picture and model.
+
+        Further inputs become a part of the model, in which the user's own is "net".
 
         Raises:
             InvalidValue, InvalidType: several images, a target without a second class beside it.
         """
-        batch = model.read(image)
+        batch = model.read(image, forward_kwargs)
         if len(batch.inputs) != 1:
             raise InvalidValue(f"image must be one image; got {len(batch.inputs)}.")
+        if batch.extras is not None:
+            model, batch = bound(model, batch.extras), replace(batch, extras=None)
         engine = Engine(model)
         with engine.session(seed):
             probe = Probe(engine, batch.inputs, target)
@@ -183,14 +189,33 @@ class Question:
         return replace(self, model=model, batch=model.read(self.inputs.double()))
 
 
+class Bound(nn.Module):
+    """A model of several inputs as one of a picture alone."""
+
+    def __init__(self, net: Any, extras: Extras) -> None:
+        super().__init__()
+        self.net, self.extras = net, extras
+
+    def forward(self, x: Tensor) -> Any:
+        """What it gives for x with the further inputs of the one image."""
+        return self.extras.of_type(x.dtype).call(self.net, x, [0] * len(x))
+
+
+def bound(model: Model, extras: Extras) -> Model:
+    """The model with its further inputs inside."""
+    own, module = copy(model), Bound(model.module, extras)
+    own.module = module if isinstance(model.module, nn.Module) else module.forward
+    return own
+
+
 def changed(request: Request, **options: Any) -> Request:
     """A method with some options changed."""
     return Request.of(request.method.name, {**request.given, **options})
 
 
-def by_name(question: Question, request: Request, prefix: str = "") -> Request:
+def by_name(model: Model, request: Request, prefix: str = "") -> Request:
     """A method that reads its layers by name, so that it finds them in a copy, or behind a prefix."""
     if "layer" not in request.options:
         return request
-    names = layer_names(question.model.network, request.options["layer"])
+    names = layer_names(model.network, request.options["layer"])
     return changed(request, layer=[name if name == "auto" else prefix + name for name in names])

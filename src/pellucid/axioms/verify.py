@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from pellucid.axioms.checks import CHECKS, TOLERANCE, Found
-from pellucid.axioms.question import Question
+from pellucid.axioms.question import Question, by_name
 from pellucid.axioms.report import AxiomReport, Row
 from pellucid.engine.progress import showing
-from pellucid.errors import InvalidValue, PellucidError
+from pellucid.errors import InvalidValue, PellucidError, short_traceback
 from pellucid.explanation import Explanation
 from pellucid.methods import METHODS, Method
 from pellucid.methods.definition import Axiom
@@ -29,6 +29,7 @@ FEW: dict[str, Any] = {
 }
 
 
+@short_traceback
 def axioms(
     model: Model | nn.Module | Callable[[Tensor], Any],
     image: Any,
@@ -39,6 +40,7 @@ def axioms(
     seed: int = 0,
     batch_size: int | str = "auto",
     progress: bool | None = None,
+    forward_kwargs: Mapping[str, Any] | None = None,
 ) -> AxiomReport:
     """Checks which axioms methods keep on this model and image, and says which of them they promise.
 
@@ -63,10 +65,11 @@ def axioms(
         methods: names with options, "integrated-gradients:steps=100", or (name, options); None for all that
             promise more than implementation invariance; those of many passes take few (`promising`).
         target: a class, a `Contrast`, or None for the predicted class.
-        output: as for `explain`, and so are `seed`, `batch_size` and `progress`.
+        output: as for `explain`, and so are `seed`, `batch_size`, `progress` and `forward_kwargs`.
         seed: see `output`.
         batch_size: see `output`.
         progress: see `output`.
+        forward_kwargs: see `output`.
 
     Returns:
         An `AxiomReport` of one row per method and axiom.
@@ -93,13 +96,15 @@ def axioms(
     requests = [Request.of(m) if isinstance(m, str) else Request.of(*m) for m in asked]
     if not requests:
         raise InvalidValue("methods must name at least one method; got none.")
-    question = Question.of(wrapped, image, target, output, seed, batch_size)
+    question = Question.of(wrapped, image, target, output, seed, batch_size, forward_kwargs)
+    inside = wrapped.is_module and question.model is not wrapped
     unique = {request.title: request for request in requests}
     rows: list[Row] = []
     with showing(f"axioms, {wrapped.name}", len(unique) * len(CHECKS), progress) as bar:
         for title, request in unique.items():
             promised = request.method.promised(request.options)
-            for axiom, found in _checked(question, request):
+            there = by_name(wrapped, request, "net.") if inside else request
+            for axiom, found in _checked(question, there):
                 rows.append(Row(title, axiom, axiom in promised, found.held, found.error, found.note))
                 bar.advance(1)
     picture = question.batch.pictures[0].name

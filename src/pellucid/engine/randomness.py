@@ -89,8 +89,12 @@ class Randomness:
                 self._put_back(python if drawn else None, numpy)
             if others or self.own.drew:
                 raise
+            failed = True
+        else:
+            failed = False
+        if failed:  # perhaps for being watched; else it fails again, of itself
             self._remember(False, False)
-            return self.run(forward)  # it failed perhaps for being watched; else it fails again
+            return self.run(forward)
         others = bool(drawn) or (_numpy_state() != numpy and self._uses_numpy(forward))
         self._remember(self.own.drew, others)
         if not others:

@@ -22,7 +22,7 @@ from pellucid.engine.precision import Precision, bf16_autocast
 from pellucid.engine.progress import Progress, Silent
 from pellucid.engine.randomness import Randomness
 from pellucid.engine.shadow import shadow_of
-from pellucid.errors import InvalidValue, ModelError, ModelFailed, PellucidError, first_line
+from pellucid.errors import InvalidValue, ModelError, ModelFailed, PellucidError, first_line, in_own_code
 from pellucid.inputs import Extras
 from pellucid.model import Model
 from pellucid.output_scale import Origin
@@ -32,6 +32,16 @@ from pellucid.structures import as_plain, restored
 T = TypeVar("T")
 _VIEW = "view size is not compatible"
 """What PyTorch says where `view` meets activations that are not contiguous."""
+
+
+def _of_inputs(error: Exception) -> str:
+    """How a model that wants more than a picture is given the rest."""
+    if not (isinstance(error, TypeError) and "missing" in str(error) and "argument" in str(error)):
+        return ""
+    return (
+        " (a model of several inputs is given others by forward_kwargs=, or as a tuple (images, others); "
+        "on the command line, the function of --model FILE.py:function returns a module that holds them)"
+    )
 
 
 def _of_channels(error: Exception) -> str:
@@ -140,8 +150,8 @@ class Engine:
                 raise
             raise ModelFailed(
                 f"The model failed{self.in_bfloat16} on an input of shape {tuple(inputs.shape)}: "
-                f"{first_line(error)}{self._hint(inputs)}{_of_channels(error)}"
-            ) from error
+                f"{first_line(error)}{self._hint(inputs)}{_of_channels(error)}{_of_inputs(error)}"
+            ) from in_own_code(error)
         if watch and last is not None:
             leaves = [leaf for leaf in tree_leaves(raw) if isinstance(leaf, Tensor) and leaf.ndim]
             if watch.suspect and any(len(leaf) == len(inputs) for leaf in leaves):

@@ -196,22 +196,22 @@ def _read(path: Path, ends: Ends | None) -> Picture:
                 refuse_several(image, str(path))
                 moves = image.format in ANIMATIONS and getattr(image, "is_animated", False)
                 return _picture(image, str(path), ends).remarked(FIRST_FRAME if moves else "")
-    except FileNotFoundError as error:
-        raise FileMissing(f"{path}: no such file") from error
-    except PermissionError as error:
-        raise PictureError(f"{path} may not be read: permission denied") from error
-    except UnidentifiedImageError as error:
+    except FileNotFoundError:
+        raise FileMissing(f"{path}: no such file") from None
+    except PermissionError:
+        raise PictureError(f"{path} may not be read: permission denied") from None
+    except UnidentifiedImageError:
         refuse_bands(path)
         reason = (
             "is not a picture in a format that Pillow reads" if path.stat().st_size else "is empty (0 bytes)"
         )
-        raise PictureError(f"{path} {reason}") from error
+        raise PictureError(f"{path} {reason}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         pixels = re.findall(r"\d+", str(error))[0]
         raise PictureError(
             f"{path} has {pixels} pixels, more than Pillow's limit of {Image.MAX_IMAGE_PIXELS} "
             "(PIL.Image.MAX_IMAGE_PIXELS); make it smaller, or raise the limit if you trust the file"
-        ) from error
+        ) from None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pellucid.engine.chunks import out_of_memory
 from pellucid.engine.forward_pass import Capture
 from pellucid.engine.operations import Operations
 from pellucid.engine.run import Engine
-from pellucid.errors import ModelError, ModelFailed, first_line
+from pellucid.errors import ModelError, ModelFailed, first_line, in_own_code
 from pellucid.layers import quantised_layer
 from pellucid.probe.ledger import Evidence, Ledger
 
@@ -147,7 +147,7 @@ class PassCache:
                 raise
             raise ModelFailed(
                 f"The model's gradients cannot be computed{self.engine.in_bfloat16}: {first_line(error)}"
-            ) from error
+            ) from in_own_code(error)
 
     def gradients_at(self, tensors: Sequence[Tensor], outputs: Tensor) -> list[Tensor]:
         """d(sum of outputs)/d(tensors), of tensors inside a pass; zero for those on which nothing depends.
