@@ -34,7 +34,7 @@ FLOORS = [
     "report",
     # the verbs
     "__init__ answering attribute axioms bound_method compare doctor explain measure metric_request outcomes "
-    "request",
+    "request truth",
     # the command line
     "__main__ cli",
 ]
