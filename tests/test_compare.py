@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -250,3 +251,29 @@ def test_a_saved_comparison_is_loaded_whole(tmp_path, inputs, suffix):
     assert (again.cost, again.images) == (c.cost, c.images)
     with pytest.raises(InvalidValue, match="must be an explanation saved by Pellucid"):
         pellucid.Explanation.load(tmp_path / f"c{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_pictures_are_stored_once_whatever_number_of_methods_show_them(tmp_path, suffix):
+    noise = [Image.effect_noise((200, 180), 60 + i).convert("RGBA") for i in range(2)]
+    noise[1].putalpha(Image.effect_noise((200, 180), 90))
+    made = [pellucid.Model(small_net(), preprocess=pellucid.Preprocess((n, n), n)) for n in (9, 12)]
+    sizes = []
+    for methods in (["grad-cam"], ["grad-cam", "hirescam", "layer-cam", "eigen-cam"]):
+        c = pellucid.compare(made, noise, methods, target=0)
+        sizes.append(c.save(tmp_path / f"c{suffix}").stat().st_size)
+        again = pellucid.Comparison.load(tmp_path / f"c{suffix}")
+        for before, after in zip(c, again, strict=True):
+            assert before.names == after.names
+            for one, other in zip(before.pictures, after.pictures, strict=True):
+                assert one.rgb.tobytes() == other.rgb.tobytes()
+                assert one.in_mode("RGBA").tobytes() == other.in_mode("RGBA").tobytes()
+    assert sizes[1] < 1.2 * sizes[0]  # six more maps, of a few cells
+
+
+def test_comparisons_that_hold_their_pictures_once_for_each_method_are_read():
+    c = pellucid.Comparison.load(Path(__file__).with_name("comparison_pictures_twice.npz"))
+    assert [entry.title for entry in c.entries] == ["grad-cam", "saliency"]
+    assert c[0].names == c[1].names == ["image 0", "image 1"]
+    assert [picture.rgb.size for picture in c[0].pictures] == [(5, 6)] * 2
+    assert c[0].pictures[1].rgb.tobytes() == c[1].pictures[1].rgb.tobytes()

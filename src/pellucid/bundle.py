@@ -181,6 +181,9 @@ def _listed(tensor: Tensor, name: str) -> Any:
 
 def _filed(tensor: Tensor, name: str, tensors: dict[str, Tensor]) -> str:
     """The name under which a tensor is in `tensors` from now on."""
+    for known, filed in tensors.items():
+        if filed is tensor:  # the same array in several places is filed once
+            return known
     # Archives take plain names only, and "x.npy" is how NumPy files "x".
     name = re.sub(r"[^\w.-]|\.(?=npy$)", "_", name, flags=re.ASCII)
     while name in tensors:  # {"a": {"b": t}, "a.b": u} would meet under one name

@@ -1,6 +1,7 @@
 """Records of explanations as JSON, in one form for files, reports and the command line; and those files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def to_json(
     if "boxes" in plain:
         plain["boxes"] = [[box.left, box.top, box.right, box.bottom] for box in plain["boxes"]]
     if "pictures" in plain:
-        plain["pictures"] = [_described(one, pixels=tensors is not None) for one in plain["pictures"]]
+        encoded = tensors.pixels if isinstance(tensors, Pictured) else None if tensors is None else _encoded
+        plain["pictures"] = [_described(one, encoded) for one in plain["pictures"]]
     return {name: pack(value, f"{prefix}{name}", tensors) for name, value in plain.items()}
 
 
@@ -82,7 +84,7 @@ def write_several(
     Raises:
         InvalidType: a value that a file cannot hold.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors = Pictured()
     forms = [
         {"title": title, "explanation": to_json(record, tensors, prefix=f"{i}.")}
         for i, (title, record) in enumerate(entries)
@@ -141,7 +143,22 @@ def _from_version_1(form: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _described(picture: Picture, *, pixels: bool) -> dict[str, Any]:
+class Pictured(dict[str, Tensor]):
+    """The arrays of several records, in which pixels that several of them show are one array."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded: dict[Any, Tensor] = {}
+
+    def pixels(self, picture: Image.Image) -> Tensor:
+        """A picture as PNG: the same array for the same pixels."""
+        key = picture.mode, picture.size, blake2b(picture.tobytes()).digest()
+        if key not in self.encoded:
+            self.encoded[key] = _encoded(picture)
+        return self.encoded[key]
+
+
+def _described(picture: Picture, encoded: Callable[[Image.Image], Tensor] | None) -> dict[str, Any]:
     """A picture's name, where it came from and its size, and its pixels where they are asked for."""
     described: dict[str, Any] = {
         "name": picture.name,
@@ -150,10 +167,10 @@ def _described(picture: Picture, *, pixels: bool) -> dict[str, Any]:
         "note": picture.note,
         "remarks": list(picture.remarks),
     }
-    if pixels:
+    if encoded is not None:
         described |= {
-            "rgb": _encoded(picture.rgb),
-            "rgba": None if picture.rgba is None else _encoded(picture.rgba),
+            "rgb": encoded(picture.rgb),
+            "rgba": None if picture.rgba is None else encoded(picture.rgba),
         }
     return described
 
