@@ -162,4 +162,5 @@ def undefined(name: str, why: str) -> PellucidError:
 def folder_of(function: Callable[..., Any]) -> str | None:
     """The folder of this package that a function is written in; None if in another."""
     here, name = f"{__package__}.", function.__module__
-    return name.removeprefix(here).partition(".")[0] if name.startswith(here) else None
+    folder = name.removeprefix(here).partition(".")[0]
+    return folder if name.startswith(here) and folder in FAMILIES else None

@@ -22,3 +22,8 @@ def order(values: Float[Tensor, "H W"], generator: torch.Generator) -> Int[Tenso
     flat = values.flatten()
     shuffled = torch.randperm(len(flat), generator=generator, device="cpu")
     return shuffled[flat[shuffled].argsort(descending=True, stable=True)]
+
+
+def magnitudes(attribution: Float[Tensor, "N D H W"]) -> Float[Tensor, "N P"]:
+    """The magnitude of each pixel's evidence, pixels in a row."""
+    return per_pixel(attribution).abs().flatten(1)
