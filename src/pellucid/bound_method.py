@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import copy, deepcopy
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,17 +11,28 @@ from pellucid.engine.run import Engine
 from pellucid.explain import at_input
 from pellucid.probe import Probe
 from pellucid.request import Request
+from pellucid.target import Output
 
 
 class BoundMethod:
-    """`metrics.definition.Explain` for one request; passes are billed to whoever asks."""
+    """`metrics.definition.Explain` for one request; passes are billed to whoever asks.
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    Args:
+        request: the method.
+        output: which number it explains, whatever the metric scores.
+    """
+
+    def __init__(self, request: Request, output: Output) -> None:
+        self.request, self.output = request, output
 
     def __call__(self, probe: Probe) -> Float[Tensor, "N D H W"]:
         """Maps of a probe's inputs, at their resolution."""
-        found = self.request.method(probe, **self.request.options).detached()
+        asked = probe
+        if probe.target_fn.output != self.output:
+            asked = probe.about(replace(probe.target_fn, output=self.output), self.output)
+        found = self.request.method(asked, **self.request.options).detached()
+        if asked is not probe:
+            failed(probe, asked)
         height, width = probe.inputs.shape[-2:]
         return at_input(found.map, (height, width))
 
@@ -46,5 +58,12 @@ class BoundMethod:
                 numbers=probe.numbers,
             )
             maps = self(asked)
+            failed(probe, asked)
         engine.take(other.spent)
         return maps
+
+
+def failed(probe: Probe, asked: Probe) -> None:
+    """Images that failed for one probe have no answer for another about the same images."""
+    for image, error in asked.failures.items():
+        probe.fail(image, error)

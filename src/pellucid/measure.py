@@ -162,7 +162,9 @@ def measure_all(
                     found = asked.metric(
                         probe,
                         maps[one].attribution[start:stop].to(inputs.device),
-                        explain=None if request is None else BoundMethod(request),
+                        explain=None
+                        if request is None
+                        else BoundMethod(request, output or request.method.explains(request.options)),
                         truth=None if truth is None else truth[start:stop].cpu(),
                         **asked.options,
                     )

@@ -56,3 +56,30 @@ def judged(metric: str, map: Tensor, *, truth: Tensor | None = None, **options: 
     return measure(
         net, torch.zeros(len(map), 3, *size).double(), map, metric, truth=truth, target=0, **options
     )
+
+
+class Recording(nn.Module):
+    """A network that keeps what it is run on, so that a twin knows what was drawn."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.seen = net, list[Tensor]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.extend(x.detach().clone())
+        return self.net(x)
+
+
+def perturbed_inputs(
+    net: nn.Module, x: Tensor, map: Tensor, metric: str, **options: object
+) -> tuple[Measured, list[Tensor]]:
+    """What a metric says of one picture (1, C, H, W), and on which other inputs it was scored."""
+    recording = Recording(net)
+
+    def box(inputs: Tensor) -> Tensor:
+        return recording(inputs)
+
+    for _ in range(2):  # the first time it may be found out whether samples mix, by running one once more
+        recording.seen.clear()
+        found = measure(box, x, map, metric, **options)
+    return found, [seen for seen in recording.seen if not torch.equal(seen, x[0])]

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.methods.finding import Finding, each
-from pellucid.methods.noise import noisy, sigma_of
 from pellucid.probe import Probe
 from pellucid.probe.convergence import Estimate, check, sample_until_converged
+from pellucid.probe.noise import noisy, sigma_of
 
 Formula = Callable[[Probe], Finding]
 Statistic = Literal["mean", "square", "variance"]

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pellucid.methods.definition import Axiom, Passes
 from pellucid.methods.finding import Finding
-from pellucid.methods.noise import drawn, sigma_of
 from pellucid.methods.path.integrated_gradients import NO_PATH
 from pellucid.methods.path.pairs import Drawn, draw_pairs, even, mean_of_draws
 from pellucid.methods.path.references import References, references_of
@@ -17,6 +16,7 @@ from pellucid.methods.registry import method
 from pellucid.methods.wrappers import FIRST, MOST
 from pellucid.options.types import Samples, Tolerance
 from pellucid.probe import Probe
+from pellucid.probe.noise import drawn, sigma_of
 
 PROMISES: tuple[Axiom, ...] = ("dummy", "implementation invariance", "linearity")
 """What every draw has. Completeness holds in expectation, and symmetry as far as the references have it."""

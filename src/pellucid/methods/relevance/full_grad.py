@@ -14,9 +14,9 @@ from pellucid.engine.biases import Bias, Biases, See, by_sample
 from pellucid.errors import InvalidValue
 from pellucid.methods.definition import Passes
 from pellucid.methods.finding import Finding
-from pellucid.methods.noise import noisy, sigma_of
 from pellucid.methods.registry import method
 from pellucid.probe import Probe, run_with
+from pellucid.probe.noise import noisy, sigma_of
 
 TOLERATED = 1e-3
 """A score that its parts miss by a larger share is noted."""

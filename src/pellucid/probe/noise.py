@@ -1,4 +1,4 @@
-"""Noise that methods average over: measured by each image's range, drawn by number."""
+"""Noise around images: measured by each image's range, drawn by number."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.errors import InvalidValue
-from pellucid.probe import Probe
+from pellucid.probe.probe import Probe
 
 
 def sigma_of(x: Float[Tensor, "N C H W"], noise: float) -> Float[Tensor, "N 1 1 1"]:
@@ -30,6 +30,16 @@ def drawn(probe: Probe, numbers: Sequence[int]) -> Float[Tensor, "B C H W"]:
             for n in numbers
         ]
     ).to(x)
+
+
+def drawn_uniformly(probe: Probe, numbers: Sequence[int]) -> Float[Tensor, "B C H W"]:
+    """Noise uniform in [-1, 1], likewise."""
+    x = probe.inputs
+    uniform = [
+        torch.rand(x.shape[1:], generator=probe.generator(n), dtype=torch.float32, device="cpu")
+        for n in numbers
+    ]
+    return (2 * torch.stack(uniform) - 1).to(x)
 
 
 def noisy(probe: Probe, sigma: Float[Tensor, "N 1 1 1"], numbers: Sequence[int]) -> Float[Tensor, "NB C H W"]:

@@ -1,0 +1,72 @@
+"""Relative input stability: how much a map changes beside its input."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.metrics.definition import Explain, MetricPasses
+from pellucid.metrics.neighbours import relative_change, relative_stability
+from pellucid.metrics.options import Count, Positive
+from pellucid.metrics.registry import metric
+from pellucid.probe import Probe
+
+
+@metric(
+    "relative-input-stability",
+    paper="Agarwal et al. 2022, arXiv:2203.06877",
+    higher_is_better=False,
+    range=(0.0, float("inf")),
+    passes=lambda options, size: MetricPasses(explanations=options["samples"]),
+    quick={"samples": 3},
+)
+def relative_input_stability(
+    probe: Probe,
+    attribution: Float[Tensor, "N D H W"],
+    explain: Explain,
+    *,
+    samples: Count = 10,
+    radius: Positive = 0.02,
+) -> Float[Tensor, " N"]:
+    """max_e |(A(x) - A(x + e)) / A(x)| / max(|(x - x') / x|, 1e-6), e uniform in |e_i| <= r.
+
+    A(x) is the map of the input x, x' = x + e, divided element by element, |.| the L2 norm, and r the
+    radius as a share of the image's range. Only neighbours that the model takes for the same class count, and
+    the class that is explained stays the one of x. Where an element is below a millionth of the largest,
+    that stands in the denominator.
+
+    It cannot tell whether the map is right. Its value is made by the few pixels whose evidence is next to 0,
+    where any change is a large relative one, and lies orders of magnitude apart from map to map: compare its
+    logarithm.
+
+    Args:
+        probe: the evidence.
+        attribution: the maps, by the method itself.
+        explain: the method that made them.
+        samples: neighbours, with the same noise for every image and map.
+        radius: of the cube, as a share of each image's range.
+
+    Returns:
+        (N,); a map of zeros, or a picture all of whose neighbours are of other classes, has no value.
+
+    Cost:
+        samples explanations; for methods that score only perturbed inputs, samples forward more.
+
+    Source:
+        relative input stability, as defined there.
+
+    Example:
+        >>> import torch
+        >>> from pellucid import explain
+        >>> from pellucid.measure import measure
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64, 2))
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> map = explain(net, x, "saliency").attribution
+        >>> measure(net, x, map, "relative-input-stability", method="saliency").value  # a linear gradient
+        tensor([0.], dtype=torch.float64)
+    """
+
+    def change(seen: Probe, near: Tensor) -> Tensor:
+        return relative_change(probe.inputs, near)
+
+    return relative_stability(
+        "relative-input-stability", probe, attribution, explain, change, samples=samples, radius=radius
+    )
