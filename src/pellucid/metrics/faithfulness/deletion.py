@@ -1,17 +1,15 @@
 """Deletion: how fast the score falls while the pixels of most evidence are removed."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.metrics.definition import MetricPasses
 from pellucid.metrics.measurement import Measurement
 from pellucid.metrics.options import Count
-from pellucid.metrics.pixels import order, per_pixel
 from pellucid.metrics.registry import metric
-from pellucid.metrics.removal import area, equal_parts, removal_scores, tie_breaker
+from pellucid.metrics.removal import removal_curve
 from pellucid.options.parts import Baseline
-from pellucid.probe import Probe, of_each
+from pellucid.probe import Probe
 
 
 @metric(
@@ -64,26 +62,3 @@ def deletion(
         (torch.Size([1]), torch.Size([1, 5]))
     """
     return removal_curve(probe, attribution, steps, start=probe.inputs, end=probe.baseline(replacement))
-
-
-def removal_curve(
-    probe: Probe,
-    attribution: Float[Tensor, "N D H W"],
-    steps: int,
-    *,
-    start: Float[Tensor, "N C H W"],
-    end: Float[Tensor, "N C H W"],
-) -> Measurement:
-    """The area under the scores of `start` while its pixels become those of `end`, most evidence first."""
-    values = per_pixel(attribution)
-    counts = equal_parts(values[0].numel(), steps)
-    fractions = counts.double() / counts[-1]
-
-    def one(probe: Probe, image: int) -> Tensor:
-        some = slice(image, image + 1)
-        ranked = order(values[image], tie_breaker(probe))
-        return removal_scores(probe, ranked, counts, start[some], end[some])
-
-    curves = torch.stack(of_each(probe, one))
-    areas = torch.stack([area(curve, fractions) for curve in curves])
-    return Measurement(areas, {"curve": curves, "fractions": fractions.expand_as(curves)})

@@ -4,10 +4,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.metrics.definition import MetricPasses
-from pellucid.metrics.faithfulness.deletion import removal_curve
 from pellucid.metrics.measurement import Measurement
 from pellucid.metrics.options import Count
 from pellucid.metrics.registry import metric
+from pellucid.metrics.removal import removal_curve
 from pellucid.options.parts import Baseline
 from pellucid.probe import Probe
 
