@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.metrics.correlation import pearson
+from pellucid.metrics.correlation import correlation
 from pellucid.metrics.definition import Explain, MetricPasses
 from pellucid.metrics.measurement import Measurement
 from pellucid.metrics.registry import metric
@@ -58,10 +58,16 @@ def adcc(probe: Probe, attribution: Float[Tensor, "N D H W"], explain: Explain) 
     before, shown = scores_before_and_shown(probe, masks)
     drop = lost_share("adcc", probe, before, shown)
     again = as_mask(explain(probe.perturbed(shown_inputs(probe, masks))))
-    correlation = pearson(masks.flatten(1), again.flatten(1))
-    coherency = torch.where(correlation.isnan(), torch.zeros_like(correlation), (correlation + 1) / 2)
+    coherency = torch.stack([_coherency(mask, other) for mask, other in zip(masks, again, strict=True)])
     complexity = masks.mean((1, 2))
     parts = torch.stack([coherency, 1 - complexity, 1 - drop])
     value = torch.where((parts > 0).all(0), 3 / (1 / parts).sum(0), torch.zeros_like(drop))
     value = torch.where(before > 0, value, torch.full_like(value, torch.nan))
     return Measurement(value, {"coherency": coherency, "complexity": complexity, "drop": drop})
+
+
+def _coherency(mask: Float[Tensor, "H W"], other: Float[Tensor, "H W"]) -> Float[Tensor, ""]:
+    """(r + 1) / 2; 0 where r has no value."""
+    if mask.max() == mask.min() or other.max() == other.min():
+        return mask.new_zeros(())
+    return (correlation("adcc", mask.flatten(), other.flatten(), torch.float32) + 1) / 2

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.metrics.correlation import pearson
-from pellucid.metrics.definition import MetricPasses, undefined
+from pellucid.metrics.correlation import correlation
+from pellucid.metrics.definition import MetricPasses
 from pellucid.metrics.measurement import Measurement
 from pellucid.metrics.options import Count
 from pellucid.metrics.pixels import per_pixel
@@ -38,7 +38,8 @@ def faithfulness_estimate(
     feature; parts of an image of 224 by 224 hold 1792 pixels each at the default.
 
     It cannot tell parts that matter only together, since each is removed alone, and sees the order within
-    a part as little as where its pixels lie. A constant map, and a model that no part matters to, have none.
+    a part as little as where its pixels lie. A constant map has 0; a model to
+    which no part matters gives none.
 
     Args:
         probe: the evidence.
@@ -70,9 +71,8 @@ def faithfulness_estimate(
         labels = part_labels(pixel_ranks(values[image], tie_breaker(probe)), counts)
         scores = scores_without_each(probe, labels, steps, end[image : image + 1])
         evidence, drops = region_sums(values[image], labels), scores[0] - scores[1:]
-        if pearson(evidence[None], drops[None]).isnan():
-            raise undefined("faithfulness-estimate", "all parts have the same evidence, or the same drop")
-        return torch.stack([evidence, drops])
+        found = correlation("faithfulness-estimate", evidence, drops, probe.inputs.dtype)
+        return torch.stack([found.expand(steps), evidence, drops])
 
-    evidence, drops = torch.stack(of_each(probe, one)).unbind(1)
-    return Measurement(pearson(evidence, drops), {"evidence": evidence, "drops": drops})
+    found, evidence, drops = torch.stack(of_each(probe, one)).unbind(1)
+    return Measurement(found[:, 0], {"evidence": evidence, "drops": drops})

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.metrics.correlation import spearman
-from pellucid.metrics.definition import MetricPasses, undefined
+from pellucid.metrics.correlation import correlation
+from pellucid.metrics.definition import MetricPasses
 from pellucid.metrics.measurement import Measurement
 from pellucid.metrics.options import Count
 from pellucid.metrics.pixels import per_pixel
@@ -40,7 +40,7 @@ def monotonicity_correlation(
     and the greatest that the image has in its channel; the mean over draws stands for the expectation.
 
     It cannot tell evidence for a class from evidence against it, since only magnitudes count, nor parts that
-    matter only together. A constant map, and a model that no part matters to, have no value.
+    matter only together. A constant map has 0; a model to which no part matters gives no value.
 
     Args:
         probe: the evidence.
@@ -73,14 +73,11 @@ def monotonicity_correlation(
         scores = _drawn_anew(probe, labels, steps, samples)
         effects = (scores[1:].view(steps, samples) - scores[0]).square().mean(1)
         evidence = region_sums(values[image], labels)
-        if spearman(evidence[None], effects[None]).isnan():
-            raise undefined(
-                "monotonicity-correlation", "all parts have the same evidence, or the same effect"
-            )
-        return torch.stack([evidence, effects])
+        found = correlation("monotonicity-correlation", evidence, effects, probe.inputs.dtype, "spearman")
+        return torch.stack([found.expand(steps), evidence, effects])
 
-    evidence, effects = torch.stack(of_each(probe, one)).unbind(1)
-    return Measurement(spearman(evidence, effects), {"evidence": evidence, "effects": effects})
+    found, evidence, effects = torch.stack(of_each(probe, one)).unbind(1)
+    return Measurement(found[:, 0], {"evidence": evidence, "effects": effects})
 
 
 def _drawn_anew(probe: Probe, labels: Tensor, steps: int, samples: int) -> Float[Tensor, " scores"]:
