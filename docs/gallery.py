@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/gallery.md: `python docs/gallery.py`, some minutes on a CPU."""
+"""Draws the pictures of README.md and docs/gallery.md: `python docs/gallery.py`, some minutes on a CPU."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 import pellucid
+from pellucid.compare import DEFAULT_METHODS
 from pellucid.render.video import Film
 
 IMAGES = Path(__file__).with_name("images")
@@ -18,7 +19,14 @@ PATHS = (
     "agi",
     "integrated-grad-cam",
 )
-
+PERTURBATION = (
+    "rise:samples=600",
+    "occlusion",
+    "lime:samples=300",
+    "kernel-shap:samples=400",
+    "partition-shap:samples=400",
+    "ablation-cam",
+)
 RELEVANCE = (
     "lrp:composite=epsilon-plus",
     "lrp:composite=epsilon-gamma-box",
@@ -29,16 +37,26 @@ RELEVANCE = (
     "excitation-backprop",
 )
 
+GRIDS = {
+    "demo": DEFAULT_METHODS,
+    "perturbation": PERTURBATION,
+    "paths": PATHS,
+    "relevance": RELEVANCE,
+}
+
 
 def small(path: Path, picture: Image.Image) -> None:
-    """Saved with a palette, as drawings and small pictures need no more."""
-    picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+    """Saved with a palette; what lies between its colours is dithered, or photographs have blotches."""
+    colours = picture.convert("RGB")
+    palette = colours.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    dithered = colours.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+    dithered.save(path, optimize=True)
 
 
 def main() -> None:
-    """Paths and relevance compared on one picture, and the courses of I-GOS on four."""
+    """Methods of each kind compared on one picture, and the courses of I-GOS on four."""
     model = pellucid.load()
-    for name, methods in (("paths", PATHS), ("relevance", RELEVANCE)):
+    for name, methods in GRIDS.items():
         grid = IMAGES / f"{name}.png"
         pellucid.compare(model, "sample:cat", methods).save(grid)
         small(grid, Image.open(grid))

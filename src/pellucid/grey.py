@@ -22,6 +22,9 @@ WHITES = (255, 1023, 4095, 16383, 65535)
 FULL: tuple[Ends, Ends] = (0.0, 65535.0), (0.0, 1.0)
 """What needs no word: white as the type of the values has it."""
 
+OTHERWISE = "range=(black, white) of Model or open_picture says it otherwise, on the command line --range"
+"""How a user says what is black and white."""
+
 _SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLES, _MIN, _MAX, _EXTRA, _SMIN, _SMAX = (
     254,
     258,
@@ -187,7 +190,7 @@ def scaled_values(
         values = f"{least:.6g} to {most:.6g}"
         note = (
             f"The picture's {grey.dtype} values, {values}, are shown with {ends[0]:.6g} as black and "
-            f"{ends[1]:.6g} as white ({source}); open_picture(path, range=(black, white)) says it otherwise."
+            f"{ends[1]:.6g} as white ({source}); {OTHERWISE}."
         )
     black, white = ends
     scaled = (grey.astype(np.float64) - black) * (255 / (white - black))
@@ -207,7 +210,7 @@ def _ends(grey: np.ndarray, what: str) -> Ends:
     if least < 0 or not math.isfinite(white):
         raise PictureError(
             f"{what} holds {grey.dtype} values from {least:.6g} to {most:.6g}; they must lie within 0..1, "
-            "0..255 or 0..65535: pass pellucid.open_picture(path, range=(black, white))"
+            "0..255 or 0..65535: pass range=(black, white) to Model or open_picture, or --range"
         )
     # Values of a scene's light, 0 to 37.2, have no usual white: their largest is white.
     return (0.0, float(white) if whole or white == 1 else most)

@@ -17,6 +17,7 @@ from pellucid.choices import SAMPLES
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, PellucidError, PictureError
 from pellucid.grey import (
     FULL,
+    OTHERWISE,
     Ends,
     check_range,
     declared_range,
@@ -145,8 +146,7 @@ def open_with_others(source: Any, ends: Ends, known: Picture | None = None) -> P
     picture = known if known is not None and same else open_picture(source, range=ends)
     note = (
         f"The picture's values are shown with {ends[0]:.6g} as black and {ends[1]:.6g} as "
-        "white (the smallest usual white that holds the values of all pictures read with it); "
-        "Model(…, range=(black, white)) says it otherwise, on the command line --range."
+        f"white (the smallest usual white that holds the values of all pictures read with it); {OTHERWISE}."
     )
     return replace(picture, note="" if ends in FULL else note, guessed=ends)
 
