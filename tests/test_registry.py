@@ -402,7 +402,7 @@ def unknown_type(probe, *, power: "Nowhere" = 1.0): ...
     [
         (no_options, {"family": "cams"}, r"family must be one of attention, cam, .*; got 'cams'"),
         (no_options, {"family": None}, r"no_options: family must be one of attention, cam, .*; got None"),
-        (no_options, {"name": "My_CAM"}, r"kebab-case, such as my-cam; got 'My_CAM'"),
+        (no_options, {"name": "My_CAM"}, r"kebab-case, such as my-method; got 'My_CAM'"),
         (no_options, {"name": "my--cam"}, r"kebab-case"),
         (no_options, {"name": ""}, r"kebab-case"),
         (no_options, {"reads": "tea leaves"}, r"reads must be one of layers, input grad.*; got 'tea leaves'"),

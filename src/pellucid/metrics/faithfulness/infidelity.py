@@ -70,7 +70,8 @@ def infidelity(
         samples forward.
 
     Source:
-        definition 2.1, with the changes of section 2.2.
+        definition 2.1, with the changes of section 2.2. Quantus changes one block after another and puts none
+        back, so its changes grow until they are the whole picture.
 
     Example:
         >>> from pellucid.measure import measure
