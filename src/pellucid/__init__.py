@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pellucid.models import load
     from pellucid.preprocess import Preprocess
     from pellucid.target import Contrast
+    from pellucid.verdict import Verdict
 
     __version__: str
 
@@ -41,6 +42,7 @@ __all__ = [
     "Model",
     "Preprocess",
     "Rule",
+    "Verdict",
     "axioms",
     "compare",
     "explain",
@@ -66,6 +68,7 @@ _HOMES = {
     "Model": "model",
     "Preprocess": "preprocess",
     "Rule": "engine.sharing",
+    "Verdict": "verdict",
     "axioms": "axioms.verify",
     "compare": "compare",
     "explain": "explain",

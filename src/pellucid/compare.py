@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pellucid import bundle, storage
 from pellucid.agreement import agreement
+from pellucid.budget import Budget
 from pellucid.engine.cost import Cost
 from pellucid.engine.precision import Precision
 from pellucid.entries import Entry, Refusal, refusal_sentences
@@ -20,6 +21,8 @@ from pellucid.errors import InvalidValue, NotFound, PellucidError, short_traceba
 from pellucid.explain import Explained, explain_all
 from pellucid.explanation import Explanation, from_values, maps_of, values_of
 from pellucid.files import file_path, save_by_suffix
+from pellucid.fitting import within_budget
+from pellucid.judge import judge_all
 from pellucid.model import Model
 from pellucid.provenance import provenance_of
 from pellucid.remarks import by_text, told_once
@@ -32,6 +35,7 @@ from pellucid.report import render
 from pellucid.report.data import data
 from pellucid.request import Request
 from pellucid.target import Output, Target
+from pellucid.verdict import Verdict
 
 if TYPE_CHECKING:
     from pellucid.render.canvas import MapFigure
@@ -59,6 +63,8 @@ class Comparison:
         left_out: what is not in the grid, whose rows are the images that all its methods explained: the
             explanations of other images, each by the methods that could.
         images: which of the images asked about are the rows of the grid, counted from 0.
+        verdicts: which maps to trust, one for each model, target and image; their cost is their own.
+        unjudged: pictures that have no verdict, and why, in sentences.
     """
 
     entries: tuple[Entry, ...]
@@ -66,11 +72,30 @@ class Comparison:
     cost: Cost
     left_out: tuple[Entry, ...] = ()
     images: tuple[int, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    unjudged: tuple[str, ...] = ()
 
     @property
     def explanations(self) -> list[Explanation]:
         """The explanations, in the order asked."""
         return [entry.explanation for entry in self.entries]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which maps to trust, in words and numbers: the verdict of the only picture, target and model.
+
+        Raises:
+            NotFound: there is none, or there are several: see `verdicts`.
+        """
+        if len(self.verdicts) == 1:
+            return self.verdicts[0]
+        if self.verdicts:
+            raise NotFound(
+                f"There are {len(self.verdicts)} verdicts, one for each model, target and picture: take one "
+                "of them, as comparison.verdicts[0]."
+            )
+        why = f": {self.unjudged[0]}" if self.unjudged else "; compare(..., verdict=True) gives one."
+        raise NotFound(f"There is no verdict{why}")
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -163,6 +188,8 @@ class Comparison:
         return {
             **data(self.entries, self.refusals, self.cost),
             "images": list(self.images),
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "unjudged": list(self.unjudged),
             "left_out": [{"title": one.title, **one.explanation.to_dict()} for one in self.left_out],
         }
 
@@ -257,6 +284,8 @@ class Comparison:
             Cost(**others["cost"]),
             tuple(entries[shown:]),
             tuple(others["images"]),
+            tuple(map(Verdict.from_dict, others.get("verdicts", []))),
+            tuple(others.get("unjudged", [])),
         )
 
     def _figure(self, style: Style, paper: Paper, *, captions: bool) -> "MapFigure":
@@ -279,6 +308,8 @@ class Comparison:
                 "refusals": [vars(refusal) for refusal in self.refusals],
                 "cost": vars(self.cost),
                 "images": list(self.images),
+                "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+                "unjudged": list(self.unjudged),
             },
         )
 
@@ -338,6 +369,8 @@ def compare(
     precision: Precision = "auto",
     progress: bool | None = None,
     forward_kwargs: Mapping[str, Any] | None = None,
+    verdict: bool = True,
+    budget: str | int | None = None,
 ) -> Comparison:
     """Explains the same images by several methods, for one or more targets and models.
 
@@ -354,6 +387,12 @@ def compare(
         precision: see `output`.
         progress: see `output`.
         forward_kwargs: see `output`.
+        verdict: whether the maps are judged by interventions, which all maps of a picture share: see
+            `Verdict`.
+        budget: "60s", "2min", or a number of passes, for each picture, target and model. Within a budget
+            interventions go on for maps that are still undecided; methods that would take longer than the
+            seconds there are, by an estimate, are left out and say so. None is every method that was asked
+            for, and 240 interventions at most.
 
     Returns:
         A `Comparison`; a method that cannot explain a model, or an image, is in its `refusals`. An image that
@@ -364,7 +403,8 @@ def compare(
 
     Cost:
         One forward pass per image and model for all methods that read the image itself, and one backward
-        pass per target; each sampled method its own.
+        pass per target; each sampled method its own. The verdicts cost 123 or 243 forward passes for each
+        model, target and image: `Verdict.cost`.
 
     Example:
         >>> import torch
@@ -382,14 +422,20 @@ def compare(
     refusals: list[Refusal] = []
     errors: list[PellucidError] = []
     found: list[Explained] = []
+    verdicts: list[Verdict] = []
+    unjudged: list[str] = []
     spent = Cost()
+    allowed = Budget.of(budget)
+    asked_about = [target] if targets is None else targets
     for one in models:
         batch = one.read(images, forward_kwargs)
+        fitting, over = within_budget(one, batch, requests, len(asked_about), allowed)
+        refusals += [Refusal(request.title, one.name, why) for request, why in over]
         outcomes, cost = explain_all(
             one,
             batch,
-            requests,
-            [target] if targets is None else targets,
+            fitting,
+            asked_about,
             output=output,
             seed=seed,
             batch_size=batch_size,
@@ -408,10 +454,25 @@ def compare(
                 refusals += [
                     Refusal(title, one.name, f"{names}: {text}") for text, names in by_text(failed).items()
                 ]
+        if verdict:
+            judged, without = judge_all(
+                one, batch, outcomes, asked_about,
+                output=output, seed=seed, batch_size=batch_size, budget=allowed, progress=progress,
+            )  # fmt: skip
+            verdicts += judged
+            unjudged += without
     if not found:
         raise errors[0]
     rows, entries, left_out = _in_rows(found)
-    return Comparison(tuple(entries), tuple(refusals), spent, tuple(left_out), tuple(sorted(rows)))
+    return Comparison(
+        tuple(entries),
+        tuple(refusals),
+        spent,
+        tuple(left_out),
+        tuple(sorted(rows)),
+        tuple(verdicts),
+        tuple(unjudged),
+    )
 
 
 def _in_rows(outcomes: Sequence[Explained]) -> tuple[set[int], list[Entry], list[Entry]]:

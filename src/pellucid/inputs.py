@@ -53,9 +53,13 @@ class Extras:
 
     def first(self) -> "Extras":
         """Those of the first image alone."""
+        return self.of(0)
+
+    def of(self, image: int) -> "Extras":
+        """Those of one image alone."""
 
         def one(value: Any) -> Any:
-            return value[:1] if self.by_row(value) else value
+            return value[image : image + 1] if self.by_row(value) else value
 
         keywords = {name: one(value) for name, value in (self.keywords or {}).items()}
         return Extras(tuple(map(one, self.before)), tuple(map(one, self.after)), keywords, self.name)

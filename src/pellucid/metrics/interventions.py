@@ -70,14 +70,17 @@ def cell_evidence(grid: Grid, attribution: Float[Tensor, "N D H W"]) -> Float[Te
     return grid.sums(attribution.detach().double().sum(1).cpu())
 
 
-def intervene(probe: Probe, blocks: int, others: Sequence[Probe] = ()) -> list[Interventions]:
+def intervene(
+    probe: Probe, whole: float, blocks: int, others: Sequence[tuple[Probe, float]] = ()
+) -> list[Interventions]:
     """Hides parts of one picture, `BLOCK` times for each of some blocks.
 
     Args:
         probe: of one image.
+        whole: its score with nothing hidden.
         blocks: how many.
-        others: the same question about other targets: they are answered by the same passes, for probes of
-            one family (`Probe.about`).
+        others: the same about other targets: they are answered by the same passes, for probes of one family
+            (`Probe.about`).
 
     Returns:
         The interventions by the score of the probe, and of each other.
@@ -100,7 +103,7 @@ def intervene(probe: Probe, blocks: int, others: Sequence[Probe] = ()) -> list[I
         return hider(hidden[start:stop], names[start:stop])
 
     found = []
-    for asked in (probe, *others):
+    for asked, score in ((probe, whole), *others):
         empty = asked.score_perturbed(ends, 0, len(REPLACEMENTS), key="everything hidden")
         scores = torch.cat(
             [
@@ -108,8 +111,7 @@ def intervene(probe: Probe, blocks: int, others: Sequence[Probe] = ()) -> list[I
                 for b in range(blocks)
             ]
         )
-        whole = float(asked.score[0])
-        found.append(Interventions(grid, hidden, kinds, whole - scores, whole, whole - float(empty.mean())))
+        found.append(Interventions(grid, hidden, kinds, score - scores, score, score - float(empty.mean())))
     return found
 
 

@@ -69,8 +69,10 @@ def intervention(
         True
     """
 
+    whole = probe.score.double().cpu()
+
     def one(probe: Probe, image: int) -> tuple[Tensor, Tensor, Tensor]:
-        (done,) = intervene(probe, blocks)
+        (done,) = intervene(probe, float(whole[image]), blocks)
         evidence = cell_evidence(done.grid, attribution[image : image + 1])
         predicted = done.predicted(evidence)
         causes = done.causes if variant == "q" else done.centres

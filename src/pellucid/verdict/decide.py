@@ -1,0 +1,165 @@
+"""From interventions to what may be said of each map: numbers in, states out; no model is run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.metrics.interventions import SMALL, Interventions, partial_correlation, resampled
+from pellucid.verdict.record import MapVerdict, State
+
+SUPPORTED = 0.67
+"""q from which on a map is supported: the documentation's page on verdicts tells how often that was right."""
+REJECTED = 0.42
+"""q below which a map is not supported."""
+DIFFUSE = 0.7
+"""The correlation of drop and hidden area above which a decision has no place."""
+SMALL_DROP = 0.12
+"""The share of the whole drop that some small part must cause for a decision to have a place."""
+SAME = 0.99
+"""The correlation of a method's maps for two classes from which on they are the same."""
+_RESAMPLES = 400
+_TOP = 16
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A map to be judged: its evidence by cell, what it cost, and the same method's for another class."""
+
+    title: str
+    evidence: Float[Tensor, " cells"]
+    passes: int
+    contrast: Float[Tensor, " cells"] | None = None
+
+
+def not_localised(done: Interventions) -> str:
+    """Why a decision has no place that a map could show; empty if it has one.
+
+    Where hiding lowers the score by as much as it hides, or no small part lowers it, any map that is
+    everywhere predicts the drops.
+    """
+    if done.span <= 1e-6 * max(1.0, abs(done.score)):
+        return (
+            "hiding the whole picture does not lower the score, so there is no evidence for this class whose "
+            "place could be shown"
+        )
+    if done.drop.std() <= 1e-9 * max(1.0, abs(done.score)):
+        return "no part of the picture changes the score"
+    area = done.area
+    both = torch.stack([area, done.drop])
+    follows = float(torch.corrcoef(both)[0, 1]) if area.std() > 0 else 1.0
+    if follows > DIFFUSE:
+        return (
+            f"the score falls with the area that is hidden, wherever it is (correlation {follows:.2f}), so "
+            "the evidence is spread over the picture"
+        )
+    small = done.drop[area <= SMALL]
+    most = float(small.max()) / done.span if len(small) else 0.0
+    if most < SMALL_DROP:
+        return (
+            f"no part of up to a sixteenth of the picture lowers the score by more than {max(0.0, most):.0%} "
+            "of what hiding everything does, so the model decides by much of the picture at once"
+        )
+    return ""
+
+
+def judge_maps(
+    done: Interventions,
+    maps: Sequence[Judged],
+    floors: Mapping[str, Float[Tensor, " cells"]],
+    other_class: Interventions | None,
+    generator: torch.Generator,
+    *,
+    localised: bool,
+) -> tuple[tuple[MapVerdict, ...], dict[str, float]]:
+    """What is said of each map, and q of each floor.
+
+    Args:
+        done: the interventions, by the explained score.
+        maps: M maps.
+        floors: evidence of maps that know nothing of the model, by name.
+        other_class: the same interventions by the score of the strongest other class.
+        generator: of the resampling.
+        localised: whether the decision has a place; if not, no map is judged.
+    """
+    rows = torch.stack([*(one.evidence for one in maps), *floors.values()])
+    predicted = done.predicted(rows)
+    drawn = resampled(len(done), _RESAMPLES, generator)
+    q = partial_correlation(predicted, done.drop, done.causes)[0]
+    many = partial_correlation(predicted, done.drop, done.causes, drawn)
+    r = partial_correlation(predicted, done.drop, done.centres)[0]
+    ends = torch.quantile(many, torch.tensor([0.025, 0.975], dtype=torch.float64, device="cpu"), dim=0)
+    count = len(maps)
+    names = list(floors)
+    nearest = int(q[count:].argmax())
+    beyond = torch.quantile(many[:, :count] - many[:, count + nearest, None], 0.025, dim=0)
+    rival = None
+    if other_class is not None:
+        rival = partial_correlation(predicted[:count], other_class.drop, other_class.causes)[0]
+    said = []
+    for i, one in enumerate(maps):
+        low, high = (float(end) for end in ends[:, i])
+        positive = one.evidence.clamp(min=0)
+        empty = bool(positive.max() - positive.min() <= 1e-9 * positive.max().clamp_min(1e-300))
+        beats = bool(beyond[i] > 0) and not empty
+        same = None
+        if one.contrast is not None:
+            same = bool(_alike(one.evidence, one.contrast) > SAME)
+        said.append(
+            MapVerdict(
+                one.title,
+                _state(float(q[i]), low, high, float(q[count + nearest]), empty=empty)
+                if localised
+                else "not judged",
+                float(q[i]),
+                low,
+                high,
+                float(r[i]),
+                names[nearest],
+                beats,
+                None if rival is None else float(rival[i]),
+                same,
+                empty,
+                one.passes,
+                predicted[i],
+            )
+        )
+    return tuple(said), {name: float(value) for name, value in zip(names, q[count:], strict=True)}
+
+
+def _state(q: float, low: float, high: float, floor: float, *, empty: bool) -> State:
+    """What may be said of a map: where its interval reaches over to the other side, nothing yet.
+
+    What a floor predicts better is not supported, whatever q is.
+    """
+    if empty or (q < REJECTED and high < SUPPORTED):
+        return "not supported"
+    if q >= SUPPORTED and low > REJECTED and q > floor:
+        return "supported"
+    return "undecided"
+
+
+def _alike(a: Float[Tensor, " cells"], b: Float[Tensor, " cells"]) -> float:
+    """Pearson's correlation of two maps by cell; maps without differences are alike in that only."""
+    both = torch.stack([a, b])
+    if (both.std(1) == 0).any():
+        return 0.0
+    return float(torch.corrcoef(both)[0, 1])
+
+
+def top_overlap(rows: Float[Tensor, "M cells"]) -> float:
+    """The mean share of their 16 cells of most evidence that two maps have in common.
+
+    Example:
+        >>> top_overlap(torch.eye(2, 64, dtype=torch.float64).repeat_interleave(1, 0).roll(1, 1))
+        0.9375
+    """
+    if len(rows) < 2:
+        return 1.0
+    top = rows.topk(min(_TOP, rows.shape[1]), dim=1).indices
+    marked = torch.zeros_like(rows).scatter_(1, top, 1.0)
+    shared = marked @ marked.T / top.shape[1]
+    pairs = torch.triu_indices(len(rows), len(rows), 1, device="cpu")
+    return float(shared[pairs[0], pairs[1]].mean())
