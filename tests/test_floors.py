@@ -14,8 +14,8 @@ import pellucid
 
 FLOORS = [
     # what knows nothing of models: errors, files, structures, statistics of maps
-    "errors allocator budget bundle caching certainty choices files hub indexing naming notebook plugins "
-    "prediction ranks remarks renamed structures",
+    "errors allocator budget bundle caching certainty choices files hub indexing intervals naming notebook "
+    "plugins prediction ranks remarks renamed structures totals",
     # pictures, how they become inputs, and their superpixels
     "composed gathering grain grey images input_tensors inputs preprocess segments transforms",
     # what is asked, of whom; what stands for a hidden part; the options of methods and metrics
@@ -29,11 +29,11 @@ FLOORS = [
     # what maps look like, and how records lie in files: plain records and tensors
     "render storage",
     # what comes out
-    "agreement verdict entries explanation filming lime measured provenance record",
+    "agreement verdict evaluation entries explanation filming lime measured provenance record",
     # the self-contained page
     "report",
     # the verbs
-    "__init__ answering attribute axioms bound_method compare doctor explain fitting judge measure "
+    "__init__ answering attribute axioms bound_method compare doctor evaluate explain fitting judge measure "
     "metric_request outcomes request truth",
     # the command line
     "__main__ cli",

@@ -66,7 +66,9 @@ def test_right_maps_are_supported_and_floors_are_lower(compared: Comparison):
     assert "input-x-gradient" in verdict.supported
     assert set(verdict.floors) == {"random", "smooth random", "blob", "edges", "colour"}
     best = max(q for q, _, _ in verdict.scores.values())
-    assert best > SUPPORTED > max(verdict.floors.values())
+    assert best > SUPPORTED
+    assert best > max(verdict.floors.values())
+    assert max(verdict.floors[name] for name in ("random", "smooth random", "blob")) < REJECTED
     for q, low, high in verdict.scores.values():
         assert -1 <= low <= q <= high <= 1
 

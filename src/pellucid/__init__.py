@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pellucid.compare import Comparison, compare
     from pellucid.engine.rule_registry import rule
     from pellucid.engine.sharing import Rule
+    from pellucid.evaluate import evaluate
+    from pellucid.evaluation.record import Evaluation
     from pellucid.explain import explain
     from pellucid.explanation import Explanation
     from pellucid.images import open_picture
@@ -36,6 +38,7 @@ __all__ = [
     "AxiomReport",
     "Comparison",
     "Contrast",
+    "Evaluation",
     "Explanation",
     "Method",
     "Metric",
@@ -45,6 +48,7 @@ __all__ = [
     "Verdict",
     "axioms",
     "compare",
+    "evaluate",
     "explain",
     "keep_memory",
     "lime",
@@ -61,6 +65,7 @@ _HOMES = {
     "AxiomReport": "axioms.report",
     "Comparison": "compare",
     "Contrast": "target",
+    "Evaluation": "evaluation.record",
     "Explanation": "explanation",
     "METHODS": "methods",
     "Method": "methods.definition",
@@ -71,6 +76,7 @@ _HOMES = {
     "Verdict": "verdict",
     "axioms": "axioms.verify",
     "compare": "compare",
+    "evaluate": "evaluate",
     "explain": "explain",
     "keep_memory": "allocator",
     "load": "models",

@@ -14,8 +14,9 @@ from pellucid.allocator import keep_memory
 from pellucid.cli.commands.axioms import axioms
 from pellucid.cli.commands.compare import compare
 from pellucid.cli.commands.doctor import doctor
+from pellucid.cli.commands.evaluate import evaluate
 from pellucid.cli.commands.explain import explain
-from pellucid.cli.commands.lists import methods, models
+from pellucid.cli.commands.lists import methods, metrics, models
 from pellucid.cli.commands.show import show
 from pellucid.cli.completing import answer_bash
 from pellucid.cli.screen import complain
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, compare, show, axioms, methods, models, doctor):
+for command in (explain, compare, evaluate, show, axioms, methods, metrics, models, doctor):
     app.command()(command)
 
 

@@ -65,6 +65,7 @@ def show(comparison: Comparison, files: Sequence[Path]) -> None:
         first = entries[0].explanation
         for picture, best, label in zip(first.pictures, first.prediction, first.labels, strict=True):
             screen.print(f"{picture.name}: {label}, by {first.model} ({predicted(best, 1)})", style="bold")
+        _print_verdicts(screen, comparison, entries)
         _print_methods(screen, entries, signed, unsigned)
         screen.print()
     screen.print(
@@ -72,11 +73,24 @@ def show(comparison: Comparison, files: Sequence[Path]) -> None:
         "in brackets without its signs",
         style="dim",
     )
-    for text in (*comparison.warnings, *refusal_sentences(comparison.refusals)):
+    for text in (*comparison.warnings, *comparison.unjudged, *refusal_sentences(comparison.refusals)):
         screen.print(text, style="yellow")
     screen.print(f"Together, evidence shared: {passes(comparison.cost)}")
     for file in files:
         screen.print(str(file), soft_wrap=True)
+
+
+def _print_verdicts(screen: Console, comparison: Comparison, entries: Sequence[Entry]) -> None:
+    """Which maps to trust, for each picture of one model and target; its name, where there are several."""
+    first = entries[0].explanation
+    names = {picture.name for picture in first.pictures}
+    for verdict in comparison.verdicts:
+        asked = set(zip((p.name for p in first.pictures), first.labels, strict=True))
+        if verdict.model == first.model and (verdict.picture, verdict.label) in asked:
+            if len(names) > 1:
+                screen.print(verdict.picture, style="underline")
+            for text in verdict.sentences:
+                screen.print(text)
 
 
 def _print_methods(
@@ -138,6 +152,8 @@ def report(comparison: Comparison, sources: Sequence[str], files: Sequence[Path]
             }
             for entries, signed, unsigned in _agreements(comparison)
         ],
+        "verdicts": [verdict.to_dict() for verdict in comparison.verdicts],
+        "unjudged": list(comparison.unjudged),
         "refusals": [vars(refusal) for refusal in comparison.refusals],
         "cost": vars(comparison.cost),
         "files": [str(file) for file in files],

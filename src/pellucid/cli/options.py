@@ -122,4 +122,14 @@ Video = Annotated[
         show_default=False,
     ),
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="60s|2min|N",
+        help="Seconds, or passes of the model, that a picture may take. Interventions go on for maps that "
+        "are still undecided; methods that take longer are left out, and say so.",
+        rich_help_panel=_RUN,
+        show_default="every method, 240 interventions",
+    ),
+]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.", rich_help_panel=_RESULT)]

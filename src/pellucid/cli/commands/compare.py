@@ -22,6 +22,14 @@ def compare(
     target: options.Targets = None,
     layer: options.Layer = None,
     output: options.OutputOption = None,
+    verdict: Annotated[
+        bool,
+        typer.Option(
+            help="Judge the maps by hiding parts of the picture: which of them to trust.",
+            rich_help_panel="The result",
+        ),
+    ] = True,
+    budget: options.Budget = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,6 +108,8 @@ def compare(
             batch_size=batch_size or "auto",
             precision=precision,
             progress=False if quiet else None,
+            verdict=verdict,
+            budget=budget,
         )
         make_folder(out)
         with waiting("drawing", quiet):

@@ -1,4 +1,4 @@
-"""`pellucid methods` and `pellucid models`: what there is to choose from."""
+"""`pellucid methods`, `pellucid metrics` and `pellucid models`: what there is to choose from."""
 
 from typing import Annotated
 
@@ -66,6 +66,39 @@ def methods(
             list_methods(chosen)
         else:
             show_method(chosen[0])
+
+
+def metrics(
+    name: Annotated[
+        str | None, typer.Argument(help="One metric, to be told all about.", show_default=False)
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(metavar="FAMILY", help="Only one family, such as faithfulness.", show_default=False),
+    ] = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List the metrics with their direction, range, cost and papers; or tell all about one."""
+    with plain_errors(debug):
+        from pellucid.cli.evaluating import list_metrics, metric_row, show_metric
+        from pellucid.errors import InvalidValue
+        from pellucid.metrics import FAMILIES, METRICS, get_metric
+
+        if family is not None and family not in FAMILIES:
+            raise InvalidValue(f"family must be one of {', '.join(FAMILIES)}; got {family!r}.")
+        chosen = (
+            [get_metric(name)]
+            if name is not None
+            else [metric for metric in METRICS.values() if family in (None, metric.family)]
+        )
+        if json:
+            rows = [metric_row(metric) for metric in chosen]
+            print_json(rows if name is None else rows[0])
+        elif name is None:
+            list_metrics(chosen)
+        else:
+            show_metric(chosen[0])
 
 
 def models(

@@ -1,0 +1,1 @@
+"""What comes of evaluating methods over pictures: records, tables, and where objects are."""

@@ -1,0 +1,122 @@
+"""What a sample of pictures says of all: bootstrap intervals, paired differences, Holm's correction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+RESAMPLES = 2000
+_EXACT = 12  # pairs of which all signs are tried
+_FLIPS = 10000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over pictures and both ends of its 95 % interval; of no picture, all three are None."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    count: int
+
+    def __str__(self) -> str:
+        """As tables show it."""
+        if self.mean is None or self.low is None or self.high is None:
+            return "–"
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def bootstrap(values: Float[Tensor, " N"], seed: int = 0) -> Interval:
+    """The mean of values that are not NaN, and its 95 % percentile interval over pictures drawn anew.
+
+    One picture has no interval: both ends are its value.
+
+    Source:
+        Efron 1979, Ann. Statist. 7(1).
+
+    Example:
+        >>> str(bootstrap(torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64)))
+        '1.000 [1.000, 1.000]'
+    """
+    known = values[values.isfinite()].double()
+    if not len(known):
+        return Interval(None, None, None, 0)
+    source = torch.Generator(device="cpu").manual_seed(seed)
+    drawn = torch.randint(
+        len(known), (RESAMPLES, len(known)), generator=source, dtype=torch.long, device="cpu"
+    )
+    means = known[drawn].mean(1)
+    low, high = torch.quantile(
+        means, torch.tensor([0.025, 0.975], dtype=torch.float64, device="cpu")
+    ).tolist()
+    return Interval(float(known.mean()), low, high, len(known))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much one method is above another on the same pictures.
+
+    Attributes:
+        a: one method; `b` the other; `metric` by which they were judged.
+        mean: of a - b over the pictures that both have a value for, with its 95 % interval.
+        p: of a two-sided test that flips signs at random.
+        adjusted: p after Holm's correction for all pairs of one metric.
+    """
+
+    a: str
+    b: str
+    metric: str
+    mean: Interval
+    p: float
+    adjusted: float
+
+
+def paired(a: Float[Tensor, " N"], b: Float[Tensor, " N"], seed: int = 0) -> tuple[Interval, float]:
+    """The mean difference over pictures that both have, and p of the test that flips each sign at random.
+
+    Source:
+        Fisher 1935, The Design of Experiments, section 21.
+
+    Example:
+        >>> a = torch.tensor([2.0, 3.0, 4.0], dtype=torch.float64)
+        >>> mean, p = paired(a, a - 1)
+        >>> str(mean), p
+        ('1.000 [1.000, 1.000]', 0.25)
+    """
+    differences = (a - b)[(a - b).isfinite()].double()
+    mean = bootstrap(differences, seed)
+    count = len(differences)
+    if count == 0:
+        return mean, 1.0
+    if count <= _EXACT:
+        bits = torch.arange(2**count, dtype=torch.long, device="cpu")[:, None]
+        signs = 1.0 - 2.0 * ((bits >> torch.arange(count, dtype=torch.long, device="cpu")) & 1).double()
+    else:
+        source = torch.Generator(device="cpu").manual_seed(seed)
+        flips = torch.randint(2, (_FLIPS, count), generator=source, dtype=torch.long, device="cpu")
+        signs = torch.cat(
+            [torch.ones(1, count, dtype=torch.float64, device="cpu"), 1.0 - 2.0 * flips.double()]
+        )
+    sums = (signs @ differences).abs()
+    seen = differences.sum().abs() * (1 - 1e-9)
+    return mean, float((sums >= seen).double().mean())
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p values corrected for being several.
+
+    Source:
+        Holm 1979, Scand. J. Statist. 6(2).
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    adjusted = [0.0] * len(p)
+    highest = 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        highest = max(highest, min(1.0, p[i] * (len(p) - rank)))
+        adjusted[i] = highest
+    return adjusted
