@@ -216,7 +216,7 @@ def test_hidden_pixels_are_replaced_and_the_others_are_not(size: tuple[int, int]
     grid = Grid.over(size)
     hidden = draw_boxes(grid, 6, torch.Generator().manual_seed(1))
     names = ["mean", "blur", "inpainting"] * 2
-    copies = Hider(x, grid, torch.Generator())(hidden, names)
+    copies = Hider(x, grid, hidden, names, torch.Generator())(0, 6)
     pixels = grid.pixels(hidden)
     for copy, where, name in zip(copies, pixels, names, strict=True):
         assert torch.equal(copy[:, ~where], x[0][:, ~where])

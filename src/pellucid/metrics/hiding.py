@@ -5,6 +5,7 @@ patch is something, too. So mean colour, blur and inpainting take turns.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -51,38 +52,49 @@ class Hider:
     Args:
         x: (1, C, H, W).
         grid: the cells.
+        hidden: (K, R, S), which cells of each of K copies.
+        replacements: behind which of `REPLACEMENTS`, for each.
         generator: of the noise on what is inpainted.
     """
 
-    def __init__(self, x: Float[Tensor, "1 C H W"], grid: Grid, generator: torch.Generator) -> None:
-        self.x, self.grid = x, grid
+    def __init__(
+        self,
+        x: Float[Tensor, "1 C H W"],
+        grid: Grid,
+        hidden: Bool[Tensor, "K R S"],
+        replacements: Sequence[str],
+        generator: torch.Generator,
+    ) -> None:
+        self.x, self.grid, self.hidden, self.replacements = x, grid, hidden, replacements
         self.mean = x.mean((2, 3), keepdim=True)
         self.blurred = blurred(x)
         noise = torch.randn(x.shape, generator=generator, dtype=torch.float32, device="cpu")
         self.noise = noise.to(x) * _NOISE * x.std((2, 3), keepdim=True, correction=0)
         height, width = x.shape[-2:]
-        cells = grid.sums(x[0])  # (C, cells)
-        pixels = grid.sums(x.new_ones(1, height, width))
-        self.cells = (cells / pixels).view(1, -1, grid.rows, grid.columns).to(x)
+        cells = grid.sums(x[0]) / grid.sums(x.new_ones(1, height, width))  # (C, cells)
+        inpainted = [i for i, how in enumerate(replacements) if how == "inpainting"]
+        self.row = {i: row for row, i in enumerate(inpainted)}
+        known = ~hidden[inpainted][:, None].to(x.device)
+        # All at once, on the grid: it is small, and one picture's worth of calls.
+        self.inpainted = push_pull(cells.view(1, -1, grid.rows, grid.columns).to(x), known)
 
-    def __call__(self, hidden: Bool[Tensor, "B R S"], replacements: list[str]) -> Float[Tensor, "B C H W"]:
-        """The input with cells hidden, each copy behind one of `REPLACEMENTS`."""
-        pixels = self.grid.pixels(hidden.to(self.x.device))[:, None]
-        fills = torch.empty(len(hidden), *self.x.shape[1:], dtype=self.x.dtype, device=self.x.device)
-        for how in set(replacements):
-            which = [i for i, name in enumerate(replacements) if name == how]
-            fills[which] = self._fill(how, hidden[which])
+    def __call__(self, start: int, stop: int) -> Float[Tensor, "B C H W"]:
+        """Copies number `start` to `stop`."""
+        pixels = self.grid.pixels(self.hidden[start:stop].to(self.x.device))[:, None]
+        fills = torch.empty(stop - start, *self.x.shape[1:], dtype=self.x.dtype, device=self.x.device)
+        rows = []
+        for i in range(start, stop):
+            if i in self.row:
+                rows.append(i)
+            else:
+                fills[i - start] = (self.mean if self.replacements[i] == "mean" else self.blurred)[0]
+        if rows:
+            size = (self.grid.height, self.grid.width)
+            smooth = interpolate(
+                self.inpainted[[self.row[i] for i in rows]], size, mode="bilinear", align_corners=False
+            )
+            fills[[i - start for i in rows]] = smooth + self.noise
         return torch.where(pixels, fills, self.x)
-
-    def _fill(self, how: str, hidden: Bool[Tensor, "B R S"]) -> Float[Tensor, "_ C H W"]:
-        """What hides, of one picture or of each copy."""
-        if how == "mean":
-            return self.mean.expand_as(self.x)
-        if how == "blur":
-            return self.blurred
-        filled = push_pull(self.cells, ~hidden[:, None].to(self.x.device))
-        size = (self.grid.height, self.grid.width)
-        return interpolate(filled, size, mode="bilinear", align_corners=False) + self.noise
 
 
 def push_pull(values: Float[Tensor, "1 C R S"], known: Bool[Tensor, "B 1 R S"]) -> Float[Tensor, "B C R S"]:

@@ -90,18 +90,13 @@ def intervene(
     """
     height, width = probe.inputs.shape[-2:]
     grid = Grid.over((height, width))
-    hider = Hider(probe.inputs, grid, probe.generator(_DRAW))
     hidden = torch.cat([draw_boxes(grid, BLOCK, probe.generator(_DRAW + 1 + b)) for b in range(blocks)])
     kinds = torch.arange(len(hidden), dtype=torch.long, device="cpu") % len(REPLACEMENTS)
     names = [REPLACEMENTS[kind] for kind in kinds.tolist()]
     everything = torch.ones(len(REPLACEMENTS), grid.rows, grid.columns, dtype=torch.bool, device="cpu")
 
-    def ends(start: int, stop: int) -> Tensor:
-        return hider(everything[start:stop], list(REPLACEMENTS[start:stop]))
-
-    def copies(start: int, stop: int) -> Tensor:
-        return hider(hidden[start:stop], names[start:stop])
-
+    ends = Hider(probe.inputs, grid, everything, REPLACEMENTS, probe.generator(_DRAW))
+    copies = Hider(probe.inputs, grid, hidden, names, probe.generator(_DRAW))
     found = []
     for asked, score in ((probe, whole), *others):
         empty = asked.score_perturbed(ends, 0, len(REPLACEMENTS), key="everything hidden")
