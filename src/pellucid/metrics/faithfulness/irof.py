@@ -52,8 +52,8 @@ def irof(
 
     It cannot tell where within a segment evidence lies, and has no value where the score is 0 to begin
     with. Of two segments of the same evidence the smaller one comes first, however little that removes.
-    Quantus 0.6 adds up the segments with a width of 1 each, without the picture itself: its numbers grow
-    with the number of segments.
+    Quantus 0.6 stops on pictures of several channels; of one channel it adds up the segments with a width of
+    1 each, without the picture itself: its numbers grow with the number of segments.
 
     Args:
         probe: the evidence.
