@@ -50,8 +50,8 @@ def sufficiency(
     """Pr(f(x') = f(x) | e(x) applies to x'): of the other images a map applies to, the share predicted alike.
 
     A map applies to another image where the map of that one is close to it: 1 - cos of the evidence in cells
-    of a grid is at most `distance`. It cannot tell a sufficient explanation from images that are alike, and has
-    no value for a map that applies to no other image: more images, or a larger distance, help.
+    of a grid is at most `distance`. It cannot tell a sufficient explanation from images that are alike, and
+    has no value for a map that applies to no other image: more images, or a larger distance, help.
 
     Args:
         maps: (N, 1 or C, H, W).
