@@ -1,58 +1,15 @@
 """Units of a hand-made linear network, whose truth can be written down."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from dots import Dots
 
 from pellucid.errors import NotFound
-from pellucid.model import Model
-from pellucid.preprocess import Preprocess
-from pellucid.truth.scenes import Element, Scene
-from pellucid.truth.tasks import TASKS, Subject, as_inputs
+from pellucid.truth.tasks import TASKS, as_inputs
 from pellucid.truth.units import Interventions, carrier, intervene, is_diffuse, units
 
 SIDE = 8
-
-
-class Counting(nn.Module):
-    """The score of a class is how much of its colour there is."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.sum((2, 3))
-
-
-class Dots:
-    """A black picture with a green pixel, and red dots that are so many pixels wide."""
-
-    name, half = "dots", "development"
-
-    def __init__(self, sizes: Sequence[int], localised: bool = True) -> None:
-        self.sizes, self.localised = sizes, localised
-        preprocess = Preprocess(size=(SIDE, SIDE), scale_to=SIDE, mean=(0.0,) * 3, std=(0.5,) * 3)
-        self.model = Model(Counting(), preprocess=preprocess)
-
-    def subject(self, *, progress: bool | None = None) -> Subject:
-        return Subject(self.model)
-
-    def scene(self, seed: int, number: int) -> Scene:
-        dots = [Element("other", "green", 0, 0, np.ones((1, 1), np.float32), colour(0, 1, 0, side=1))]
-        for i, side in enumerate(self.sizes):
-            alpha = np.ones((side, side), np.float32)
-            dots.append(Element("class", "red", 1, 1 + 4 * i, alpha, colour(1, 0, 0, side=side)))
-        return Scene(np.zeros((SIDE, SIDE, 3), np.float32), tuple(dots), (number % 2,))
-
-    def targets(self, scores: Tensor, scene: Scene) -> Sequence[int]:
-        return [int(scores.argmax())] if int(scores.argmax()) == scene.labels[0] else []
-
-    def rival(self, scores: Tensor, scene: Scene, target: int) -> int:
-        return 1
-
-
-def colour(*channels: float, side: int) -> np.ndarray:
-    return np.broadcast_to(np.float32(channels), (side, side, 3))
 
 
 def test_the_truth_is_where_the_element_is_that_the_network_counts():
@@ -66,15 +23,15 @@ def test_the_truth_is_where_the_element_is_that_the_network_counts():
     unit = found[0]
     assert (unit.task, unit.number, unit.target, unit.carrier, unit.rival) == ("dots", 0, 0, 1, 1)
     assert found[1].number == 2
-    assert unit.drops == pytest.approx([0.0, 8.0])  # 4 pixels of 1 / 0.5
+    assert unit.drops == pytest.approx([0.0, 16.0])  # 4 pixels of (1 / 0.5)^2
     truth = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     truth[0:4, 0:4] = True  # the dot at 1, 1 and a pixel around it
     assert unit.truth.equal(truth)
     assert unit.decoys == [0]
     assert unit.inputs.shape == (3, SIDE, SIDE)
-    assert unit.scores.tolist() == pytest.approx([8.0, 2.0, 0.0])
-    others = torch.tensor([2.0, 0.0]).logsumexp(0)
-    assert unit.margin_drops[1] == pytest.approx(8.0)
+    assert unit.scores.tolist() == pytest.approx([16.0, 4.0, 0.0])
+    others = torch.tensor([4.0, 0.0]).logsumexp(0)
+    assert unit.margin_drops[1] == pytest.approx(16.0)
     assert unit.margin_drops[0] == pytest.approx(float(torch.tensor([0.0, 0.0]).logsumexp(0) - others))
 
 
@@ -83,12 +40,12 @@ def test_two_dots_that_share_are_no_place_but_diffuse():
     found = units(Dots([2, 2], localised=False), 1)
     assert found[0].truth is None
     assert found[0].carrier is None
-    assert found[0].drops == pytest.approx([0.0, 8.0, 8.0])
+    assert found[0].drops == pytest.approx([0.0, 16.0, 16.0])
 
 
 def test_one_that_drops_a_little_more_than_the_other_does_not_carry_it_alone():
-    assert len(units(Dots([3, 2]), 1)) == 0  # 18 against 8: less than 2.5 times
-    assert len(units(Dots([3, 1]), 1)) == 1  # 18 against 2
+    assert len(units(Dots([3, 2]), 1)) == 0  # 36 against 16: less than 2.5 times
+    assert len(units(Dots([3, 1]), 1)) == 1  # 36 against 4
 
 
 def test_no_more_scenes_are_looked_at_than_are_likely_to_do():
@@ -151,8 +108,8 @@ def test_scores_belong_to_their_scenes():
     task = Dots([2])
     scenes = [task.scene(0, 0), Dots([1, 3]).scene(0, 0)]
     first, second = intervene(task.model, scenes)
-    assert first.without[:, 0].tolist() == pytest.approx([8.0, 0.0])
-    assert second.without[:, 0].tolist() == pytest.approx([20.0, 18.0, 2.0])
+    assert first.without[:, 0].tolist() == pytest.approx([16.0, 0.0])
+    assert second.without[:, 0].tolist() == pytest.approx([40.0, 36.0, 4.0])
     assert first.empty.tolist() == second.empty.tolist() == [0.0, 0.0, 0.0]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -165,6 +165,23 @@ def task_of(task: Task | str) -> Task:
     return TASKS[task]
 
 
+def chosen_tasks(names: Sequence[str] | None = None) -> list[Task]:
+    """The tasks of some names, or of a half by its name; all by default, in their own order.
+
+    Raises:
+        NotFound: a name that is neither.
+
+    Example:
+        >>> [task.name for task in chosen_tasks(["two-depthwise", "glyph-plain"])]
+        ['glyph-plain', 'two-depthwise']
+    """
+    halves = get_args(Half)
+    for name in names or ():
+        if name not in halves:
+            task_of(name)
+    return [task for task in TASKS.values() if not names or task.name in names or task.half in names]
+
+
 @cache
 def _photograph_model() -> Model:
     return load()
@@ -199,7 +216,7 @@ _TASKS: Sequence[Task] = (
     SceneTask("development", Recipe("count", "residual")),
     PastedTask("development", _DEVELOPMENT),
     SceneTask("held-out", Recipe("glyph", "depthwise")),
-    SceneTask("held-out", Recipe("glyph", "attention")),
+    SceneTask("held-out", Recipe("glyph", "attention", steps=500, rate=1e-3)),
     SceneTask("held-out", Recipe("shortcut", "residual")),
     SceneTask("held-out", Recipe("ignored", "plain")),
     SceneTask("held-out", Recipe("two", "residual")),

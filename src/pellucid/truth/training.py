@@ -52,7 +52,7 @@ class Recipe:
 
     kind: str
     network: str
-    steps: int = 600
+    steps: int = 300
     batch: int = 64
     rate: float = 3e-3
     decay: float = 1e-3
