@@ -12,6 +12,7 @@ import typer
 
 from pellucid.allocator import keep_memory
 from pellucid.cli.commands.axioms import axioms
+from pellucid.cli.commands.bench import bench
 from pellucid.cli.commands.compare import compare
 from pellucid.cli.commands.doctor import doctor
 from pellucid.cli.commands.evaluate import evaluate
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for command in (explain, compare, evaluate, show, axioms, methods, metrics, models, doctor):
     app.command()(command)
+app.add_typer(bench)
 
 
 def _version(wanted: bool) -> bool:

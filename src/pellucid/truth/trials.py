@@ -348,7 +348,7 @@ def _interventions(
     ):
         for i, target in enumerate(targets):
             probe = Probe(engine, inputs[i : i + 1], target, "logit", seed=seed, numbers=[i])
-            made += intervene(probe, BLOCKS)
+            made += intervene(probe.one(0), float(probe.score[0]), BLOCKS)
     return made
 
 
