@@ -24,6 +24,7 @@ import harness
 import pellucid
 from pellucid.measure import Maps, measure_all
 from pellucid.metric_request import MetricRequest
+from pellucid.request import Request
 
 PICTURES = ("sample:cat", "sample:coffee", "sample:astronaut", "sample:rocket")
 if not hasattr(np, "trapz"):  # Quantus 0.6 and saliency 0.2 still call it by its name before NumPy 2.4
@@ -123,10 +124,55 @@ def faithfulness(case: Case) -> dict[str, harness.Jobs]:
     }
 
 
+AGAIN = "saliency"
+"""The method of the maps that are made again, by captum for Quantus."""
+DRAWN: dict[str, tuple[type, dict[str, Any]]] = {
+    "max-sensitivity:samples=50": (quantus.MaxSensitivity, {"nr_samples": 50, "lower_bound": 0.02}),
+    # 16 blocks of 56 by 56, ten times over
+    "infidelity:samples=160,multiply_by_inputs=false,normalised=false": (
+        quantus.Infidelity,
+        {"perturb_patch_sizes": [56], "n_perturb_samples": 10},
+    ),
+    "faithfulness-correlation:samples=100": (
+        quantus.FaithfulnessCorrelation,
+        {"nr_runs": 100, "subset_size": 224, "perturb_baseline": 0.0, "return_aggregate": False},
+    ),
+    "mprt:steps=1000": (quantus.MPRT, {}),  # a step for each module that has weights
+}
+"""Metrics that draw numbers, and those of Quantus with as many draws."""
+
+
+def drawn(case: Case) -> dict[str, harness.Jobs]:
+    """Metrics of saliency maps that draw perturbations or weights, most of which explain again."""
+    maps = pellucid.explain(case.model, case.x, AGAIN, target=case.classes, progress=False).attribution
+
+    def ours(spec: str) -> None:
+        asked, requests = [Maps(maps, Request.of(AGAIN))], [MetricRequest.of(spec)]
+        measure_all(case.model, case.x, asked, requests, target=case.classes, progress=False)
+
+    def theirs(metric: Callable[..., Any], options: dict[str, Any]) -> None:
+        quiet = {"disable_warnings": True, "display_progressbar": False, "normalise": False, "abs": False}
+        metric(**quiet, **options)(
+            case.net,
+            case.x.numpy(),
+            np.array(case.classes),
+            maps.numpy(),
+            device="cpu",
+            channel_first=True,
+            explain_func=quantus.explain,
+            explain_func_kwargs={"method": "Saliency"},
+        )
+
+    return {
+        spec.partition(":")[0]: {"pellucid": partial(ours, spec), "Quantus": partial(theirs, *peer)}
+        for spec, peer in DRAWN.items()
+    }
+
+
 def groups() -> Mapping[str, harness.Jobs]:
     """All metrics that have a peer."""
     case = Case()
-    return {**faithfulness(case)}
+    return {**faithfulness(case), **drawn(case)}
 
 
 if __name__ == "__main__":
