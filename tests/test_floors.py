@@ -19,7 +19,8 @@ FLOORS = [
     # pictures, how they become inputs, and their superpixels
     "composed gathering grain grey images input_tensors inputs preprocess segments transforms",
     # what is asked, of whom; what stands for a hidden part; the options of methods and metrics
-    "baselines labels layers model models options output_scale outputs target target_function weights",
+    "baselines fingerprint labels layers model models options output_scale outputs target target_function "
+    "weights",
     # how a model is run
     "engine",
     # evidence, each piece computed once
@@ -29,12 +30,12 @@ FLOORS = [
     # what maps look like, and how records lie in files: plain records and tensors
     "render storage",
     # what comes out
-    "agreement verdict evaluation entries explanation filming lime measured provenance record",
+    "agreement choice verdict evaluation entries explanation filming lime measured provenance record",
     # the self-contained page
     "report",
     # the verbs
-    "__init__ answering attribute axioms bound_method compare doctor evaluate explain fitting judge measure "
-    "metric_request outcomes request truth",
+    "__init__ answering attribute axioms bound_method choose compare doctor evaluate explain fitting judge "
+    "measure metric_request outcomes quantus request truth",
     # the command line
     "__main__ cli",
 ]

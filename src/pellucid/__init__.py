@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pellucid.allocator import keep_memory
     from pellucid.axioms.report import AxiomReport
     from pellucid.axioms.verify import axioms
+    from pellucid.choice import Choice
+    from pellucid.choose import choose
     from pellucid.compare import Comparison, compare
     from pellucid.engine.rule_registry import rule
     from pellucid.engine.sharing import Rule
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pellucid.model import Model
     from pellucid.models import load
     from pellucid.preprocess import Preprocess
+    from pellucid.quantus import quantus_explain
     from pellucid.target import Contrast
     from pellucid.verdict import Verdict
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AxiomReport",
+    "Choice",
     "Comparison",
     "Contrast",
     "Evaluation",
@@ -47,6 +51,7 @@ __all__ = [
     "Rule",
     "Verdict",
     "axioms",
+    "choose",
     "compare",
     "evaluate",
     "explain",
@@ -58,11 +63,13 @@ __all__ = [
     "metric",
     "metrics",
     "open_picture",
+    "quantus_explain",
     "rule",
 ]
 
 _HOMES = {
     "AxiomReport": "axioms.report",
+    "Choice": "choice",
     "Comparison": "compare",
     "Contrast": "target",
     "Evaluation": "evaluation.record",
@@ -75,6 +82,7 @@ _HOMES = {
     "Rule": "engine.sharing",
     "Verdict": "verdict",
     "axioms": "axioms.verify",
+    "choose": "choose",
     "compare": "compare",
     "evaluate": "evaluate",
     "explain": "explain",
@@ -85,6 +93,7 @@ _HOMES = {
     "metric": "metrics.registry",
     "metrics": "metrics",
     "open_picture": "images",
+    "quantus_explain": "quantus",
     "rule": "engine.rule_registry",
 }
 """Where each public name is defined. It is imported when it is first asked for, and PyTorch with it."""

@@ -1,6 +1,5 @@
 """The verb `evaluate`: methods by metrics over pictures, in a table with intervals."""
 
-import hashlib
 import json
 import os
 import time
@@ -8,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pellucid.engine.progress import showing
@@ -16,6 +14,7 @@ from pellucid.errors import InvalidValue, PellucidError
 from pellucid.evaluation.objects import Objects
 from pellucid.evaluation.record import Column, Evaluation, assembled
 from pellucid.explain import explain_all, versions
+from pellucid.fingerprint import fingerprint
 from pellucid.gathering import sources_of
 from pellucid.measure import Maps, measure_all
 from pellucid.metric_request import MetricRequest
@@ -81,7 +80,7 @@ def evaluate(
     judges = [MetricRequest.of(one) if isinstance(one, str) else MetricRequest.of(*one) for one in wanted]
     if not requests or not judges:
         raise InvalidValue("There must be at least one method and one metric; got none.")
-    sources = list(_sources(images))
+    sources = list(picture_sources(images))
     if not sources:
         raise InvalidValue("There must be at least one picture; got none.")
     if boxes is None and any("truth" in one.metric.needs for one in judges):
@@ -105,7 +104,7 @@ def evaluate(
         "metrics": [[c.title, c.output, {k: str(v) for k, v in c.protocol.items()}] for c in columns],
         "target": str(plain(target)),
         "seed": seed,
-        "weights": _digest(wrapped),
+        "weights": fingerprint(wrapped),
         "pellucid": versions()["pellucid"],
     }
     results = _stored(store, asked)
@@ -180,7 +179,7 @@ def _one(
     }
 
 
-def _sources(images: Any) -> Iterator[tuple[str, Any]]:
+def picture_sources(images: Any) -> Iterator[tuple[str, Any]]:
     """Each picture with a key by which a stored result is found again."""
     if isinstance(images, Tensor):
         batch = images if images.ndim == 4 else images[None]
@@ -199,18 +198,6 @@ def _of(target: Target, number: int, count: int) -> Target:
             raise InvalidValue(f"There must be one target per image: {count} images, {len(target)} targets.")
         return [target[number]]
     return target
-
-
-def _digest(model: Model) -> str:
-    """What tells weights apart."""
-    if not isinstance(model.module, nn.Module):
-        return ""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.module.state_dict().items()):
-        digest.update(name.encode())
-        if isinstance(tensor, Tensor):
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _stored(store: str | os.PathLike[str] | None, asked: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -1,6 +1,7 @@
 """The verb `explain`: pictures in, an Explanation out. What it shares with `compare` is `explain_all`."""
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,10 @@ from torch.nn.functional import interpolate
 
 from pellucid.attribute import attribute
 from pellucid.certainty import doubtful
+from pellucid.choice import Choice
 from pellucid.engine.cost import Cost
 from pellucid.engine.precision import Precision
-from pellucid.errors import PellucidError, SomeFailed, short_traceback
+from pellucid.errors import InvalidValue, PellucidError, SomeFailed, short_traceback
 from pellucid.explanation import Explanation
 from pellucid.images import Batch
 from pellucid.methods.definition import WRAPPERS
@@ -55,6 +57,7 @@ def explain(
     precision: Precision = "auto",
     progress: bool | None = None,
     forward_kwargs: Mapping[str, Any] | None = None,
+    choice: Choice | str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Explanation:
     """Explains why a model gave images their scores, by one method.
@@ -81,6 +84,8 @@ def explain(
         progress: True for a bar, False for none, None for one where standard error is a terminal.
         forward_kwargs: further arguments of the model, by name: tensors with one row per image follow the
             images into chunks and perturbed copies, everything else is passed as it is.
+        choice: with method="auto", what `choose` found or the file it was saved to: the method that suits
+            this model.
         **options: the method's, and `smooth=`, `smooth_noise=`, `smooth_statistic=`, `augment=`, which
             every method takes.
 
@@ -104,6 +109,8 @@ def explain(
         (torch.Size([2, 1, 9, 12]), torch.Size([2, 7, 10]), 2, 2)
     """
     wrapped = Model.wrap(model)
+    if method == "auto" or choice is not None:
+        method, options = _chosen(wrapped, method, choice, options)
     request = Request.of(method, options)
     batch = wrapped.read(images, forward_kwargs)
     (outcome,), _ = explain_all(
@@ -123,6 +130,26 @@ def explain(
         names = [picture.name for picture in batch.pictures]
         raise SomeFailed(outcome.answer, outcome.images, outcome.failures, names)
     return outcome.answer
+
+
+def _chosen(
+    model: Model, method: str, choice: Choice | str | os.PathLike[str] | None, options: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """The method and options that suit a model, by a choice that was made for it.
+
+    Raises:
+        InvalidValue: no choice for "auto", another method beside a choice, or a choice for another model.
+    """
+    if choice is None:
+        raise InvalidValue(
+            "method='auto' needs choice=, the file that pellucid.choose(model, pictures).save('choice.json') "
+            "writes; or name a method."
+        )
+    if method != "auto":
+        raise InvalidValue(f"choice= is for method='auto'; got method={method!r}.")
+    known = choice if isinstance(choice, Choice) else Choice.load(choice)
+    known.check(model)
+    return known.chosen.method, {**known.chosen.options, **options}
 
 
 def explain_all(

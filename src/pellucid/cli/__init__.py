@@ -13,6 +13,7 @@ import typer
 from pellucid.allocator import keep_memory
 from pellucid.cli.commands.axioms import axioms
 from pellucid.cli.commands.bench import bench
+from pellucid.cli.commands.choose import choose
 from pellucid.cli.commands.compare import compare
 from pellucid.cli.commands.doctor import doctor
 from pellucid.cli.commands.evaluate import evaluate
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, compare, evaluate, show, axioms, methods, metrics, models, doctor):
+for command in (explain, compare, choose, evaluate, show, axioms, methods, metrics, models, doctor):
     app.command()(command)
 app.add_typer(bench)
 

@@ -1,7 +1,10 @@
-"""What `pellucid doctor` found, for people."""
+"""What `pellucid doctor` and `pellucid choose` found, for people."""
+
+from pathlib import Path
 
 from rich.table import Table
 
+from pellucid.choice import Choice
 from pellucid.cli.screen import console
 from pellucid.cli.tables import NBSP, Column, print_table
 from pellucid.doctor import Diagnosis, FeatureLayer, Verdict
@@ -140,3 +143,29 @@ def size(count: int) -> str:
     ('18.7 MB', '0.0 MB')
     """
     return f"{count / 1e6:.1f} MB"
+
+
+def show_choice(found: Choice, file: Path) -> None:
+    """Which method suits a model, and how the others did."""
+    screen = console()
+    rows = [
+        (
+            one.title,
+            f"{one.q.mean:.2f}" if one.q.mean is not None else "–",
+            f"{one.q.low:.2f} to {one.q.high:.2f}" if one.q.low is not None else "",
+            percent(one.supported),
+            str(one.passes),
+            f"{one.seconds:.2f}",
+            "beaten" if one.beaten else "chosen" if one is found.chosen else "",
+        )
+        for one in found.candidates
+    ]
+    columns = [
+        Column("method"), Column("q", right=True), Column("95 %", fold=2, right=True),
+        Column("supported", fold=3, right=True), Column("passes", fold=1, right=True),
+        Column("seconds", fold=4, right=True), Column(""),
+    ]  # fmt: skip
+    print_table(screen, columns, rows)
+    for text in found.sentences:
+        screen.print(text)
+    screen.print(str(file), soft_wrap=True)

@@ -43,6 +43,16 @@ Targets = Annotated[
         show_default=False,
     ),
 ]
+ChoiceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--choice",
+        metavar="FILE.json",
+        help="What `pellucid choose` found: the method that suits the model.",
+        rich_help_panel=_QUESTION,
+        show_default=False,
+    ),
+]
 Layer = Annotated[
     str | None,
     typer.Option(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from pellucid.choice import Choice
 from pellucid.cli.screen import complain
 from pellucid.errors import FileMissing, InvalidValue, PellucidError
 from pellucid.images import SUFFIXES, find_pictures
@@ -48,6 +49,22 @@ def read_requests(specs: Sequence[str], layer: str | None) -> list[Request]:
             for request in requests
         ]
     return list({request.title: request for request in requests}.values())
+
+
+def read_choice(file: Path, methods: Sequence[str] | None) -> Choice:
+    """What `pellucid choose` found.
+
+    Raises:
+        FileMissing, InvalidValue: no such file; or methods are named besides.
+    """
+    if methods and list(methods) != ["auto"]:
+        raise InvalidValue(f"--choice names the method: leave out --method {methods[0]}, or the choice.")
+    return Choice.load(file)
+
+
+def request_of(choice: Choice) -> Request:
+    """The request for the method that was chosen."""
+    return Request.of(choice.chosen.method, choice.chosen.options)
 
 
 def read_kinds(text: str, known: Sequence[str]) -> list[str]:

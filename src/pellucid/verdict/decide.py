@@ -110,9 +110,7 @@ def judge_maps(
         said.append(
             MapVerdict(
                 one.title,
-                _state(float(q[i]), low, high, float(q[count + nearest]), empty=empty)
-                if localised
-                else "not judged",
+                _state(float(q[i]), low, high, empty=empty) if localised else "not judged",
                 float(q[i]),
                 low,
                 high,
@@ -129,14 +127,15 @@ def judge_maps(
     return tuple(said), {name: float(value) for name, value in zip(names, q[count:], strict=True)}
 
 
-def _state(q: float, low: float, high: float, floor: float, *, empty: bool) -> State:
+def _state(q: float, low: float, high: float, *, empty: bool) -> State:
     """What may be said of a map: where its interval reaches over to the other side, nothing yet.
 
-    What a floor predicts better is not supported, whatever q is.
+    That a floor does as well takes nothing away: where what is looked at stands out by its colour, a map of
+    colours is right about it too. It is said beside.
     """
     if empty or (q < REJECTED and high < SUPPORTED):
         return "not supported"
-    if q >= SUPPORTED and low > REJECTED and q > floor:
+    if q >= SUPPORTED and low > REJECTED:
         return "supported"
     return "undecided"
 

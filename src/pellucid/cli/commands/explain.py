@@ -16,6 +16,7 @@ from pellucid.cli.screen import STOPPED, complain, plain_errors, print_json, wai
 def explain(
     pictures: options.Pictures,
     method: options.Methods = None,
+    choice: options.ChoiceFile = None,
     target: options.Targets = None,
     layer: options.Layer = None,
     output: options.OutputOption = None,
@@ -66,16 +67,19 @@ def explain(
             check_folder,
             check_question,
             pictures_of,
+            read_choice,
             read_kinds,
             read_requests,
             read_target,
+            request_of,
         )
         from pellucid.engine.chunks import batch_limit
         from pellucid.engine.progress import showing
         from pellucid.explain import versions
         from pellucid.images import shared_ranges
 
-        requests = read_requests(method or ["grad-cam"], layer)
+        chosen = None if choice is None else read_choice(choice, method)
+        requests = read_requests(method or ["grad-cam"], layer) if chosen is None else [request_of(chosen)]
         asked = list(dict.fromkeys(target or ["predicted"]))
         targets = [read_target(text) for text in asked]
         kinds = read_kinds(save, options.FORMATS)
@@ -89,6 +93,8 @@ def explain(
         with waiting(f"loading {model}", quiet):
             loaded = load_model(model, loading)
         check_question(loaded, requests, targets)
+        if chosen is not None:
+            chosen.check(loaded)
 
         limit = batch_limit(batch_size or "auto", loaded.device)
         questions = [
