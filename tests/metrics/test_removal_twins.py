@@ -234,6 +234,15 @@ def test_a_constant_map_gains_nothing_and_is_judged_as_a_random_one(net: nn.Modu
     assert torch.equal(measure(net, x, constant, "region-perturbation:patch=3", target=TARGET).value, random)
 
 
+def test_a_random_order_knows_nothing_of_the_map(net: nn.Module, x: Tensor, maps: Tensor):
+    spec = "region-perturbation:order=random,patch=2"
+    values = [measure(net, x, m, spec, target=TARGET).value for m in (maps, -maps)]
+    assert torch.equal(*values)
+    assert not torch.equal(
+        measure(net, x, maps, "region-perturbation:patch=2", target=TARGET).value, values[0]
+    )
+
+
 def test_a_one_hot_map_removes_its_pixel_first(net: nn.Module, x: Tensor):
     map = torch.zeros(2, 1, H, W)
     map[:, 0, 3, 4] = 1
