@@ -199,6 +199,14 @@ def test_drop_by_area_alone_is_diffuse_and_no_small_part_is_said():
     assert not_localised(done) == ""
 
 
+def test_what_speaks_against_the_class_elsewhere_does_not_take_the_place_away():
+    done = planted()
+    balanced = Interventions(done.grid, done.hidden, done.replacement, done.drop, 10.0, -0.5)
+    assert not_localised(balanced) == ""
+    nothing = Interventions(done.grid, done.hidden, done.replacement, -done.drop - 1.0, 10.0, -0.5)
+    assert "does not lower the score" in not_localised(nothing)
+
+
 def test_boxes_are_drawn_evenly_and_each_hides_something():
     grid = Grid.over((224, 112))
     boxes = draw_boxes(grid, 2000, torch.Generator().manual_seed(0))

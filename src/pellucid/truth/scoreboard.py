@@ -390,7 +390,7 @@ def _metrics(told: Sequence[Told]) -> tuple[MetricRow, ...]:
     for title in titles:
         rho, regret, preferred = [], [], []
         for each in told:
-            maps = [one for one, _ in each.maps("method") if np.isfinite(one.metrics[title])]
+            maps = [one for one, _ in each.maps("method") if np.isfinite(one.metrics.get(title, np.nan))]
             wrong = [one for one, _ in each.maps(*FLOORS) if np.isfinite(one.metrics.get(title, np.nan))]
             quality = {one.title: one.q for one in maps}
             if len(maps) > 1:

@@ -17,7 +17,7 @@ REJECTED = 0.42
 DIFFUSE = 0.7
 """The correlation of drop and hidden area above which a decision has no place."""
 SMALL_DROP = 0.12
-"""The share of the whole drop that some small part must cause for a decision to have a place."""
+"""The share of the largest drop that some small part must cause for a decision to have a place."""
 SAME = 0.99
 """The correlation of a method's maps for two classes from which on they are the same."""
 _RESAMPLES = 400
@@ -38,12 +38,14 @@ def not_localised(done: Interventions) -> str:
     """Why a decision has no place that a map could show; empty if it has one.
 
     Where hiding lowers the score by as much as it hides, or no small part lowers it, any map that is
-    everywhere predicts the drops.
+    everywhere predicts the drops. What a small part does is measured by the most that hiding does: to hide
+    everything may do less, where something else speaks against the class.
     """
-    if done.span <= 1e-6 * max(1.0, abs(done.score)):
+    most = max(done.span, float(done.drop.max()))
+    if most <= 1e-6 * max(1.0, abs(done.score)):
         return (
-            "hiding the whole picture does not lower the score, so there is no evidence for this class whose "
-            "place could be shown"
+            "hiding the picture, whole or in part, does not lower the score, so there is no evidence for "
+            "this class whose place could be shown"
         )
     if done.drop.std() <= 1e-9 * max(1.0, abs(done.score)):
         return "no part of the picture changes the score"
@@ -56,11 +58,11 @@ def not_localised(done: Interventions) -> str:
             "the evidence is spread over the picture"
         )
     small = done.drop[area <= SMALL]
-    most = float(small.max()) / done.span if len(small) else 0.0
-    if most < SMALL_DROP:
+    share = float(small.max()) / most if len(small) else 0.0
+    if share < SMALL_DROP:
         return (
-            f"no part of up to a sixteenth of the picture lowers the score by more than {max(0.0, most):.0%} "
-            "of what hiding everything does, so the model decides by much of the picture at once"
+            "no part of up to a sixteenth of the picture lowers the score by more than "
+            f"{max(0.0, share):.0%} of the most that hiding does, so the model decides by much of it at once"
         )
     return ""
 
