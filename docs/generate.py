@@ -1,4 +1,4 @@
-"""Writes docs/methods.md and the README's table of methods from the registry: `python docs/generate.py`."""
+"""Writes docs/methods.md, docs/metrics.md and the README's table of methods: `python docs/generate.py`."""
 
 import re
 import textwrap
@@ -8,8 +8,10 @@ from pathlib import Path
 
 from pellucid.methods import METHODS
 from pellucid.methods.definition import WRAPPERS, Method, Passes
+from pellucid.metrics import METRICS, Metric
 
 PAGE = Path(__file__).with_name("methods.md")
+METRICS_PAGE = Path(__file__).with_name("metrics.md")
 README = PAGE.parents[1] / "README.md"
 
 INTRO = """\
@@ -31,6 +33,20 @@ several layers become one, each divided by its largest magnitude first: their `m
 LayerCAM's `tanh-max`; `signed`, which keeps evidence against the class instead of rectifying it; and
 `principal`, which takes the first principal component of the weighted maps instead of their sum (called
 eigen smoothing elsewhere).
+"""
+
+METRICS_INTRO = """\
+# Metrics
+
+A metric judges maps from wherever they come: `pellucid.measure.measure(model, inputs, maps, "deletion")`.
+Over many pictures and methods `pellucid.evaluate` and `pellucid evaluate` give a table with intervals. Which
+maps of one picture to trust is what `pellucid.compare(...).verdict` says.
+
+Numbers of a metric can be compared only under the same protocol: the options, the output that is read
+(`output=`, by default that of its paper), the size of the input. `evaluate` prints all of it with every
+table. Passes are samples run per picture and map of 224 x 224 with the defaults; an explanation made again
+costs what the method does. A map without a value, such as one that is constant where the formula divides by
+its spread, is given a reason and no number.
 """
 
 PARTS = re.compile(r"^(Args|Returns|Raises|Cost|Source|Example):\n", re.MULTILINE)
@@ -66,13 +82,42 @@ def overview(readme: str) -> str:
     )
 
 
+def render_metrics() -> str:
+    """The page of all metrics."""
+    known = {
+        name: metric for name, metric in METRICS.items() if metric.function.__module__.startswith("pellucid.")
+    }
+    anchors = dict(zip(known, slugs(known, "metrics"), strict=True))
+    better = {True: "higher", False: "lower", None: "neither"}
+    rows = (
+        (
+            f"[{m.name}](#{anchors[m.name]})",
+            m.family,
+            better[m.higher_is_better],
+            " to ".join(f"{end:g}".replace("inf", "∞") for end in m.range),
+            m.passes(m.resolve_options({}), (224, 224)),
+            ", ".join(sorted(m.needs)) or "–",
+            linked(m.paper),
+        )
+        for m in known.values()
+    )
+    head = ("metric", "family", "better", "range", "passes", "needs", "paper")
+    return "\n".join([METRICS_INTRO, table(head, rows), *map(metric_section, known.values())])
+
+
+def metric_section(metric: Metric) -> str:
+    """One metric: what its docstring says, and its options."""
+    command = f"pellucid evaluate sample:cat sample:coffee -m grad-cam --metric {metric.name}"
+    return section(metric, "" if metric.needs & {"truth"} else command)
+
+
 def costs(method: Method) -> Passes:
     """The passes of a method with its defaults."""
     return method.cost(method.resolve_options({}))
 
 
-def section(method: Method) -> str:
-    """One method: what its docstring says, its options, and how to run it."""
+def section(method: Method | Metric, run: str | None = None) -> str:
+    """One method or metric: what its docstring says, its options, and how to run it."""
     text, *parts = PARTS.split(method.doc)
     blocks = [f"## {method.name}", *map(prose, text.strip().split("\n\n"))]
     options = {option.name for option in method.options}
@@ -96,7 +141,9 @@ def section(method: Method) -> str:
     if method.options:
         rows = ((f"`{o.name}`", f"`{o.kind}`", f"`{o.default}`") for o in method.options)
         blocks.append(table(("option", "type", "default"), rows).rstrip())
-    blocks.append(f"```sh\n{command(method)}\n```")
+    line = command(method) if run is None and isinstance(method, Method) else run
+    if line:
+        blocks.append(f"```sh\n{line}\n```")
     return "\n\n".join(blocks) + "\n"
 
 
@@ -136,9 +183,9 @@ def linked(paper: str) -> str:
     return paper
 
 
-def slugs(headings: Iterable[str]) -> Iterator[str]:
+def slugs(headings: Iterable[str], title: str = "methods") -> Iterator[str]:
     """The anchors GitHub gives to headings: without punctuation, and numbered where that makes two equal."""
-    seen: dict[str, int] = {"methods": 1}  # the page's own title
+    seen: dict[str, int] = {title: 1}  # the page's own title
     for heading in headings:
         slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
         count = seen.get(slug, 0)
@@ -148,4 +195,5 @@ def slugs(headings: Iterable[str]) -> Iterator[str]:
 
 if __name__ == "__main__":
     PAGE.write_text(render(), encoding="utf-8")
+    METRICS_PAGE.write_text(render_metrics(), encoding="utf-8")
     README.write_text(overview(README.read_text("utf-8")), encoding="utf-8")

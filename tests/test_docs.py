@@ -59,6 +59,10 @@ def test_what_is_generated_is_what_the_registry_says():
     generate = runpy.run_path(str(ROOT / "docs/generate.py"))
     written = (ROOT / "docs/methods.md").read_text("utf-8")
     assert written == generate["render"](), "docs/methods.md is out of date: run `python docs/generate.py`"
+    metrics = (ROOT / "docs/metrics.md").read_text("utf-8")
+    assert metrics == generate["render_metrics"](), (
+        "docs/metrics.md is out of date: run `python docs/generate.py`"
+    )
     assert generate["overview"](README) == README, "README.md is out of date: run `python docs/generate.py`"
     assert generate["overview"](README.replace(" hirescam,", "")) == README
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pellucid.engine.randomness import inherit_draws
 from pellucid.engine.run import Engine
 from pellucid.explain import at_input
 from pellucid.probe import Probe
@@ -45,6 +46,7 @@ class BoundMethod:
         engine, model = probe.engine, copy(probe.model)
         model.module = deepcopy(probe.model.network)
         change(model.module)
+        inherit_draws(probe.model.module, model.module)
         other = Engine(model, engine.precision, engine.batch_size, progress=engine.progress)
         other.extras, other.images, other.reading = engine.extras, engine.images, engine.reading
         with other.session(probe.seed):

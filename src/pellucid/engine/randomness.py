@@ -39,6 +39,12 @@ if hasattr(os, "register_at_fork"):  # a child must not wait for a thread that i
     os.register_at_fork(after_in_child=_new_lock)
 
 
+def inherit_draws(module: Any, changed: Any) -> None:
+    """A changed copy of a model is taken to draw as the model does; where it does not, its passes tell."""
+    if module in _DRAWS:
+        _DRAWS[changed] = _DRAWS[module]
+
+
 class Randomness:
     """The random numbers of one session: the same for the same seed.
 

@@ -157,7 +157,7 @@ class Question(Ledger, Renamed):
 
     def generator(self, draw: int = 0) -> torch.Generator:
         """The source of the numbers of one draw: the same for every image, batch size and device."""
-        return torch.Generator(device="cpu").manual_seed((self.seed * 1_000_003 + draw) % 2**63)
+        return torch.Generator(device="cpu").manual_seed(folded(self.seed * 1_000_003 + draw))
 
     def checked(self, score: Float[Tensor, " scores"]) -> Float[Tensor, " N"]:
         """One finite score per image: images with another one fail, the others go on."""
@@ -187,3 +187,16 @@ class Question(Ledger, Renamed):
             value = values[image][bad[image]][0].item()
             text = f"{what} must be finite; image {self.numbers[image]} has {value}{where}"
             self.fail(image, InvalidValue(text))
+
+
+def folded(number: int) -> int:
+    """A number in 32 bits, all that PyTorch's generator on the CPU takes of a seed; small ones as they are.
+
+    The bits above are mixed in, so that draws 2^32 apart are not the same draw.
+
+    Example:
+        >>> folded(7), folded(7 + (1 << 40)) != folded(7 + (1 << 41))
+        (7, True)
+    """
+    high = number >> 32
+    return (number ^ (high * 0x9E3779B1) ^ (high >> 15)) & 0xFFFFFFFF
