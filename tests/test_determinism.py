@@ -29,10 +29,10 @@ def test_a_batch_equals_its_images_alone_bit_for_bit():
     net, x = seeded(TinyCNN), pictures(2)
     requests = [(name, CHEAP[name]) for name in ALL]
     how = {"batch_size": 1, "progress": False}
-    together = pellucid.compare(net, x, requests, **how)
+    together = pellucid.compare(net, x, requests, **how, verdict=False)
     assert len(together) > 50
     for image in range(2):
-        alone = pellucid.compare(net, x[image : image + 1], requests, **how)
+        alone = pellucid.compare(net, x[image : image + 1], requests, **how, verdict=False)
         for a, b in zip(together.entries, alone.entries, strict=True):
             one = a.explanation[image]
             assert a.title == b.title
@@ -84,7 +84,11 @@ def test_no_decision_follows_from_the_clock(lowering, monkeypatch):
     for ticks in (0.001, -0.0005):  # a clock that runs on, and one that runs backwards
         clock = itertools.count()
         monkeypatch.setattr(time, "perf_counter", lambda c=clock, t=ticks: next(c) * t)
-        found.append(pellucid.compare(seeded(TinyCNN), x, requests, target=0, progress=False).explanations)
+        found.append(
+            pellucid.compare(
+                seeded(TinyCNN), x, requests, target=0, progress=False, verdict=False
+            ).explanations
+        )
     for a, b in zip(*found, strict=True):
         assert a.precision == b.precision
         assert a.cost.forward == b.cost.forward
@@ -197,7 +201,9 @@ def test_samples_that_influence_one_another_are_run_alone_and_it_is_said(how):
     net, x = seeded(Mixing, how).double().eval(), pictures(3).double()
     asked = [request for request in ASKED if request[0] != "lrp"]
     found = {
-        size: pellucid.compare(net, x, asked, target=1, batch_size=size, progress=False).explanations
+        size: pellucid.compare(
+            net, x, asked, target=1, batch_size=size, progress=False, verdict=False
+        ).explanations
         for size in ("auto", 1, 3)
     }
     for several in ("auto", 3):
@@ -207,7 +213,9 @@ def test_samples_that_influence_one_another_are_run_alone_and_it_is_said(how):
             assert any("influence one another" in text for text in a.warnings), a.method
             assert not any("influence one another" in text for text in b.warnings)
     for image in range(3):
-        alone = pellucid.compare(net, x[image : image + 1], asked, target=1, batch_size=1, progress=False)
+        alone = pellucid.compare(
+            net, x[image : image + 1], asked, target=1, batch_size=1, progress=False, verdict=False
+        )
         for a, b in zip(found["auto"], alone.explanations, strict=True):
             assert torch.equal(a[image].raw, b.raw), a.method
     truth = net(x[:1])[0, 1]

@@ -33,7 +33,9 @@ def test_a_second_method_on_the_same_evidence_is_told_the_same():
         ("ablation-cam", {"layer": "net.bn2"}),
         ("ablation-cam", {"layer": "net.bn2", "signed": True}),
     ]
-    both = pellucid.compare(Bypassed(), pictures(2), requests, target=1, progress=False).explanations
+    both = pellucid.compare(
+        Bypassed(), pictures(2), requests, target=1, progress=False, verdict=False
+    ).explanations
     alone = [pellucid.explain(Bypassed(), pictures(2), m, target=1, **o) for m, o in requests]
     assert any("could not be run alone" in text for text in alone[1].warnings)
     for shared, single in zip(both, alone, strict=True):
@@ -88,7 +90,9 @@ def test_details_of_several_layers_are_kept_by_layer(method, tmp_path):
         assert torch.equal(kept.details["weights"]["bn2"], e.details["weights"]["bn2"])
     e._repr_html_()
     e.save(tmp_path / "e.html")
-    pellucid.compare(net, x, [(method.split(":")[0], {"layer": ["bn1", "bn2"]})]).save(tmp_path / "c.html")
+    pellucid.compare(net, x, [(method.split(":")[0], {"layer": ["bn1", "bn2"]})], verdict=False).save(
+        tmp_path / "c.html"
+    )
 
 
 # --- what a map that says little says -----------------------------------------------------------------------

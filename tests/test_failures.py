@@ -115,7 +115,7 @@ class HalfBlind(nn.Module):
 def test_in_a_comparison_a_failure_is_named_and_nothing_is_lost():
     x = batch(2)
     methods = ["saliency", ("occlusion", {"window": 6, "stride": 6})]
-    found = pellucid.compare(HalfBlind(), x, methods, target=1, progress=False)
+    found = pellucid.compare(HalfBlind(), x, methods, target=1, progress=False, verdict=False)
     assert [entry.title for entry in found.entries] == ["saliency", "occlusion:window=6,stride=6"]
     assert found.images == (0, 1, 3)
     assert all(len(entry.explanation) == 3 for entry in found.entries)
@@ -133,7 +133,9 @@ def test_in_a_comparison_a_failure_is_named_and_nothing_is_lost():
 
 def test_a_method_that_no_model_like_this_can_have_costs_the_others_nothing():
     net, x = Moody("none"), batch()
-    found = pellucid.compare(net, x, ["saliency", "attention-rollout"], target=1, progress=False)
+    found = pellucid.compare(
+        net, x, ["saliency", "attention-rollout"], target=1, progress=False, verdict=False
+    )
     assert [entry.title for entry in found.entries] == ["saliency"]
     assert [refusal.title for refusal in found.refusals] == ["attention-rollout"]
     assert sum(RAN) == found.cost.forward

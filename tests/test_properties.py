@@ -89,7 +89,7 @@ def everything(
 ) -> dict[str, Explanation]:
     """All methods on one batch; CAM may refuse a model, whose head is not the one it needs."""
     with nullcontext() if checked else unchecked():  # annotations are checked once, which is slow
-        comparison = pellucid.compare(module, x, requests, progress=False, **options)
+        comparison = pellucid.compare(module, x, requests, progress=False, **options, verdict=False)
     refused = {refusal.title.split(":")[0] for refusal in comparison.refusals}
     asked = {request[0] for request in requests}
     reading = ("gradient", "path", "mask", "relevance")  # the input's gradient, or its like
@@ -494,7 +494,7 @@ def test_nothing_of_a_pass_outlives_it(method, options):
 def test_nine_cams_cost_one_forward_and_one_backward():
     module, counter = watched(seeded(TinyCNN).double())
     x = pictures("in-place")
-    comparison = pellucid.compare(module, x, CHEAP_CAMS)
+    comparison = pellucid.compare(module, x, CHEAP_CAMS, verdict=False)
     assert not comparison.refusals
     assert (counter.forward, counter.backward) == ([3], [3])
     assert (comparison.cost.forward, comparison.cost.backward) == (3, 3)
@@ -508,7 +508,7 @@ def test_all_methods_that_read_the_picture_itself_cost_one_forward_and_one_backw
         if m.cost(m.resolve_options({})) in (Passes(1, 0), Passes(1, 1))
         and m.reads not in ("replaced operations", "perturbed inputs")
     ]
-    comparison = pellucid.compare(module, pictures("in-place"), requests)
+    comparison = pellucid.compare(module, pictures("in-place"), requests, verdict=False)
     assert len(comparison) == len(requests)
     assert (counter.forward, counter.backward) == ([3], [3])
 
@@ -518,13 +518,13 @@ def test_several_layers_cost_one_forward_and_one_backward():
     requests = [
         (m, {"layer": layer}) for m in CHEAP_CAMS for layer in ("net.conv1", ["net.bn1", "net.conv2"], "auto")
     ]
-    pellucid.compare(module, pictures("in-place"), requests)
+    pellucid.compare(module, pictures("in-place"), requests, verdict=False)
     assert (counter.forward, counter.backward) == ([3], [3])
 
 
 def test_two_targets_cost_one_forward_and_two_backward():
     module, counter = watched(seeded(TinyCNN).double())
-    comparison = pellucid.compare(module, pictures("in-place"), CHEAP_CAMS, targets=[None, 2])
+    comparison = pellucid.compare(module, pictures("in-place"), CHEAP_CAMS, targets=[None, 2], verdict=False)
     assert len(comparison) == 2 * len(CHEAP_CAMS)
     assert (counter.forward, counter.backward) == ([3], [3, 3])
     assert (comparison.cost.forward, comparison.cost.backward) == (3, 6)
@@ -533,7 +533,9 @@ def test_two_targets_cost_one_forward_and_two_backward():
 def test_auto_beside_an_earlier_layer_takes_nothing_from_it():
     module, x = seeded(TinyCNN).double(), pictures("in-place")
     requests = ["hirescam", "hirescam:layer=conv1", "saliency"]
-    for request, e in zip(requests, pellucid.compare(module, x, requests).explanations, strict=True):
+    for request, e in zip(
+        requests, pellucid.compare(module, x, requests, verdict=False).explanations, strict=True
+    ):
         assert torch.equal(e.raw, pellucid.explain(module, x, request).raw)
         assert e.raw.any()
 
@@ -541,7 +543,7 @@ def test_auto_beside_an_earlier_layer_takes_nothing_from_it():
 def test_kin_of_smooth_grad_share_their_samples():
     module, counter = watched(seeded(TinyCNN).double())
     requests = [(m, {"samples": 6}) for m in GRADIENT_SAMPLED]
-    comparison = pellucid.compare(module, pictures("in-place", 1), requests)
+    comparison = pellucid.compare(module, pictures("in-place", 1), requests, verdict=False)
     assert (sum(counter.forward), sum(counter.backward)) == (7, 6)
     assert [e.cost.forward for e in comparison.explanations] == [7, 7, 7]  # what each had cost alone
 

@@ -187,7 +187,7 @@ def test_pixels_that_hold_little_are_told() -> None:
     e = pellucid.explain(net, PICTURE, "lrp", composite="epsilon", target=1)
     assert any("The pixels hold" in w for w in e.warnings)
     again = pellucid.compare(
-        net, PICTURE, methods=["lrp:composite=epsilon", "lrp:composite=epsilon"], targets=[1]
+        net, PICTURE, methods=["lrp:composite=epsilon", "lrp:composite=epsilon"], targets=[1], verdict=False
     )
     assert len({tuple(one.warnings) for one in again.explanations}) == 1
 
@@ -357,7 +357,9 @@ def test_each_samples_account_is_its_own_whatever_batches_the_model_makes(run, m
 
 def test_only_the_methods_that_must_are_run_image_by_image() -> None:
     net, x = seeded(lambda: Net(_looped)), torch.cat([PICTURE, 0.3 * PICTURE, PICTURE.flip(2)])
-    both = pellucid.compare(net, x, methods=["saliency", "lrp", "rise:samples=8,cells=3"], targets=[1])
+    both = pellucid.compare(
+        net, x, methods=["saliency", "lrp", "rise:samples=8,cells=3"], targets=[1], verdict=False
+    )
     by_method = {e.method: e for e in both.explanations}
     for method, alone in (("saliency", False), ("lrp", True), ("rise", False)):
         notes = by_method[method].notes

@@ -28,7 +28,7 @@ X = torch.rand(2, 3, 8, 8)
 VERBS = {
     "explain": lambda net: pellucid.explain(net, X, "saliency"),
     "rise": lambda net: pellucid.explain(net, X, "rise", samples=4),
-    "compare": lambda net: pellucid.compare(net, X, ["grad-cam", "saliency"]),
+    "compare": lambda net: pellucid.compare(net, X, ["grad-cam", "saliency"], verdict=False),
     "axioms": lambda net: pellucid.axioms(net, X[:1], ["saliency"]),
     "examine": lambda net: examine(net, X),
 }

@@ -72,7 +72,7 @@ def transformer(*args, **kwargs) -> Transformer:
 
 def maps(module: nn.Module, x: Tensor, **options) -> dict[str, Tensor]:
     """The maps of them all, of one probe."""
-    comparison = pellucid.compare(module, x, METHODS, progress=False, **options)
+    comparison = pellucid.compare(module, x, METHODS, progress=False, **options, verdict=False)
     assert not comparison.refusals
     return {entry.title: entry.explanation.raw for entry in comparison.entries}
 
@@ -475,7 +475,7 @@ def test_the_passes_are_those_that_are_told(method, forward, backward):
 def test_methods_and_targets_share_their_passes():
     module, counter = watched(transformer())
     remember_apart(module, images(size=SIZE))
-    pellucid.compare(module, images(size=SIZE), METHODS, targets=[0, 1], progress=False)
+    pellucid.compare(module, images(size=SIZE), METHODS, targets=[0, 1], progress=False, verdict=False)
     assert counter.forward == [3] * 4  # the attentions, their relevance, and LeGrad's two readouts
 
 

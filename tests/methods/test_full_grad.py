@@ -362,7 +362,7 @@ def test_full_grad_and_simple_full_grad_share_their_forward_pass() -> None:
     module, x = net("residual"), pictures("residual")
     calls: list[int] = []
     handle = module.register_forward_pre_hook(lambda m, args: calls.append(len(args[0])))
-    pellucid.compare(module, x[:1], ["full-grad", "simple-full-grad"], progress=False)
+    pellucid.compare(module, x[:1], ["full-grad", "simple-full-grad"], progress=False, verdict=False)
     handle.remove()
     assert calls == [1]
 

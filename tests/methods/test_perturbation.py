@@ -477,7 +477,9 @@ def test_more_targets_cost_no_more_passes(method):
     if method in ("lime", "kernel-shap", "baylime"):
         options["segments"] = "grid:2"
     one = explained(net, x, method, **options)
-    comparison = pellucid.compare(net, x, [(method, options)], targets=[0, 1], output="logit", progress=False)
+    comparison = pellucid.compare(
+        net, x, [(method, options)], targets=[0, 1], output="logit", progress=False, verdict=False
+    )
     assert comparison.cost.forward == one.cost.forward
     first, second = comparison.explanations
     assert (first.cost.forward, second.cost.forward) == (one.cost.forward,) * 2
