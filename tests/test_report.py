@@ -39,7 +39,9 @@ def net(flat=False):
 
 
 def render(comparison):
-    return report.render(comparison.entries, comparison.refusals, comparison.cost)
+    return report.render(
+        comparison.entries, comparison.refusals, comparison.cost, comparison.verdicts, comparison.unjudged
+    )
 
 
 def model(name, **kind):
@@ -310,6 +312,147 @@ def test_one_answer_to_two_equal_questions_is_shown_once():
     assert len(Page(render(c)).all("article")) == 2
 
 
+# --- the verdict ---------------------------------------------------------------------------------------
+
+
+def rows(table):
+    """The texts of a table's cells, row by row."""
+    return [
+        [
+            " ".join(re.sub(r"<[^>]*>", " ", cell).split())
+            for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.S)
+        ]
+        for row in re.findall(r"<tr.*?</tr>", table, re.S)
+    ]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """Two pictures, cut to a square: the class is the brightness at the left of what the model sees."""
+    torch.manual_seed(0)
+    body = nn.Conv2d(3, 1, 1, bias=False)
+    nn.init.constant_(body.weight, 1 / 3)
+    head = nn.Linear(24 * 24, 4, bias=False)
+    nn.init.zeros_(head.weight)
+    head.weight.data.view(4, 24, 24)[0, 6:14, 2:8] = 1.0
+    head.weight.data.view(4, 24, 24)[1] = 0.1
+    left = pellucid.Model(
+        nn.Sequential(body, nn.ReLU(), nn.Flatten(), head).eval(),
+        preprocess=pellucid.Preprocess(size=(24, 24), scale_to=24, mean=(0.0,) * 3, std=(1.0,) * 3),
+        labels=LABELS,
+        name="<b>left</b>",
+    )
+    grain = np.random.default_rng(1).integers(0, 60, (24, 40, 3), dtype=np.uint8)
+    grain[6:14, 10:16] += 190  # the first 8 columns are cut off
+    folder = tmp_path_factory.mktemp("judged")
+    names = [EVIL, "plain"]
+    for name in names:
+        Image.fromarray(grain).resize((400, 240), Image.Resampling.NEAREST).save(folder / f"{name}.png")
+    return pellucid.compare(
+        left,
+        [str(folder / f"{name}.png") for name in names],
+        ["input-x-gradient", "random-cam:layer=1", "occlusion:window=3,stride=3"],
+        targets=[0, 1],
+        output="logit",
+    )
+
+
+@pytest.fixture(scope="module")
+def judged_html(judged):
+    return render(judged)
+
+
+def test_each_question_has_its_verdict_in_words_and_on_its_cards(judged, judged_html):
+    sections = re.findall(
+        r'<section class="question">.*?</section>\s*<div class="cards">.*?</div>\s*<section class="trials"',
+        judged_html,
+        re.S,
+    )
+    assert len(sections) == len(judged.verdicts) == 4
+    order = [(v.picture, v.label) for v in judged.verdicts]
+    pictures = [judged[0].names[0], judged[0].names[1]]
+    assert sorted(order) == sorted((name, label) for name in pictures for label in LABELS[:2])
+    asked = [(name, label) for name in pictures for label in LABELS[:2]]
+    for section, about in zip(sections, asked, strict=True):
+        verdict = judged.verdicts[order.index(about)]
+        text = " ".join(unescape(re.sub(r"<[^>]*>", " ", section)).split())
+        at = [text.index(" ".join(sentence.split())) for sentence in verdict.sentences]
+        assert at == sorted(at)
+        assert at[-1] < text.index("Enlarge")  # above the first card
+        badges = re.findall(r'<p class="badge" data-state="(.*?)">(.*?)</p>', section)
+        assert [state for state, _ in badges] == [one.state for one in verdict.maps]
+        for (state, badge), one in zip(badges, verdict.maps, strict=True):
+            told = " ".join(re.sub(r"<[^>]*>", "", badge).replace("−", "-").split())
+            numbers = "" if state == "not judged" else f" q {one.q:.2f} {one.low:.2f} to {one.high:.2f}"
+            assert told == state + numbers
+    assert {one.state for one in judged.verdicts[0].maps} == {"supported", "undecided"}
+    assert {one.state for one in judged.verdicts[2].maps} == {"not judged"}
+
+
+def test_the_scoreboard_has_maps_and_floors_by_q(judged, judged_html):
+    verdict = judged.verdicts[0]
+    table = re.search(r'<table class="scoreboard">.*?</table>', judged_html, re.S)[0]
+    head, *body = rows(table)
+    assert head == ["Method", "Verdict", "q 95 %", "r", "Passes", "Seconds"]
+    q = [float(row[2].split()[0].replace("−", "-")) for row in body]
+    assert q == sorted(q, reverse=True)
+    assert len(body) == 3 + len(verdict.floors)
+    by_title = {unescape(row[0]): row for row in body}
+    for one, entry in zip(verdict.maps, judged.entries[:3], strict=True):
+        _, state, interval, r, passes, seconds = (cell.replace("−", "-") for cell in by_title[one.title])
+        assert interval == f"{one.q:.2f} {one.low:.2f} to {one.high:.2f}"
+        assert (state, r, passes) == (one.state, f"{one.r + 0:.2f}", str(one.passes))
+        assert seconds == f"{entry.explanation.cost.seconds / 2:.2f}"  # of two pictures together
+    edges = by_title["an edge detector"]
+    assert edges[1:] == ["floor", f"{verdict.floors['edges']:.2f}".replace("-", "−"), "–", "–", "–"]
+
+
+def test_verdicts_are_there_for_programs(judged, judged_html):
+    told = numbers(Page(judged_html))
+    assert told["verdicts"] == json.loads(json.dumps([verdict.to_dict() for verdict in judged.verdicts]))
+    assert judged.to_dict()["verdicts"] == [verdict.to_dict() for verdict in judged.verdicts]
+    page = Page(judged_html)
+    assert [int(e.attributes["data-verdict"]) for e in page.all("section", **{"class": "trials"})] == [
+        0,
+        2,
+        1,
+        3,
+    ]
+
+
+def test_a_verdict_is_text_and_leads_nowhere(judged_html):
+    page = Page(judged_html)
+    is_text(page, (EVIL, "<b>left</b>", *LABELS[:2]))
+    test_nothing_is_loaded_from_anywhere(page)
+    test_only_the_pages_own_script_may_run(page)
+    test_every_reference_inside_the_page_has_its_target(page)
+    test_it_is_accessible(page, judged_html)
+
+
+def test_a_page_without_verdicts_has_nothing_of_them(judged, judged_html):
+    bare = report.render(judged.entries, judged.refusals, judged.cost)
+    page = Page(bare)
+    assert not [e for e in page.elements if e.attributes.get("class", "") in ("verdict", "trials", "badge")]
+    assert "Floors are" not in page.text
+    assert numbers(page)["verdicts"] == []
+    assert "Floors are" in Page(judged_html).text
+
+
+def test_why_a_picture_has_no_verdict_is_said(judged):
+    page = Page(report.render(judged.entries, (), judged.cost, (), [f"{EVIL} has no verdict: <why>"]))
+    assert page.text.count(f"{EVIL} has no verdict: <why>") == 1
+
+
+def test_a_notebook_shows_the_sentences_first(judged):
+    shown = judged._repr_html_()
+    text = unescape(re.sub(r"<[^>]*>", " ", shown.partition("<figure>")[0]))
+    for verdict in judged.verdicts:
+        assert f"{verdict.picture}: {verdict.label}, by {verdict.model}" in text
+        for sentence in verdict.sentences:
+            assert sentence in text
+    assert EVIL not in shown
+
+
 # --- pictures and maps -----------------------------------------------------------------------------------
 
 
@@ -399,10 +542,15 @@ def test_only_the_pages_own_script_may_run(page):
 
 
 def test_no_text_becomes_markup(page):
+    is_text(page, (EVIL, "<b>net</b>", *LABELS))
+
+
+def is_text(page, names):
+    """Names stand in the page as they are, and made no elements of it."""
     assert len(page.all("script")) == 2
     assert not page.all("img")
     assert not [e for e in page.elements if any(name.startswith("on") for name in e.attributes)]
-    for text in (EVIL, "<b>net</b>", *LABELS):
+    for text in names:
         assert text in page.text
     assert not set("<>&") & set(page.raw["script"][0])
 
@@ -548,3 +696,113 @@ def test_the_policy_lets_the_pages_own_script_run(tmp_path, html):
     after = dom(path, tmp_path)
     assert '<html lang="en" class="script">' in after
     assert "<title>foreign" not in after
+
+
+TRUST = """
+const said = [];
+const table = document.querySelector(".scoreboard"), heads = [...table.tHead.rows[0].cells];
+const order = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent.trim());
+const sorts = () => heads.map((head) => head.getAttribute("aria-sort"));
+said.push(order(), sorts());
+for (const column of [0, 0, 4, 1]) {
+  const button = heads[column].querySelector("button");
+  button.focus();
+  button.click();
+  said.push(order(), sorts(), document.activeElement === button);
+}
+const trials = document.querySelector(".trials"), marks = () => [...trials.querySelectorAll(".mark")];
+const output = () => trials.querySelector("output").textContent;
+const cover = () => trials.querySelector(".cover path").getAttribute("d");
+const select = trials.querySelector("select");
+said.push(marks().length, select.selectedOptions[0].textContent);
+marks()[7].focus();
+said.push(output(), cover());
+const key = (name) => document.activeElement.dispatchEvent(
+  new KeyboardEvent("keydown", {key: name, bubbles: true}));
+const across = (mark) => Number(/[(]([^ ]+) /.exec(mark.getAttribute("transform"))[1]);
+const from = marks()[7]; key("ArrowRight"); const to = document.activeElement;
+const between = marks().filter((mark) => across(mark) > across(from) && across(mark) < across(to));
+said.push(to !== from, across(to) >= across(from), between.length);
+said.push(marks().filter((mark) => mark.tabIndex === 0).length);
+const chosen = marks().indexOf(to), last = marks()[11].getBoundingClientRect();
+select.value = "1"; select.dispatchEvent(new Event("change"));
+said.push(marks()[chosen].getAttribute("aria-selected"));
+said.push(trials.querySelector("[role=listbox]").getAttribute("aria-label"));
+select.value = "0"; select.dispatchEvent(new Event("change"));
+trials.querySelector(".plot svg").dispatchEvent(new MouseEvent("click",
+  {clientX: last.left + last.width / 2, clientY: last.top + last.height / 2, bubbles: true}));
+const selected = trials.querySelector("[aria-selected=true]").getAttribute("transform");
+said.push(selected === marks()[11].getAttribute("transform"));
+const stage = trials.querySelector(".stage").getBoundingClientRect();
+const seen = trials.querySelector(".crop").getBoundingClientRect();
+const grid = trials.querySelector(".cover").getAttribute("viewBox");
+const shown = trials.querySelector(".cover").getScreenCTM();
+said.push(grid, Math.round(shown.e - seen.left), Math.round(16 * shown.a - seen.width));
+said.push(document.documentElement.scrollWidth <= innerWidth);
+document.title = JSON.stringify(said);
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_scoreboard_sorts_and_a_mark_shows_what_was_hidden(tmp_path, judged, judged_html, width):
+    path = tmp_path / "report.html"
+    free = re.sub(r"<meta http-equiv[^>]*>", "", judged_html)
+    path.write_text(free.replace("</body>", f"<script>{TRUST}</script></body>"), encoding="utf-8")
+    after = dom(path, tmp_path, f"--window-size={width},900")
+    said = json.loads(unescape(re.search(r"<title>(.*?)</title>", after, re.DOTALL)[1]))
+    verdict = judged.verdicts[0]
+    maps = [one.title for one in verdict.maps]
+    first, sorts = said[:2]
+    assert sorts == [None, None, "descending", None, None, None]
+    (by_title, title, focus), (back, backward, _), (by_passes, passes, _), (by_state, _, _) = (
+        said[at : at + 3] for at in (2, 5, 8, 11)
+    )
+    assert by_title == sorted(first)
+    assert title == ["ascending", None, None, None, None, None]
+    assert focus
+    assert (back, backward[0]) == (by_title[::-1], "descending")
+    assert by_passes[:3] == [one.title for one in sorted(verdict.maps, key=lambda one: one.passes)]
+    assert passes == [None, None, None, None, "ascending", None]
+    assert set(by_state[:3]) == set(maps)  # floors, which have neither, come last
+    states = {one.title: one.state for one in verdict.maps}  # supported comes before undecided
+    assert [states[name] for name in by_state[:3]] == sorted(states.values())
+    (
+        count,
+        picked,
+        told,
+        cover,
+        moved,
+        right,
+        between,
+        stops,
+        kept,
+        listbox,
+        nearest,
+        grid,
+        aside,
+        wider,
+        fits,
+    ) = said[14:]
+    done = verdict.interventions
+    best = next(one for one in verdict.maps if one.title == verdict.recommended)
+    assert (count, picked) == (len(done), f"{best.title}: supported, q {best.q:.2f}")
+    share = max(1, round(100 * float(done.area[7])))
+    fall, foretold = float(done.drop[7]), float(best.predicted[7])
+    places = [1 + int((values > values[7]).sum()) for values in (best.predicted, done.drop)]
+    assert told.startswith(f"{share} % hidden behind the picture blurred. Predicted fall ")
+    shown = [float(x.replace("−", "-")) for x in re.findall(r"fall ([−\d.e-]+), the", told)]
+    assert shown == pytest.approx([foretold, fall], rel=5e-3)
+    assert [int(x) for x in re.findall(r"the (\d+)(?:st|nd|rd|th)", told)] == places
+    assert f"{round(100 * fall / done.span)} % of what hiding everything costs".replace("-", "−") in told
+    cells = {
+        (int(y), int(x) + i)
+        for x, y, wide in re.findall(r"M(\d+) (\d+)h(\d+)v1h-\3z", cover)
+        for i in range(int(wide))
+    }
+    assert cells == {tuple(cell) for cell in done.hidden[7].nonzero().tolist()}
+    assert (moved, right, between, stops, kept) == (True, True, 0, 1, "true")
+    assert listbox == f"Predicted and actual falls, {maps[1]}"
+    assert nearest
+    assert (grid, aside, wider) == ("0 0 16 16", 0, 0)
+    assert fits

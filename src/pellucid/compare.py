@@ -161,7 +161,12 @@ class Comparison:
             ),
             title=f"{len(self)} explanations",
             facts=[in_short([e.model for e in self]), f"together {self.cost}, {number(self.cost.seconds)} s"],
-            warnings=[*self.warnings, *refusal_sentences(self.refusals)],
+            verdicts=[
+                (f"{one.picture}: {one.label}, by {one.model}", one.sentences)
+                for one in self.verdicts
+                if one.picture in first.names[: html.SHOWN]
+            ],
+            warnings=[*self.warnings, *self.unjudged, *refusal_sentences(self.refusals)],
             more=max(0, count - html.SHOWN),
         )
 
@@ -186,10 +191,8 @@ class Comparison:
         Besides `explanations` it has `refusals`, the `cost` of all together, `images` and `left_out`.
         """
         return {
-            **data(self.entries, self.refusals, self.cost),
+            **data(self.entries, self.refusals, self.cost, self.verdicts, self.unjudged),
             "images": list(self.images),
-            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
-            "unjudged": list(self.unjudged),
             "left_out": [{"title": one.title, **one.explanation.to_dict()} for one in self.left_out],
         }
 
@@ -297,7 +300,8 @@ class Comparison:
         return provenance_of(self.explanations, style, drawn)
 
     def _report(self, file: Path) -> None:
-        file.write_text(render(self.entries, self.refusals, self.cost), encoding="utf-8")
+        page = render(self.entries, self.refusals, self.cost, self.verdicts, self.unjudged)
+        file.write_text(page, encoding="utf-8")
 
     def _store(self, file: Path) -> None:
         storage.write_several(

@@ -50,6 +50,8 @@ _STYLE = """
 .pellucid summary{cursor:pointer;margin:6px 0}
 .pellucid .small figure{flex:1 1 120px;max-width:160px}
 .pellucid .compared figure{flex:1 1 150px;max-width:220px}
+.pellucid .verdict{margin:8px 0;padding:6px 12px;border-left:3px solid #5f6368;max-width:720px}
+.pellucid .verdict p{margin:2px 0}
 .pellucid ul.warn{margin:8px 0;padding:8px 12px 8px 28px;background:#fff4e0;border-left:3px solid #e8940c;
   border-radius:3px;color:#5a3b00}
 </style>"""
@@ -108,6 +110,7 @@ def comparison(
     *,
     title: str,
     facts: Sequence[str],
+    verdicts: Sequence[tuple[str, Sequence[str]]],
     warnings: Sequence[str],
     more: int = 0,
 ) -> str:
@@ -118,6 +121,7 @@ def comparison(
         pictures: for each its name, and its titled panels, of which the first brings the picture.
         title: the heading.
         facts: a line of words below it.
+        verdicts: what each is about, and what it says in sentences.
         warnings: a list of sentences.
         more: how many pictures there are besides.
     """
@@ -142,8 +146,15 @@ def comparison(
     return (
         f'{_STYLE}<div class="pellucid"><p class="head">{escape(title)}</p>'
         f'<p class="quiet">{escape(" · ".join(filter(None, facts)))}</p>'
+        f"{''.join(_verdict(*one) for one in verdicts)}"
         f"{warning_list(warnings)}{''.join(rows)}{rest}</div>"
     )
+
+
+def _verdict(about: str, sentences: Sequence[str]) -> str:
+    """What a verdict says."""
+    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    return f'<div class="verdict"><b>{escape(about)}</b>{said}</div>'
 
 
 def page(title: str, body: str, data: Mapping[str, Any] | None = None) -> str:

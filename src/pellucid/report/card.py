@@ -13,7 +13,7 @@ from pellucid.render.text import number
 from pellucid.render.words import remark
 from pellucid.report.album import Album
 from pellucid.report.facts import facts
-from pellucid.report.records import Card, Course, Outlines, Stage
+from pellucid.report.records import Card, Course, Outlines, Stage, Standing
 
 _WEIGHTS = 8  # segments whose weights are written on the picture
 _LINES = 18  # of text would fill a picture's shorter side
@@ -22,7 +22,7 @@ _LINK = re.compile(r"(?P<kind>arXiv|doi):(?P<id>[^\s,;]+)")
 _HOSTS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
 
 
-def card(entry: Entry, index: int, album: Album) -> Card:
+def card(entry: Entry, index: int, album: Album, standing: Standing | None) -> Card:
     """The card of one image."""
     explanation = entry.explanation
     panel = explanation.panel(index)
@@ -49,6 +49,7 @@ def card(entry: Entry, index: int, album: Album) -> Card:
         options=" ".join(f"{name}={value}" for name, value in explanation.options.items()),
         paper=explanation.paper,
         link=_HOSTS[link["kind"]] + link["id"] if link else "",
+        standing=standing,
     )
 
 

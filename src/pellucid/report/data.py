@@ -5,12 +5,19 @@ from typing import Any
 
 from pellucid.engine.cost import Cost
 from pellucid.entries import Entry, Refusal
+from pellucid.verdict import Verdict
 
 SCHEMA_VERSION = 2
 
 
-def data(entries: Sequence[Entry], refusals: Sequence[Refusal], cost: Cost) -> dict[str, Any]:
-    """Every explanation as `Explanation.to_dict` has it, with its title; refusals, and what was run."""
+def data(
+    entries: Sequence[Entry],
+    refusals: Sequence[Refusal],
+    cost: Cost,
+    verdicts: Sequence[Verdict],
+    unjudged: Sequence[str],
+) -> dict[str, Any]:
+    """Every explanation as `Explanation.to_dict` has it, with its title; refusals, what was run, verdicts."""
     return {
         "format": "pellucid.report",
         "schema_version": SCHEMA_VERSION,
@@ -18,4 +25,6 @@ def data(entries: Sequence[Entry], refusals: Sequence[Refusal], cost: Cost) -> d
         "cost": vars(cost),
         "explanations": [{"title": entry.title, **entry.explanation.to_dict()} for entry in entries],
         "refusals": [vars(refusal) for refusal in refusals],
+        "verdicts": [verdict.to_dict() for verdict in verdicts],
+        "unjudged": list(unjudged),
     }

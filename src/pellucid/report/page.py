@@ -13,14 +13,23 @@ from pellucid.report.data import data
 from pellucid.report.facts import count, score, spent
 from pellucid.report.question import question
 from pellucid.report.records import Card, Page, Subject, View
+from pellucid.verdict import Verdict
+
+_Numbered = list[tuple[int, Verdict]]
 
 
-def page(entries: Sequence[Entry], refusals: Sequence[Refusal], cost: Cost) -> Page:
-    """The page of titled explanations of the same pictures, of refusals, and of what was really run."""
+def page(
+    entries: Sequence[Entry],
+    refusals: Sequence[Refusal],
+    cost: Cost,
+    verdicts: Sequence[Verdict] = (),
+    unjudged: Sequence[str] = (),
+) -> Page:
+    """The page of titled explanations of the same pictures: see `pellucid.report.render`."""
     explanations = [entry.explanation for entry in entries]
     first = explanations[0]
     album = Album()
-    subjects = [_subject(entries, index, album) for index in range(len(first))]
+    subjects = [_subject(entries, index, album, verdicts) for index in range(len(first))]
     models = _distinct(e.model for e in explanations)
     methods = _distinct(entry.title for entry in entries)
     questions = sum(len(model.questions) for subject in subjects for model in subject.models)
@@ -35,29 +44,35 @@ def page(entries: Sequence[Entry], refusals: Sequence[Refusal], cost: Cost) -> P
         shared=billed.forward > cost.forward or billed.backward > cost.backward,
         sampled=any(e.stderr is not None for e in explanations),
         optimised=any(card.course for card in _cards(subjects)),
+        judged=bool(verdicts),
+        unjudged=list(unjudged),
         subjects=subjects,
         refusals=refused_once(refusals),
         photographs=album.photographs,
         ramps={cmap: data_uri(ramp(cmap)) for cmap in sorted({stage.cmap for stage in stages})},
         provenance=_provenance(explanations),
-        data=data(entries, refusals, cost),
+        data=data(entries, refusals, cost, verdicts, unjudged),
     )
 
 
-def _subject(entries: Sequence[Entry], index: int, album: Album) -> Subject:
+def _subject(entries: Sequence[Entry], index: int, album: Album, verdicts: Sequence[Verdict]) -> Subject:
     picture = entries[0].explanation.pictures[index]
     models: dict[str, list[Entry]] = {}
     for entry in entries:
         models.setdefault(entry.explanation.model, []).append(entry)
+    here = [(i, verdict) for i, verdict in enumerate(verdicts) if verdict.picture == picture.name]
     return Subject(
         picture.name,
         picture.path.name if picture.path else "",
         picture.rgb.size,
-        [_view(name, some, index, album) for name, some in models.items()],
+        [
+            _view(name, some, index, album, [(i, one) for i, one in here if one.model == name])
+            for name, some in models.items()
+        ],
     )
 
 
-def _view(name: str, entries: Sequence[Entry], index: int, album: Album) -> View:
+def _view(name: str, entries: Sequence[Entry], index: int, album: Album, verdicts: _Numbered) -> View:
     # A logit and a probability of one class are one question. Two scores of one kind, of callables that share
     # a name, are two.
     questions: list[tuple[str, dict[str, str], list[Entry]]] = []
@@ -71,12 +86,23 @@ def _view(name: str, entries: Sequence[Entry], index: int, album: Album) -> View
         else:
             questions.append((label, {explanation.output: shown}, [entry]))
     first = entries[0].explanation
+    judged: dict[str, _Numbered] = {}
+    for number, verdict in reversed(verdicts):
+        judged.setdefault(verdict.label, []).append((number, verdict))
     return View(
         name,
         [(p, percent(p.probability)) for p in first.prediction[index]],
         frozenset(label for label, _, _ in questions),
         [
-            question(label, " · ".join(scores.values()), asked, index, album)
+            question(
+                label,
+                " · ".join(scores.values()),
+                asked,
+                index,
+                album,
+                # Questions of one name and their verdicts are in the same order.
+                judged[label].pop() if judged.get(label) else None,
+            )
             for label, scores, asked in questions
         ],
         album.place(first.pictures[index], first.boxes[index]),

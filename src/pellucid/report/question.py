@@ -9,18 +9,32 @@ from pellucid.entries import Entry
 from pellucid.report.album import Album
 from pellucid.report.card import card
 from pellucid.report.facts import correlation
+from pellucid.report.judgement import judgement
 from pellucid.report.records import Agreement, Question
+from pellucid.verdict import Verdict
 
 _LONER = 0.3  # a map whose best rank correlation with the others, of either kind, is lower agrees with none
 
 
-def question(label: str, score: str, entries: Sequence[Entry], index: int, album: Album) -> Question:
-    """What methods answer about one class of one image; `score` is that of each output they explain."""
+def question(
+    label: str,
+    score: str,
+    entries: Sequence[Entry],
+    index: int,
+    album: Album,
+    verdict: tuple[int, Verdict] | None,
+) -> Question:
+    """What methods answer about one class of one image.
+
+    `score` is that of each output they explain, `verdict` which verdict of the page judges them.
+    """
     # Two targets may come to the same class: what answers both is shown once.
     answers = {entry.title: entry for entry in reversed(entries)}
     asked = [entry for entry in entries if answers[entry.title] is entry]
-    cards = [card(entry, index, album) for entry in asked]
-    return Question(label, score, cards, _agreement(asked, index))
+    judged = None if verdict is None else judgement(*verdict, asked)
+    standings = {one.title: one for one in judged.maps} if judged else {}
+    cards = [card(entry, index, album, standings.get(entry.title)) for entry in asked]
+    return Question(label, score, cards, _agreement(asked, index), judged)
 
 
 def _agreement(entries: Sequence[Entry], index: int) -> Agreement | None:

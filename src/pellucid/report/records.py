@@ -56,10 +56,45 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """A row of a scoreboard: a map, or a floor, of which nothing but `q` is known.
+
+    `state` is the verdict's, or "floor"; `low` and `high` are the ends of q's interval.
+    """
+
+    title: str
+    state: str
+    q: float
+    low: float | None = None
+    high: float | None = None
+    r: float | None = None
+    passes: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Which maps of one question are supported: `sentences`, and a scoreboard, the highest q first.
+
+    `number` is the verdict's place among those of the page's data, which holds its interventions;
+    `maps` are in the order compared; `replacements` says what was hidden behind, by number.
+    """
+
+    number: int
+    sentences: tuple[str, ...]
+    maps: list[Standing]
+    rows: list[Standing]
+    replacements: list[str]
+    interventions: int
+    cost: str
+
+
+@dataclass(frozen=True)
 class Card:
     """What one method said about one question.
 
-    `error` if it draws samples, `outlines` if it has segments, `course` if it optimised something.
+    `error` if it draws samples, `outlines` if it has segments, `course` if it optimised something,
+    `standing` if it was judged.
     """
 
     title: str
@@ -77,6 +112,7 @@ class Card:
     options: str
     paper: str
     link: str
+    standing: Standing | None
 
 
 @dataclass(frozen=True)
@@ -103,6 +139,7 @@ class Question:
     score: str
     cards: list[Card]
     agreement: Agreement | None
+    judgement: Judgement | None
 
 
 @dataclass(frozen=True)
@@ -145,7 +182,8 @@ class Photograph:
 class Page:
     """Everything the template writes.
 
-    `shared`: methods shared evidence; `sampled`: some maps have errors; `optimised`: some have a course.
+    `shared`: methods shared evidence; `sampled`: some maps have errors; `optimised`: some have a course;
+    `judged`: there are verdicts; `unjudged`: why pictures have none.
     """
 
     title: str
@@ -154,6 +192,8 @@ class Page:
     shared: bool
     sampled: bool
     optimised: bool
+    judged: bool
+    unjudged: list[str]
     subjects: list[Subject]
     refusals: list[tuple[str, str, str]]
     photographs: list[Photograph]

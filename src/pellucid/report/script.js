@@ -266,5 +266,160 @@ large.addEventListener("keydown", (event) => {
   }
   event.preventDefault();
 });
+// --- the verdict: a scoreboard to sort ------------------------------------------------------------------------------
+
+function sortable(table) {
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const other = {ascending: "descending", descending: "ascending"};
+      const order = other[head.getAttribute("aria-sort")] ?? head.dataset.first;
+      for (const one of heads) one.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", order);
+      body.append(...[...body.rows].sort((a, b) => compare(a, b, column, order === "ascending" ? 1 : -1)));
+    });
+  });
+}
+
+function compare(a, b, column, sign) {
+  const [x, y] = [a, b].map((row) => row.cells[column].dataset.value);
+  if (x === "" || y === "") return (x === "") - (y === ""); // what is not known comes last, whichever way
+  return sign * (column ? x - y : x.localeCompare(y));
+}
+
+for (const table of document.querySelectorAll(".scoreboard")) sortable(table);
+
+// --- the interventions, one by one ----------------------------------------------------------------------------------
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function drawn(name, attributes, parent, text) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (text !== undefined) element.textContent = text;
+  parent?.append(element);
+  return element;
+}
+
+function ticks(low, high) {
+  const rough = (high - low) / 4 || 1, ten = 10 ** Math.floor(Math.log10(rough));
+  const step = ten * ([1, 2, 2.5, 5].find((by) => by * ten >= rough) ?? 10);
+  const found = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) found.push(k * step);
+  return found;
+}
+
+function short(value) {
+  return (Math.abs(value) < 1e-12 ? "0" : String(Number(value.toPrecision(3)))).replace("-", "−");
+}
+
+function place(n) {
+  const last = n % 100 > 10 && n % 100 < 14 ? 0 : n % 10;
+  return n + (["th", "st", "nd", "rd"][last] ?? "th");
+}
+
+// The place of each value, 1 the largest; equal values share theirs.
+function places(values) {
+  const sorted = [...values].sort((a, b) => b - a);
+  return values.map((value) => sorted.indexOf(value) + 1);
+}
+
+function explore(section, verdict) {
+  const {grid, hidden, replacement, drop, span} = verdict.interventions;
+  const select = section.querySelector("select"), plot = section.querySelector(".plot");
+  const cover = section.querySelector(".cover"), output = section.querySelector("output");
+  const kinds = [...section.querySelectorAll(".kinds li")].map((one) => one.textContent);
+  const shapes = [...section.querySelectorAll(".kinds path")].map((one) => one.getAttribute("d"));
+  const width = 380, height = 300, left = 46, right = 10, top = 30, bottom = 40;
+  const actual = places(drop);
+  let chosen = actual.indexOf(1), foretold = [], marks = [], at = [];
+  cover.setAttribute("viewBox", `0 0 ${grid.columns} ${grid.rows}`);
+
+  function draw() {
+    const map = verdict.maps[select.value], {predicted} = map;
+    foretold = places(predicted);
+    const most = Math.max(...predicted) || 1, low = Math.min(0, ...drop), high = Math.max(...drop, low + 1e-12);
+    const x = (value) => left + value / most * (width - left - right);
+    const y = (value) => top + (high - value) / (high - low) * (height - top - bottom);
+    const svg = drawn("svg", {viewBox: `0 0 ${width} ${height}`, role: "listbox",
+      "aria-label": `Predicted and actual falls, ${map.title}`});
+    for (const tick of ticks(low, high)) {
+      drawn("path", {class: tick ? "grid" : "grid zero", d: `M${left} ${y(tick)}H${width - right}`}, svg);
+      drawn("text", {x: left - 6, y: y(tick), dy: ".35em", "text-anchor": "end"}, svg, short(tick));
+    }
+    for (const tick of ticks(0, most)) {
+      drawn("text", {x: x(tick), y: height - bottom + 16, "text-anchor": "middle"}, svg, short(tick));
+    }
+    drawn("text", {x: width - right, y: height - 6, "text-anchor": "end"}, svg, "predicted fall, in units of the map →");
+    drawn("text", {x: 2, y: 12}, svg, "↑ actual fall of the score");
+    at = predicted.map((value, i) => [x(value), y(drop[i])]);
+    marks = at.map(([across, down], i) => {
+      const mark = drawn("path", {class: `mark k${replacement[i]}`, d: shapes[replacement[i]], role: "option",
+        transform: `translate(${across.toFixed(1)} ${down.toFixed(1)})`, tabindex: -1, "aria-selected": false,
+        "aria-label": said(map, i)}, svg);
+      mark.addEventListener("focus", () => choose(i));
+      return mark;
+    });
+    svg.addEventListener("click", (event) => {
+      const to = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+      const far = at.map(([across, down]) => Math.hypot(across - to.x, down - to.y));
+      marks[far.indexOf(Math.min(...far))].focus({preventScroll: true});
+    });
+    svg.addEventListener("keydown", (event) => {
+      const [axis, by] = {ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowUp: [1, -1], ArrowDown: [1, 1]}[event.key] ?? [];
+      if (by === undefined) return;
+      event.preventDefault();
+      const order = at.map((_, i) => i).sort((a, b) => at[a][axis] - at[b][axis]);
+      const next = order[order.indexOf(chosen) + by];
+      if (next !== undefined) marks[next].focus({preventScroll: true});
+    });
+    plot.replaceChildren(svg);
+    choose(chosen);
+  }
+
+  function said(map, i) {
+    const cells = hidden[i].reduce((sum, [start, stop]) => sum + stop - start, 0);
+    const share = Math.max(1, Math.round(100 * cells / (grid.rows * grid.columns)));
+    const whole = span > 0 ? `, ${Math.round(100 * drop[i] / span)} % of what hiding everything costs`.replace("-", "−") : "";
+    return `${share} % hidden behind ${kinds[replacement[i]]}. Predicted fall ${short(map.predicted[i])}, the ${place(foretold[i])} `
+      + `of ${drop.length}. Actual fall ${short(drop[i])}, the ${place(actual[i])}${whole}.`;
+  }
+
+  function choose(i) {
+    marks[chosen].setAttribute("tabindex", -1);
+    marks[chosen].setAttribute("aria-selected", false);
+    chosen = i;
+    marks[i].setAttribute("tabindex", 0);
+    marks[i].setAttribute("aria-selected", true);
+    output.textContent = marks[i].getAttribute("aria-label");
+    cover.firstElementChild.setAttribute("d", hidden[i].flatMap(([start, stop]) => rows(start, stop)).join(""));
+  }
+
+  // A run of cells may go over the end of a row.
+  function rows(start, stop) {
+    const found = [];
+    while (start < stop) {
+      const row = Math.floor(start / grid.columns), end = Math.min(stop, (row + 1) * grid.columns);
+      found.push(`M${start - row * grid.columns} ${row}h${end - start}v1h${start - end}z`);
+      start = end;
+    }
+    return found;
+  }
+
+  const best = verdict.maps.findIndex((map) => map.title === verdict.recommended);
+  select.value = Math.max(0, best);
+  select.addEventListener("change", draw);
+  draw();
+}
+
+const trials = document.querySelectorAll(".trials");
+if (trials.length) {
+  const {verdicts} = JSON.parse(document.getElementById("data").textContent);
+  for (const section of trials) explore(section, verdicts[section.dataset.verdict]);
+}
 document.documentElement.classList.add("script");
 })();
