@@ -328,14 +328,16 @@ def rows(table):
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    """Two pictures, cut to a square: the class is the brightness at the left of what the model sees."""
+    """Two pictures, cut to a square: the class is the brightness at the left of what the model sees.
+
+    The other class has no evidence anywhere.
+    """
     torch.manual_seed(0)
     body = nn.Conv2d(3, 1, 1, bias=False)
     nn.init.constant_(body.weight, 1 / 3)
     head = nn.Linear(24 * 24, 4, bias=False)
     nn.init.zeros_(head.weight)
     head.weight.data.view(4, 24, 24)[0, 6:14, 2:8] = 1.0
-    head.weight.data.view(4, 24, 24)[1] = 0.1
     left = pellucid.Model(
         nn.Sequential(body, nn.ReLU(), nn.Flatten(), head).eval(),
         preprocess=pellucid.Preprocess(size=(24, 24), scale_to=24, mean=(0.0,) * 3, std=(1.0,) * 3),
@@ -385,7 +387,7 @@ def test_each_question_has_its_verdict_in_words_and_on_its_cards(judged, judged_
             told = " ".join(re.sub(r"<[^>]*>", "", badge).replace("−", "-").split())
             numbers = "" if state == "not judged" else f" q {one.q:.2f} {one.low:.2f} to {one.high:.2f}"
             assert told == state + numbers
-    assert {one.state for one in judged.verdicts[0].maps} == {"supported", "undecided"}
+    assert "supported" in {one.state for one in judged.verdicts[0].maps}
     assert {one.state for one in judged.verdicts[2].maps} == {"not judged"}
 
 
@@ -724,15 +726,17 @@ const from = marks()[7]; key("ArrowRight"); const to = document.activeElement;
 const between = marks().filter((mark) => across(mark) > across(from) && across(mark) < across(to));
 said.push(to !== from, across(to) >= across(from), between.length);
 said.push(marks().filter((mark) => mark.tabIndex === 0).length);
-const chosen = marks().indexOf(to), last = marks()[11].getBoundingClientRect();
-select.value = "1"; select.dispatchEvent(new Event("change"));
+const chosen = marks().indexOf(to);
+select.value = "2"; select.dispatchEvent(new Event("change"));
 said.push(marks()[chosen].getAttribute("aria-selected"));
 said.push(trials.querySelector("[role=listbox]").getAttribute("aria-label"));
 select.value = "0"; select.dispatchEvent(new Event("change"));
+const last = marks()[11].getBoundingClientRect();
 trials.querySelector(".plot svg").dispatchEvent(new MouseEvent("click",
   {clientX: last.left + last.width / 2, clientY: last.top + last.height / 2, bubbles: true}));
-const selected = trials.querySelector("[aria-selected=true]").getAttribute("transform");
-said.push(selected === marks()[11].getAttribute("transform"));
+const place = (mark) => mark.getAttribute("transform").match(/[0-9.]+/g).map(Number);
+const [x, y] = place(trials.querySelector("[aria-selected=true]")), [u, v] = place(marks()[11]);
+said.push(Math.hypot(x - u, y - v) < 1);
 const stage = trials.querySelector(".stage").getBoundingClientRect();
 const seen = trials.querySelector(".crop").getBoundingClientRect();
 const grid = trials.querySelector(".cover").getAttribute("viewBox");
@@ -765,8 +769,10 @@ def test_the_scoreboard_sorts_and_a_mark_shows_what_was_hidden(tmp_path, judged,
     assert by_passes[:3] == [one.title for one in sorted(verdict.maps, key=lambda one: one.passes)]
     assert passes == [None, None, None, None, "ascending", None]
     assert set(by_state[:3]) == set(maps)  # floors, which have neither, come last
-    states = {one.title: one.state for one in verdict.maps}  # supported comes before undecided
-    assert [states[name] for name in by_state[:3]] == sorted(states.values())
+    states = {one.title: one.state for one in verdict.maps}
+    assert [states[name] for name in by_state[:3]] == sorted(
+        states.values(), key=["supported", "undecided", "not supported"].index
+    )
     (
         count,
         picked,
@@ -802,7 +808,7 @@ def test_the_scoreboard_sorts_and_a_mark_shows_what_was_hidden(tmp_path, judged,
     }
     assert cells == {tuple(cell) for cell in done.hidden[7].nonzero().tolist()}
     assert (moved, right, between, stops, kept) == (True, True, 0, 1, "true")
-    assert listbox == f"Predicted and actual falls, {maps[1]}"
+    assert listbox == f"Predicted and actual falls, {maps[2]}"
     assert nearest
     assert (grid, aside, wider) == ("0 0 16 16", 0, 0)
     assert fits
