@@ -93,12 +93,16 @@ def test_a_map_of_the_wrong_place_is_not_supported(local: Window, picture: Tenso
         return map
 
     try:
-        verdict = compare(local, picture, ["elsewhere"], target=0, progress=False).verdict
+        c = compare(local, picture, ["elsewhere"], target=0, progress=False)
+        verdict = c.verdict
     finally:
         del pellucid.METHODS["elsewhere"]
     assert verdict.rejected == ("elsewhere",)
     assert verdict.recommended is None
     said = [text for text in verdict.sentences if text.startswith("elsewhere is not supported")]
+    (own,) = [text for text in c[0].warnings if "Not supported by" in text]
+    assert f"q {verdict.maps[0].q:.2f}" in own
+    assert not any("Not supported" in text for text in c.warnings)  # the verdict says it
     assert len(said) == 1
     assert "no better than" in said[0]
     assert "elsewhere shows the same for another class" in str(verdict)

@@ -36,6 +36,7 @@ from pellucid.report.data import data
 from pellucid.request import Request
 from pellucid.target import Output, Target
 from pellucid.verdict import Verdict
+from pellucid.verdict.sentences import note
 
 if TYPE_CHECKING:
     from pellucid.render.canvas import MapFigure
@@ -172,7 +173,11 @@ class Comparison:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader should know before trusting the maps: each text once, with pictures and methods."""
+        """What a reader should know before trusting the maps: each text once, with pictures and methods.
+
+        What the verdicts say is theirs: see `Verdict.sentences`.
+        """
+        judged = {note(verdict, one) for verdict in self.verdicts for one in verdict.maps}
         titles = {id(entry): _title(entry, self.entries) for entry in self.entries}
         return told_once(
             (
@@ -180,6 +185,7 @@ class Comparison:
                 for entry in self.entries
                 for name, notes in zip(entry.explanation.names, entry.explanation.notes, strict=False)
                 for text in notes
+                if text not in judged
             ),
             [name for entry in self.entries for name in entry.explanation.names],
             list(titles.values()),

@@ -18,6 +18,7 @@ from pellucid.engine.progress import showing
 from pellucid.engine.run import Engine
 from pellucid.errors import ModelError, PellucidError
 from pellucid.explain import Explained, at_input
+from pellucid.explanation import Explanation
 from pellucid.images import Batch
 from pellucid.metrics.floors import floors
 from pellucid.metrics.grid import Grid
@@ -30,7 +31,7 @@ from pellucid.request import Request
 from pellucid.target import Output, Target
 from pellucid.verdict.decide import Judged, judge_maps, not_localised, top_overlap
 from pellucid.verdict.record import Verdict
-from pellucid.verdict.sentences import sentences
+from pellucid.verdict.sentences import note, sentences
 
 ROUNDS = (2, 4)
 """Blocks of interventions after which it is asked whether every map is decided, without a budget."""
@@ -183,12 +184,21 @@ def judge_all(
             if not maps:
                 continue
             try:
-                verdicts.append(
-                    judge(model, batch, image, maps, target=target, output=output or "logit", **settings)
-                )
+                found = judge(model, batch, image, maps, target=target, output=output or "logit", **settings)
             except PellucidError as error:
                 without.append(f"{batch.pictures[image].name} has no verdict: {error}")
+                continue
+            verdicts.append(found)
+            _noted(found, some, image)
     return verdicts, without
+
+
+def _noted(verdict: Verdict, outcomes: Sequence[Explained], image: int) -> None:
+    """Lets each explanation know what belongs to it wherever it is shown alone."""
+    texts = {one.title: note(verdict, one) for one in verdict.maps}
+    for outcome in outcomes:
+        if isinstance(outcome.answer, Explanation) and (text := texts.get(outcome.request.title)):
+            outcome.answer.notes[outcome.images.index(image)].append(text)
 
 
 def _intervened(family: Sequence[Probe], blocks: int) -> list[Interventions]:

@@ -49,6 +49,19 @@ def sentences(verdict: Verdict) -> tuple[str, ...]:
     return (*said, *_same(verdict))
 
 
+def note(verdict: Verdict, one: MapVerdict) -> str:
+    """What belongs to a map wherever it is shown alone; empty where nothing speaks against it."""
+    count = len(verdict.interventions)
+    if one.state == "not judged":
+        return "This decision is not localised: no map of places can be right about it."
+    if one.state == "not supported":
+        return (
+            f"Not supported by {count} interventions ({_because(one)}): not to be read as evidence for "
+            f"{verdict.label}."
+        )
+    return ""
+
+
 def _same(verdict: Verdict) -> list[str]:
     """Of methods that show the same whatever the class."""
     same = [one for one in verdict.maps if one.same_for_every_class]
