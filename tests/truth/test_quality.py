@@ -57,6 +57,12 @@ def test_cells_that_the_truth_cuts_count_by_what_is_true_of_them():
     assert one(map, truth)[0] == pytest.approx((1 + 2 * 0.5) / 4)
 
 
+def test_the_best_that_k_cells_can_hold_is_all_that_can_be_hit():
+    truth = torch.zeros(64, 64, dtype=torch.bool)
+    truth[:4, 2:6] = truth[8:12, 2:6] = True  # four half cells: k = 2, and two of them hold 1 of 2
+    assert one(cells(truth.float()), truth)[1] == 1.0
+
+
 def test_good_is_half_of_what_can_be_hit():
     maps = torch.zeros(2, GRID, GRID)
     maps[:, 2:6, 4:8] = 1.0

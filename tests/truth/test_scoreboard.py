@@ -128,6 +128,7 @@ def test_it_is_plain_json_and_tables(board: Scoreboard):
     page = board.to_markdown()
     assert page.startswith("## Development tasks\n")
     assert "| right | 1.000 [1.000, 1.000] | 1.000 [.500, 1.000]" not in page
+    assert "| glyph-plain | 0.990 | 9 | 8 | 6 | .500 [.500, .500] | 1.000 [.500, 1.000] |" in page
     assert "| supported maps of methods are right | 1.000 [.500, 1.000] | ≥ 0.95 | yes | 6 |" in page
 
 

@@ -68,6 +68,19 @@ def test_a_damaged_file_is_made_again(own_cache: Path):
     assert path.stat().st_size > 500
 
 
+def test_a_file_that_could_not_be_written_whole_is_not_there(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def half(state: object, path: Path, metadata: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetensors.torch.save_file", half)
+    with pytest.raises(KeyboardInterrupt):
+        trained(Recipe("glyph", "plain", steps=1, batch=2, scenes=2, tests=2), progress=False)
+    assert list(own_cache.iterdir()) == []
+
+
 def test_where_nothing_can_be_kept_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

@@ -433,6 +433,30 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     return round(float((ranks[0] * ranks[1]).sum()) / scale, 12) if scale > 0 else 0.0
 
 
+_NOT_LOCALISED = (
+    "decisions that have a place are said not to be localised",
+    "diffuse decisions are said not to be localised",
+)
+_BY_TASK: Mapping[tuple[str, ...], str] = {
+    ("maps of methods are right",): "right",
+    ("supported maps of methods are right",): "right if supported",
+    ("right maps are supported",): "supported if right",
+    ("right maps are said not to be supported",): "not supported if right",
+    _NOT_LOCALISED: "not localised",
+}
+"""The rates that are shown for each task, and what their columns are called."""
+
+
+def _rate_of(task: TaskRow, names: tuple[str, ...]) -> str:
+    return next((str(rate.found) for rate in task.rates if rate.what in names), "–")
+
+
+def _accuracy(task: TaskRow) -> str:
+    if task.accuracy is None:
+        return "–"
+    return f"{task.accuracy:.3f}" + ("" if task.enough else " (too low)")
+
+
 def _page(half: HalfBoard) -> Iterator[str]:
     yield from (f"## {half.half.capitalize()} tasks", "")
     yield from _table(
@@ -462,21 +486,15 @@ def _page(half: HalfBoard) -> Iterator[str]:
         )
     yield from ("", "### Tasks", "")
     yield from _table(
-        ("task", "accuracy", "scenes", "right", "valid", "what", "rate"),
+        ("task", "accuracy", "scenes", "right", "decisions shown", *_BY_TASK.values()),
         [
             (
                 task.task,
-                "–"
-                if task.accuracy is None
-                else f"{task.accuracy:.3f}" + ("" if task.enough else " (too low)"),
-                str(task.seen),
-                str(task.right),
-                str(task.valid),
-                rate.what,
-                str(rate.found),
+                _accuracy(task),
+                *map(str, (task.seen, task.right, task.valid)),
+                *(_rate_of(task, names) for names in _BY_TASK),
             )
             for task in half.tasks
-            for rate in task.rates
         ],
     )
     if half.failures:

@@ -10,13 +10,13 @@ from torch import Tensor
 from pellucid.metrics.interventions import SMALL, Interventions, partial_correlation, resampled
 from pellucid.verdict.record import MapVerdict, State
 
-SUPPORTED = 0.67
+SUPPORTED = 0.75
 """q from which on a map is supported: the documentation's page on verdicts tells how often that was right."""
-REJECTED = 0.42
+REJECTED = 0.5
 """q below which a map is not supported."""
-DIFFUSE = 0.7
+DIFFUSE = 0.6
 """The correlation of drop and hidden area above which a decision has no place."""
-SMALL_DROP = 0.12
+SMALL_DROP = 0.2
 """The share of the largest drop that some small part must cause for a decision to have a place."""
 SAME = 0.99
 """The correlation of a method's maps for two classes from which on they are the same."""
