@@ -30,12 +30,13 @@ FLOORS = [
     # what maps look like, and how records lie in files: plain records and tensors
     "render storage",
     # what comes out
-    "agreement choice verdict evaluation entries explanation filming lime measured provenance record",
+    "agreement alteration choice verdict evaluation entries explanation filming lime measured "
+    "provenance record",
     # the self-contained page
     "report",
     # the verbs
-    "__init__ answering attribute axioms bound_method choose compare doctor evaluate explain fitting judge "
-    "measure metric_request outcomes quantus request truth",
+    "__init__ altering answering attribute axioms bound_method choose compare doctor evaluate explain "
+    "fitting judge measure metric_request outcomes quantus request truth",
     # the command line
     "__main__ cli",
 ]

@@ -21,6 +21,7 @@ from torch import nn
 import pellucid
 from pellucid import report
 from pellucid.compare import Comparison, Entry
+from pellucid.measure import measure
 from pellucid.render import heat, layer
 from pellucid.report.facts import spent
 
@@ -40,7 +41,12 @@ def net(flat=False):
 
 def render(comparison):
     return report.render(
-        comparison.entries, comparison.refusals, comparison.cost, comparison.verdicts, comparison.unjudged
+        comparison.entries,
+        comparison.refusals,
+        comparison.cost,
+        comparison.verdicts,
+        comparison.unjudged,
+        comparison.curves,
     )
 
 
@@ -445,6 +451,63 @@ def test_why_a_picture_has_no_verdict_is_said(judged):
     assert page.text.count(f"{EVIL} has no verdict: <why>") == 1
 
 
+@pytest.fixture(scope="module")
+def altered(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("altered")
+    bright = np.zeros((24, 40, 3), dtype=np.uint8)
+    bright[6:14, 10:16] = 240
+    Image.fromarray(bright).resize((400, 240), Image.Resampling.NEAREST).save(folder / "bright.png")
+    return pellucid.compare(
+        model("net"), str(folder / "bright.png"), ["grad-cam", "saliency"], targets=[0, 1],
+        verdict=False, curves=True,
+    )  # fmt: skip
+
+
+def test_curves_are_those_of_the_metrics(altered):
+    assert [(one.title, one.label) for one in altered.curves] == [
+        (title, label) for label in LABELS[:2] for title in ("grad-cam", "saliency")
+    ]
+    one, e = altered.curves[1], altered["saliency", LABELS[0]]
+    inputs = model("net").read(e.pictures[0].rgb).inputs
+    for name, curve in (("deletion", one.deletion), ("insertion", one.insertion)):
+        found = measure(model("net"), inputs, e.attribution, name, target=0)
+        np.testing.assert_allclose(curve, found.details["curve"][0], atol=1e-6)
+        assert torch.equal(one.parts, found.details["parts"][0])
+    assert one.parts.unique(return_counts=True)[1].tolist() == [
+        (k + 1) * 576 // 28 - k * 576 // 28 for k in range(28)
+    ]
+    strength = e.attribution[0].sum(0)
+    assert strength[one.parts == 0].min() >= strength[one.parts > 0].max()
+    assert one.output == "probability"
+    assert one.deletion[0] == pytest.approx(float(one.insertion[-1]))
+    assert one.colour == (124, 116, 104)  # what is 0 when normalised
+
+
+def test_curves_are_kept(altered, tmp_path):
+    for suffix in ("npz", "safetensors"):
+        again = Comparison.load(altered.save(tmp_path / f"kept.{suffix}"))
+        assert [one.to_dict() for one in again.curves] == [one.to_dict() for one in altered.curves]
+    assert torch.equal(again.curves[1].parts, altered.curves[1].parts)
+    assert altered.to_dict()["curves"] == json.loads(json.dumps([one.to_dict() for one in altered.curves]))
+
+
+class Fussy(nn.Module):
+    """Knows nothing of pictures with a hole."""
+
+    def forward(self, x):
+        hole = (x == 0).all(1).flatten(1).any(1)
+        return x.flatten(1)[:, :2] / torch.where(hole, 0.0, 1.0)[:, None]
+
+
+def test_a_map_without_curves_says_why():
+    x = 0.1 + torch.rand(1, 3, 4, 4)
+    c = pellucid.compare(Fussy(), x, "saliency", target=0, verdict=False, curves=True)
+    assert not c.curves
+    (why,) = c.unjudged
+    assert why.startswith("image has no curves by saliency: ")
+    assert why in Page(render(c)).text
+
+
 def test_a_notebook_shows_the_sentences_first(judged):
     shown = judged._repr_html_()
     text = unescape(re.sub(r"<[^>]*>", " ", shown.partition("<figure>")[0]))
@@ -811,4 +874,55 @@ def test_the_scoreboard_sorts_and_a_mark_shows_what_was_hidden(tmp_path, judged,
     assert listbox == f"Predicted and actual falls, {maps[2]}"
     assert nearest
     assert (grid, aside, wider) == ("0 0 16 16", 0, 0)
+    assert fits
+
+
+CURVES = """
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+(async () => {
+  await wait(800);
+  const said = [], section = document.querySelector(".alterations"), slider = section.querySelector("input");
+  const captions = () => [...section.querySelectorAll("figcaption")].map((one) => one.textContent);
+  const pixels = () => [...section.querySelectorAll("canvas")].map((one) =>
+    [...one.getContext("2d").getImageData(0, 0, one.width, one.height).data].filter((_, i) => i % 4 < 3));
+  const select = section.querySelector("select");
+  select.value = "1"; select.dispatchEvent(new Event("change")); await wait(500);
+  const chart = section.querySelector(".plot svg"), line = section.querySelectorAll("polyline");
+  said.push(line.length, slider.max);
+  const at = chart.getBoundingClientRect(), by = at.width / 340;
+  chart.dispatchEvent(new PointerEvent("pointermove", {clientX: at.left + (40 + 280 * 5 / 28) * by,
+    clientY: at.top + 50, bubbles: true}));
+  said.push(slider.value, captions(), pixels());
+  slider.value = 28; slider.dispatchEvent(new Event("input", {bubbles: true}));
+  said.push(captions(), slider.getAttribute("aria-valuetext"), pixels());
+  said.push(document.documentElement.scrollWidth <= innerWidth);
+  document.title = JSON.stringify(said);
+})();
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_altered_picture_follows_the_pointer(tmp_path, altered, width):
+    path = altered.save(tmp_path / "report.html")
+    free = re.sub(r"<meta http-equiv[^>]*>", "", path.read_text(encoding="utf-8"))
+    path.write_text(free.replace("</body>", f"<script>{CURVES}</script></body>"), encoding="utf-8")
+    after = dom(path, tmp_path, f"--window-size={width},900", "--virtual-time-budget=8000")
+    said = json.loads(unescape(re.search(r"<title>(.*?)</title>", after, re.DOTALL)[1]))
+    lines, steps, step, told, pictures, ends, words, last, fits = said
+    one = altered.curves[1]
+    assert (lines, steps, step) == (2, "28", "5")
+    assert told == [f"18 % removed: {one.deletion[5]:.3g}", f"18 % shown: {one.insertion[5]:.3g}"]
+    removed, shown = (np.array(some).reshape(24, 24, 3) for some in pictures)
+    changed = (one.parts < 5).numpy()
+    assert (removed[changed] == one.colour).all()
+    bright = np.zeros((24, 24), dtype=bool)
+    bright[7:13, 3:7] = True  # without its edge, which is blurred a little by resizing
+    assert removed[bright & ~changed].min() > 200
+    assert shown[bright & changed].min() > 200
+    assert shown[bright & ~changed].max() < 100
+    assert ends == [f"100 % removed: {one.deletion[-1]:.3g}", f"100 % shown: {one.insertion[-1]:.3g}"]
+    assert words == "100 percent of the pixels"
+    assert (np.array(last[0]).reshape(-1, 3) == one.colour).all()
+    assert np.array(last[1]).reshape(24, 24, 3)[bright].min() > 200
     assert fits

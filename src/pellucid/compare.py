@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from pellucid import bundle, storage
 from pellucid.agreement import agreement
+from pellucid.alteration import Alteration
+from pellucid.altering import alter_all
 from pellucid.budget import Budget
 from pellucid.engine.cost import Cost
 from pellucid.engine.precision import Precision
@@ -65,7 +67,9 @@ class Comparison:
             explanations of other images, each by the methods that could.
         images: which of the images asked about are the rows of the grid, counted from 0.
         verdicts: which maps to trust, one for each model, target and image; their cost is their own.
-        unjudged: pictures that have no verdict, and why, in sentences.
+        unjudged: pictures that have no verdict, and maps without curves that were asked for, and why, in
+            sentences.
+        curves: where they were asked for, deletion and insertion of every map of every image.
     """
 
     entries: tuple[Entry, ...]
@@ -75,6 +79,7 @@ class Comparison:
     images: tuple[int, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     unjudged: tuple[str, ...] = ()
+    curves: tuple[Alteration, ...] = ()
 
     @property
     def explanations(self) -> list[Explanation]:
@@ -197,7 +202,7 @@ class Comparison:
         Besides `explanations` it has `refusals`, the `cost` of all together, `images` and `left_out`.
         """
         return {
-            **data(self.entries, self.refusals, self.cost, self.verdicts, self.unjudged),
+            **data(self.entries, self.refusals, self.cost, self.verdicts, self.unjudged, self.curves),
             "images": list(self.images),
             "left_out": [{"title": one.title, **one.explanation.to_dict()} for one in self.left_out],
         }
@@ -295,6 +300,7 @@ class Comparison:
             tuple(others["images"]),
             tuple(map(Verdict.from_dict, others.get("verdicts", []))),
             tuple(others.get("unjudged", [])),
+            tuple(map(Alteration.from_dict, others.get("curves", []))),
         )
 
     def _figure(self, style: Style, paper: Paper, *, captions: bool) -> "MapFigure":
@@ -306,7 +312,7 @@ class Comparison:
         return provenance_of(self.explanations, style, drawn)
 
     def _report(self, file: Path) -> None:
-        page = render(self.entries, self.refusals, self.cost, self.verdicts, self.unjudged)
+        page = render(self.entries, self.refusals, self.cost, self.verdicts, self.unjudged, self.curves)
         file.write_text(page, encoding="utf-8")
 
     def _store(self, file: Path) -> None:
@@ -320,6 +326,7 @@ class Comparison:
                 "images": list(self.images),
                 "verdicts": [verdict.to_dict() for verdict in self.verdicts],
                 "unjudged": list(self.unjudged),
+                "curves": [one.to_dict() for one in self.curves],
             },
         )
 
@@ -381,6 +388,7 @@ def compare(
     forward_kwargs: Mapping[str, Any] | None = None,
     verdict: bool = True,
     budget: str | int | None = None,
+    curves: bool = False,
 ) -> Comparison:
     """Explains the same images by several methods, for one or more targets and models.
 
@@ -403,6 +411,8 @@ def compare(
             interventions go on for maps that are still undecided; methods that would take longer than the
             seconds there are, by an estimate, are left out and say so. None is every method that was asked
             for, and 240 interventions at most.
+        curves: whether deletion and insertion are made of every map, for the report to show with the altered
+            picture; the metrics of these names say how.
 
     Returns:
         A `Comparison`; a method that cannot explain a model, or an image, is in its `refusals`. An image that
@@ -414,7 +424,7 @@ def compare(
     Cost:
         One forward pass per image and model for all methods that read the image itself, and one backward
         pass per target; each sampled method its own. The verdicts cost 123 or 243 forward passes for each
-        model, target and image: `Verdict.cost`.
+        model, target and image: `Verdict.cost`. Curves cost 58 forward passes for each map.
 
     Example:
         >>> import torch
@@ -434,6 +444,7 @@ def compare(
     found: list[Explained] = []
     verdicts: list[Verdict] = []
     unjudged: list[str] = []
+    altered: list[Alteration] = []
     spent = Cost()
     allowed = Budget.of(budget)
     asked_about = [target] if targets is None else targets
@@ -471,6 +482,13 @@ def compare(
             )  # fmt: skip
             verdicts += judged
             unjudged += without
+        if curves:
+            made, without = alter_all(
+                one, batch, outcomes, asked_about,
+                output=output, seed=seed, batch_size=batch_size, progress=progress,
+            )  # fmt: skip
+            altered += made
+            unjudged += without
     if not found:
         raise errors[0]
     rows, entries, left_out = _in_rows(found)
@@ -482,6 +500,7 @@ def compare(
         tuple(sorted(rows)),
         tuple(verdicts),
         tuple(unjudged),
+        tuple(altered),
     )
 
 

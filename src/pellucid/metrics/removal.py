@@ -90,14 +90,17 @@ def removal_curve(
     counts = equal_parts(values[0].numel(), steps)
     fractions = counts.double() / counts[-1]
 
+    parts = torch.zeros(values.shape, dtype=torch.long, device="cpu")
+
     def one(probe: Probe, image: int) -> Tensor:
         some = slice(image, image + 1)
         ranks = pixel_ranks(values[image], tie_breaker(probe), least_first)
+        parts[image] = part_labels(ranks, counts)
         return removal_scores(probe, ranks, counts, start[some], end[some])
 
     curves = torch.stack(of_each(probe, one))
     areas = torch.stack([area(curve, fractions) for curve in curves])
-    return Measurement(areas, {"curve": curves, "fractions": fractions.expand_as(curves)})
+    return Measurement(areas, {"curve": curves, "fractions": fractions.expand_as(curves), "parts": parts})
 
 
 def tie_breaker(probe: Probe) -> torch.Generator:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from importlib.resources import files
 
+from pellucid.alteration import Alteration
 from pellucid.engine.cost import Cost
 from pellucid.entries import Entry, Refusal
 from pellucid.report.facts import correlation
@@ -18,6 +19,7 @@ def render(
     cost: Cost,
     verdicts: Sequence[Verdict] = (),
     unjudged: Sequence[str] = (),
+    curves: Sequence[Alteration] = (),
 ) -> str:
     """A self-contained HTML page; every text in it is escaped.
 
@@ -31,6 +33,7 @@ def render(
         cost: what was really run; evidence that methods share is counted once.
         verdicts: which maps to trust; they stand with the question of their picture, model and label.
         unjudged: why pictures have no verdict, in sentences.
+        curves: deletion and insertion of maps; they stand with the question of theirs.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -45,7 +48,7 @@ def render(
     folder = files("pellucid.report")
     script = folder.joinpath("script.js").read_text(encoding="utf-8")
     return environment.get_template("page.html.j2").render(
-        page=page(entries, refusals, cost, verdicts, unjudged),
+        page=page(entries, refusals, cost, verdicts, unjudged, curves),
         style=folder.joinpath("style.css").read_text(encoding="utf-8"),
         script=script,
         # The browser runs this very script and no other, whatever a name may contain.

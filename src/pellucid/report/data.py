@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pellucid.alteration import Alteration
 from pellucid.engine.cost import Cost
 from pellucid.entries import Entry, Refusal
 from pellucid.verdict import Verdict
@@ -16,8 +17,9 @@ def data(
     cost: Cost,
     verdicts: Sequence[Verdict],
     unjudged: Sequence[str],
+    curves: Sequence[Alteration],
 ) -> dict[str, Any]:
-    """Every explanation as `Explanation.to_dict` has it, with its title; refusals, what was run, verdicts."""
+    """Every explanation as `Explanation.to_dict` has it, with its title; refusals, cost, verdicts, curves."""
     return {
         "format": "pellucid.report",
         "schema_version": SCHEMA_VERSION,
@@ -27,4 +29,5 @@ def data(
         "refusals": [vars(refusal) for refusal in refusals],
         "verdicts": [verdict.to_dict() for verdict in verdicts],
         "unjudged": list(unjudged),
+        "curves": [one.to_dict() for one in curves],
     }

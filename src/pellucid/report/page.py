@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from pellucid.alteration import Alteration
 from pellucid.engine.cost import Cost
 from pellucid.entries import Entry, Refusal, refused_once
 from pellucid.explanation import Explanation
@@ -24,12 +25,13 @@ def page(
     cost: Cost,
     verdicts: Sequence[Verdict] = (),
     unjudged: Sequence[str] = (),
+    curves: Sequence[Alteration] = (),
 ) -> Page:
     """The page of titled explanations of the same pictures: see `pellucid.report.render`."""
     explanations = [entry.explanation for entry in entries]
     first = explanations[0]
     album = Album()
-    subjects = [_subject(entries, index, album, verdicts) for index in range(len(first))]
+    subjects = [_subject(entries, index, album, verdicts, curves) for index in range(len(first))]
     models = _distinct(e.model for e in explanations)
     methods = _distinct(entry.title for entry in entries)
     questions = sum(len(model.questions) for subject in subjects for model in subject.models)
@@ -51,28 +53,49 @@ def page(
         photographs=album.photographs,
         ramps={cmap: data_uri(ramp(cmap)) for cmap in sorted({stage.cmap for stage in stages})},
         provenance=_provenance(explanations),
-        data=data(entries, refusals, cost, verdicts, unjudged),
+        data=data(entries, refusals, cost, verdicts, unjudged, curves),
     )
 
 
-def _subject(entries: Sequence[Entry], index: int, album: Album, verdicts: Sequence[Verdict]) -> Subject:
+def _subject(
+    entries: Sequence[Entry],
+    index: int,
+    album: Album,
+    verdicts: Sequence[Verdict],
+    curves: Sequence[Alteration],
+) -> Subject:
     picture = entries[0].explanation.pictures[index]
     models: dict[str, list[Entry]] = {}
     for entry in entries:
         models.setdefault(entry.explanation.model, []).append(entry)
     here = [(i, verdict) for i, verdict in enumerate(verdicts) if verdict.picture == picture.name]
+    altered = [(i, one) for i, one in enumerate(curves) if one.picture == picture.name]
     return Subject(
         picture.name,
         picture.path.name if picture.path else "",
         picture.rgb.size,
         [
-            _view(name, some, index, album, [(i, one) for i, one in here if one.model == name])
+            _view(
+                name,
+                some,
+                index,
+                album,
+                [(i, one) for i, one in here if one.model == name],
+                [(i, one) for i, one in altered if one.model == name],
+            )
             for name, some in models.items()
         ],
     )
 
 
-def _view(name: str, entries: Sequence[Entry], index: int, album: Album, verdicts: _Numbered) -> View:
+def _view(
+    name: str,
+    entries: Sequence[Entry],
+    index: int,
+    album: Album,
+    verdicts: _Numbered,
+    curves: list[tuple[int, Alteration]],
+) -> View:
     # A logit and a probability of one class are one question. Two scores of one kind, of callables that share
     # a name, are two.
     questions: list[tuple[str, dict[str, str], list[Entry]]] = []
@@ -102,6 +125,7 @@ def _view(name: str, entries: Sequence[Entry], index: int, album: Album, verdict
                 album,
                 # Questions of one name and their verdicts are in the same order.
                 judged[label].pop() if judged.get(label) else None,
+                [(i, one.title) for i, one in curves if one.label == label],
             )
             for label, scores, asked in questions
         ],

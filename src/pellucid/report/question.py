@@ -23,10 +23,12 @@ def question(
     index: int,
     album: Album,
     verdict: tuple[int, Verdict] | None,
+    curves: list[tuple[int, str]],
 ) -> Question:
     """What methods answer about one class of one image.
 
-    `score` is that of each output they explain, `verdict` which verdict of the page judges them.
+    `score` is that of each output they explain, `verdict` which verdict of the page judges them,
+    `curves` which curves of the page are theirs, and by which method.
     """
     # Two targets may come to the same class: what answers both is shown once.
     answers = {entry.title: entry for entry in reversed(entries)}
@@ -34,7 +36,7 @@ def question(
     judged = None if verdict is None else judgement(*verdict, asked)
     standings = {one.title: one for one in judged.maps} if judged else {}
     cards = [card(entry, index, album, standings.get(entry.title)) for entry in asked]
-    return Question(label, score, cards, _agreement(asked, index), judged)
+    return Question(label, score, cards, _agreement(asked, index), judged, curves)
 
 
 def _agreement(entries: Sequence[Entry], index: int) -> Agreement | None:

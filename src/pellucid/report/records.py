@@ -132,7 +132,8 @@ class Agreement:
 class Question:
     """One explained class of one model about one picture, and every method's answer.
 
-    `score` is that of each output which methods explain: the logit, the probability, or both.
+    `score` is that of each output which methods explain: the logit, the probability, or both. `curves`
+    are places among the curves of the page's data, and the methods.
     """
 
     label: str
@@ -140,6 +141,7 @@ class Question:
     cards: list[Card]
     agreement: Agreement | None
     judgement: Judgement | None
+    curves: list[tuple[int, str]]
 
 
 @dataclass(frozen=True)

@@ -416,6 +416,123 @@ function explore(section, verdict) {
   draw();
 }
 
+// --- deletion and insertion, with the altered picture ---------------------------------------------------------------
+
+// Means of 51 by 51 pixels, mirrored at the edges: next to the blur that the model was shown.
+function smooth(pixels, columns, rows) {
+  const made = Float32Array.from(pixels);
+  const along = (count, lines, step, next) => {
+    const radius = Math.min(25, count - 1), line = new Float32Array(count);
+    const inside = (i) => i < 0 ? -i : i >= count ? 2 * count - 2 - i : i;
+    for (let k = 0; k < lines; k++) for (let c = 0; c < 3; c++) {
+      const at = (i) => 4 * (k * next + inside(i) * step) + c;
+      let sum = 0;
+      for (let i = -radius; i <= radius; i++) sum += made[at(i)];
+      for (let i = 0; i < count; i++) {
+        line[i] = sum / (2 * radius + 1);
+        sum += made[at(i + radius + 1)] - made[at(i - radius)];
+      }
+      for (let i = 0; i < count; i++) made[at(i)] = line[i];
+    }
+  };
+  along(columns, rows, 1, columns);
+  along(rows, columns, columns, 1);
+  return made;
+}
+
+async function follow(section, curves) {
+  const select = section.querySelector("select"), slider = section.querySelector("input");
+  const canvases = [...section.querySelectorAll("canvas")], captions = [...section.querySelectorAll("figcaption")];
+  const plot = section.querySelector(".plot"), box = section.dataset.box.split(" ").map(Number);
+  const photograph = document.getElementById(section.dataset.photo), image = new Image();
+  const width = 340, height = 240, left = 40, right = 20, top = 28, bottom = 38;
+  const names = ["deletion", "insertion"];
+  image.src = photograph.getAttribute("href");
+  await image.decode();
+  let curve, parts, seen, blurred, dots = [], line, x, y, turn = 0;
+
+  // What the model saw, in its own pixels.
+  function taken(columns, rows) {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [columns, rows];
+    const by = columns / (box[2] - box[0]), down = rows / (box[3] - box[1]);
+    canvas.getContext("2d").drawImage(image, -box[0] * by, -box[1] * down,
+      photograph.getAttribute("width") * by, photograph.getAttribute("height") * down);
+    return canvas.getContext("2d").getImageData(0, 0, columns, rows).data;
+  }
+
+  async function draw() {
+    const mine = ++turn, next = curves[select.value], found = await pixels(next.parts);
+    if (mine !== turn) return; // another map was chosen meanwhile
+    curve = next;
+    parts = Uint8Array.from({length: found.width * found.height},
+      (_, i) => found.at(Math.floor(i / found.width), i % found.width));
+    for (const canvas of canvases) [canvas.width, canvas.height] = [found.width, found.height];
+    seen = taken(found.width, found.height);
+    blurred = smooth(seen, found.width, found.height);
+    const last = curve.deletion.length - 1, all = [...curve.deletion, ...curve.insertion];
+    const bounded = curve.output === "probability";
+    const low = bounded ? 0 : Math.min(...all), high = bounded ? 1 : Math.max(...all, low + 1e-12);
+    x = (step) => left + step / last * (width - left - right);
+    y = (value) => top + (high - value) / (high - low) * (height - top - bottom);
+    const svg = drawn("svg", {viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": `Deletion and insertion, ${curve.title}`});
+    for (const tick of ticks(low, high)) {
+      drawn("path", {class: "grid", d: `M${left} ${y(tick)}H${width - right}`}, svg);
+      drawn("text", {x: left - 6, y: y(tick), dy: ".35em", "text-anchor": "end"}, svg, short(tick));
+    }
+    for (const share of [0, .25, .5, .75, 1]) {
+      drawn("text", {x: x(share * last), y: height - bottom + 16, "text-anchor": "middle"}, svg, `${100 * share} %`);
+    }
+    drawn("text", {x: 2, y: 12}, svg, `↑ ${curve.output}`);
+    drawn("text", {x: width - right, y: height - 6, "text-anchor": "end"}, svg, "pixels altered →");
+    line = drawn("path", {class: "at"}, svg);
+    dots = names.map((name) => {
+      drawn("polyline", {class: name, points: curve[name].map((value, i) => `${x(i)},${y(value)}`).join(" ")}, svg);
+      return drawn("circle", {class: name, r: 4}, svg);
+    });
+    const under = (event) => {
+      const to = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+      slider.value = Math.round((to.x - left) / (width - left - right) * last);
+      alter();
+    };
+    svg.addEventListener("pointermove", under);
+    svg.addEventListener("pointerdown", under);
+    plot.replaceChildren(svg);
+    slider.max = last;
+    alter();
+  }
+
+  function alter() {
+    const step = Number(slider.value), share = Math.round(100 * step / (curve.deletion.length - 1));
+    slider.setAttribute("aria-valuetext", `${share} percent of the pixels`);
+    line.setAttribute("d", `M${x(step)} ${top}V${height - bottom}`);
+    names.forEach((name, which) => {
+      const value = curve[name][step], pen = canvases[which].getContext("2d");
+      dots[which].setAttribute("cx", x(step));
+      dots[which].setAttribute("cy", y(value));
+      captions[which].textContent = which ? `${share} % shown: ${short(value)}` : `${share} % removed: ${short(value)}`;
+      const made = pen.createImageData(canvases[which].width, canvases[which].height);
+      for (let i = 0; i < parts.length; i++) {
+        const changed = parts[i] < step, at = 4 * i, from = which && !changed ? blurred : seen;
+        for (let c = 0; c < 3; c++) made.data[at + c] = !which && changed ? curve.colour[c] : from[at + c];
+        made.data[at + 3] = 255;
+      }
+      pen.putImageData(made, 0, 0);
+    });
+  }
+
+  select.addEventListener("change", draw);
+  slider.addEventListener("input", alter);
+  await draw();
+}
+
+const alterations = document.querySelectorAll(".alterations");
+if (alterations.length) {
+  const {curves} = JSON.parse(document.getElementById("data").textContent);
+  for (const section of alterations) follow(section, curves);
+}
+
 const trials = document.querySelectorAll(".trials");
 if (trials.length) {
   const {verdicts} = JSON.parse(document.getElementById("data").textContent);

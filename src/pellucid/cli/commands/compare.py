@@ -30,6 +30,14 @@ def compare(
         ),
     ] = True,
     budget: options.Budget = None,
+    curves: Annotated[
+        bool,
+        typer.Option(
+            "--curves",
+            help="Deletion and insertion of every map in the report, 58 passes each.",
+            rich_help_panel="The result",
+        ),
+    ] = False,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -110,6 +118,7 @@ def compare(
             progress=False if quiet else None,
             verdict=verdict,
             budget=budget,
+            curves=curves,
         )
         make_folder(out)
         with waiting("drawing", quiet):

@@ -44,7 +44,8 @@ def deletion(
         replacement: what a removed pixel is replaced by (paper: 0 in the model's input space).
 
     Returns:
-        (N,), with the `curve` (N, steps + 1) over `fractions` (N, steps + 1) in the details.
+        (N,), with the `curve` (N, steps + 1) over `fractions` (N, steps + 1) in the details, and `parts`
+        (N, H, W), at which of the steps each pixel is changed.
 
     Cost:
         steps + 1 forward.

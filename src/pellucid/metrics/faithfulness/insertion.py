@@ -43,7 +43,8 @@ def insertion(
         replacement: what hides a pixel: blurred here, as in the paper, whose Gaussian is of 11 by 11 pixels.
 
     Returns:
-        (N,), with the `curve` (N, steps + 1) over `fractions` (N, steps + 1) in the details.
+        (N,), with the `curve` (N, steps + 1) over `fractions` (N, steps + 1) in the details, and `parts`
+        (N, H, W), at which of the steps each pixel is changed.
 
     Cost:
         steps + 1 forward.
