@@ -55,10 +55,8 @@ def pointing_game(
         >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64, 2))
         >>> map, truth = torch.zeros(1, 1, 8, 8), torch.zeros(1, 8, 8, dtype=torch.bool)
         >>> map[0, 0, 2, 3], truth[0, 2:4, 5:8] = 1.0, True
-        >>> [
-        ...     measure(net, torch.rand(1, 3, 8, 8), map, "pointing-game", truth=truth, tolerance=t).value
-        ...     for t in (0, 3)
-        ... ]
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> [measure(net, x, map, "pointing-game", truth=truth, tolerance=t).value for t in (0, 3)]
         [tensor([0.], dtype=torch.float64), tensor([1.], dtype=torch.float64)]
     """
 
