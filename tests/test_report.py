@@ -926,3 +926,24 @@ def test_the_altered_picture_follows_the_pointer(tmp_path, altered, width):
     assert (np.array(last[0]).reshape(-1, 3) == one.colour).all()
     assert np.array(last[1]).reshape(24, 24, 3)[bright].min() > 200
     assert fits
+
+
+FOLDED = """
+const count = () => [...document.querySelectorAll(".trials")].map((one) =>
+  one.querySelectorAll(".mark").length);
+const said = [count()];
+document.querySelectorAll(".fold")[2].open = true;
+setTimeout(() => { said.push(count()); document.title = JSON.stringify(said); }, 300);
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_marks_of_a_folded_picture_are_drawn_when_it_opens(tmp_path):
+    c = pellucid.compare(net(), torch.rand(4, 3, 24, 24), "saliency", target=0, budget=70)
+    assert [len(verdict.interventions) for verdict in c.verdicts] == [60] * 4
+    path = tmp_path / "report.html"
+    free = re.sub(r"<meta http-equiv[^>]*>", "", render(c))
+    path.write_text(free.replace("</body>", f"<script>{FOLDED}</script></body>"), encoding="utf-8")
+    after = dom(path, tmp_path, "--virtual-time-budget=3000")
+    said = json.loads(re.search(r"<title>(.*?)</title>", after, re.DOTALL)[1])
+    assert said == [[60, 0, 0, 0], [60, 0, 60, 0]]

@@ -266,6 +266,13 @@ large.addEventListener("keydown", (event) => {
   }
   event.preventDefault();
 });
+// What lies in a folded picture is drawn when it is opened.
+function onceOpen(section, start) {
+  const fold = section.closest(".fold");
+  if (!fold || fold.open) start();
+  else fold.addEventListener("toggle", start, {once: true});
+}
+
 // --- the verdict: a scoreboard to sort ------------------------------------------------------------------------------
 
 function sortable(table) {
@@ -347,15 +354,16 @@ function explore(section, verdict) {
     const y = (value) => top + (high - value) / (high - low) * (height - top - bottom);
     const svg = drawn("svg", {viewBox: `0 0 ${width} ${height}`, role: "listbox",
       "aria-label": `Predicted and actual falls, ${map.title}`});
+    const axes = drawn("g", {"aria-hidden": true}, svg);
     for (const tick of ticks(low, high)) {
-      drawn("path", {class: tick ? "grid" : "grid zero", d: `M${left} ${y(tick)}H${width - right}`}, svg);
-      drawn("text", {x: left - 6, y: y(tick), dy: ".35em", "text-anchor": "end"}, svg, short(tick));
+      drawn("path", {class: tick ? "grid" : "grid zero", d: `M${left} ${y(tick)}H${width - right}`}, axes);
+      drawn("text", {x: left - 6, y: y(tick), dy: ".35em", "text-anchor": "end"}, axes, short(tick));
     }
     for (const tick of ticks(0, most)) {
-      drawn("text", {x: x(tick), y: height - bottom + 16, "text-anchor": "middle"}, svg, short(tick));
+      drawn("text", {x: x(tick), y: height - bottom + 16, "text-anchor": "middle"}, axes, short(tick));
     }
-    drawn("text", {x: width - right, y: height - 6, "text-anchor": "end"}, svg, "predicted fall, in units of the map →");
-    drawn("text", {x: 2, y: 12}, svg, "↑ actual fall of the score");
+    drawn("text", {x: width - right, y: height - 6, "text-anchor": "end"}, axes, "predicted fall, in units of the map →");
+    drawn("text", {x: 2, y: 12}, axes, "↑ actual fall of the score");
     at = predicted.map((value, i) => [x(value), y(drop[i])]);
     marks = at.map(([across, down], i) => {
       const mark = drawn("path", {class: `mark k${replacement[i]}`, d: shapes[replacement[i]], role: "option",
@@ -530,13 +538,13 @@ async function follow(section, curves) {
 const alterations = document.querySelectorAll(".alterations");
 if (alterations.length) {
   const {curves} = JSON.parse(document.getElementById("data").textContent);
-  for (const section of alterations) follow(section, curves);
+  for (const section of alterations) onceOpen(section, () => follow(section, curves));
 }
 
 const trials = document.querySelectorAll(".trials");
 if (trials.length) {
   const {verdicts} = JSON.parse(document.getElementById("data").textContent);
-  for (const section of trials) explore(section, verdicts[section.dataset.verdict]);
+  for (const section of trials) onceOpen(section, () => explore(section, verdicts[section.dataset.verdict]));
 }
 document.documentElement.classList.add("script");
 })();
