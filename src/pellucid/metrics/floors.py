@@ -52,7 +52,9 @@ def _blob(height: int, width: int) -> Float[Tensor, "1 1 H W"]:
 
 def _edges(grey: Float[Tensor, "1 1 H W"]) -> Float[Tensor, "1 1 H W"]:
     """The magnitude of Sobel's gradient."""
-    kernel = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]], device="cpu")
+    kernel = torch.tensor(
+        [[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]], dtype=torch.float32, device="cpu"
+    )
     both = torch.stack([kernel, kernel.T])[:, None]
     found: Tensor = conv2d(pad(grey, (1, 1, 1, 1), mode="replicate"), both).norm(dim=1, keepdim=True)
     return found

@@ -115,7 +115,7 @@ def _seeds(probe: Probe, ranks: Int[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
     """The pixels, 1 in 100, that are shown in every picture."""
     source, count = probe.generator(_SEEDS), int(ranks.numel() * _SEEDED)
     mask = torch.zeros(ranks.numel(), dtype=torch.bool, device="cpu")
-    mask[torch.randperm(ranks.numel(), generator=source, device="cpu")[:count]] = True
+    mask[torch.randperm(ranks.numel(), generator=source, dtype=torch.long, device="cpu")[:count]] = True
     return mask.view_as(ranks)
 
 

@@ -20,7 +20,7 @@ def order(values: Float[Tensor, "H W"], generator: torch.Generator) -> Int[Tenso
         tensor([1, 2, 3, 0])
     """
     flat = values.flatten()
-    shuffled = torch.randperm(len(flat), generator=generator, device="cpu")
+    shuffled = torch.randperm(len(flat), generator=generator, dtype=torch.long, device="cpu")
     return shuffled[flat[shuffled].argsort(descending=True, stable=True)]
 
 

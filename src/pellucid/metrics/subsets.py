@@ -19,7 +19,7 @@ def random_pixels(probe: Probe, size: int, first: int = 0) -> Subset:
 
     def subset(number: int) -> Tensor:
         generator = probe.generator(_DRAW + first + number)
-        chosen = torch.randperm(height * width, generator=generator, device="cpu")[:size]
+        chosen = torch.randperm(height * width, generator=generator, dtype=torch.long, device="cpu")[:size]
         inside = torch.zeros(height * width, dtype=torch.bool, device="cpu")
         inside[chosen] = True
         return inside.view(height, width)

@@ -148,8 +148,10 @@ class Attention(nn.Module):
             *(_convolution(3, 24, 5, 2), nn.ReLU(), _convolution(24, 48, 3, 2), nn.ReLU()),
             _convolution(48, width, 3, 2),
         )
-        self.token = nn.Parameter(torch.zeros(1, 1, width))
-        self.position = nn.Parameter(torch.randn(1, 1 + grid**2, width) * 0.02)
+        self.token = nn.Parameter(torch.zeros(1, 1, width, dtype=torch.float32, device="cpu"))
+        self.position = nn.Parameter(
+            torch.randn(1, 1 + grid**2, width, dtype=torch.float32, device="cpu") * 0.02
+        )
         self.blocks = nn.Sequential(*(_TransformerBlock(width, heads) for _ in range(depth)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
 

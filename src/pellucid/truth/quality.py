@@ -77,7 +77,9 @@ def quality(found: Float[Tensor, "M G G"], truth: Bool[Tensor, "H W"], seed: int
     true = cells(truth.double(), found.shape[-1]).flatten()
     share = (rows @ true) / rows.sum(1).clamp(min=torch.finfo(torch.double).tiny)
     k = max(1, round(float(true.sum())))
-    shuffle = torch.randperm(len(true), generator=torch.Generator().manual_seed(seed))
+    shuffle = torch.randperm(
+        len(true), generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.long, device="cpu"
+    )
     order = rows[:, shuffle].argsort(dim=1, descending=True, stable=True)[:, :k]
     best = true.sort(descending=True).values[:k].sum()
     hit = true[shuffle][order].sum(1) / best

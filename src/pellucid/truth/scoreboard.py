@@ -74,7 +74,7 @@ def judge_trial(trial: Trial, seed: int = 0) -> Said:
     for number, blocks in enumerate(ROUNDS):
         done = first(trial.interventions, blocks)
         why = not_localised(done)
-        draw = torch.Generator().manual_seed(seed)
+        draw = torch.Generator("cpu").manual_seed(seed)
         found, _ = judge_maps(done, maps, trial.levels, None, draw, localised=not why)
         states = tuple(one.state for one in found)
         undecided = any(mine and state == "undecided" for mine, state in zip(own, states, strict=True))

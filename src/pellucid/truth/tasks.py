@@ -99,7 +99,7 @@ class SceneTask:
 
     def targets(self, scores: Float[Tensor, " K"], scene: Scene) -> Sequence[int]:
         """The scene's labels, if they have the highest scores."""
-        wanted = torch.zeros(1, CLASSES, dtype=torch.bool)
+        wanted = torch.zeros(1, CLASSES, dtype=torch.bool, device="cpu")
         wanted[0, list(scene.labels)] = True
         return scene.labels if bool(right(scores[None], wanted)) else ()
 
@@ -148,7 +148,10 @@ def as_inputs(model: Model, pictures: UInt8[NDArray[np.uint8], "*N H W 3"]) -> F
     if not isinstance(model.preprocess, Preprocess):
         raise TypeError("the models of tasks have a Preprocess")
     values = torch.from_numpy(np.moveaxis(pictures, -1, -3).copy()).float() / 255
-    mean, std = (torch.tensor(v)[:, None, None] for v in (model.preprocess.mean, model.preprocess.std))
+    mean, std = (
+        torch.tensor(v, dtype=torch.float32, device="cpu")[:, None, None]
+        for v in (model.preprocess.mean, model.preprocess.std)
+    )
     return (values - mean) / std
 
 
@@ -194,7 +197,7 @@ def _classes(name: str) -> tuple[int, ...]:
 
 
 def _without(scores: Float[Tensor, " K"], classes: Sequence[int]) -> Float[Tensor, " K"]:
-    return scores.index_fill(0, torch.tensor(classes), -torch.inf)
+    return scores.index_fill(0, torch.tensor(classes, dtype=torch.long, device="cpu"), -torch.inf)
 
 
 _DEVELOPMENT = Pasting(

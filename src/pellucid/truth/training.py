@@ -162,8 +162,8 @@ def _scenes(
     kind: Kind, split: int, seed: int, count: int, bar: Progress
 ) -> tuple[UInt8[Tensor, "N 3 H W"], Bool[Tensor, "N K"]]:
     """Pictures of scenes, and which classes each was drawn for."""
-    x = torch.empty(count, 3, SIZE, SIZE, dtype=torch.uint8)
-    y = torch.zeros(count, CLASSES, dtype=torch.bool)
+    x = torch.empty(count, 3, SIZE, SIZE, dtype=torch.uint8, device="cpu")
+    y = torch.zeros(count, CLASSES, dtype=torch.bool, device="cpu")
     for number in range(count):
         scene = kind.scene(split, seed, number, lesson=True)
         x[number] = torch.from_numpy(render(scene)).movedim(-1, 0)
@@ -182,12 +182,12 @@ def _fit(
 ) -> None:
     module.train().to(memory_format=torch.channels_last)  # the faster by a half, with depthwise convolutions
     optimiser = torch.optim.AdamW(module.parameters(), recipe.rate, weight_decay=recipe.decay)
-    order = torch.empty(0, dtype=torch.long)
+    order = torch.empty(0, dtype=torch.long, device="cpu")
     for step in range(recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * _pace(step / recipe.steps)
         if len(order) < recipe.batch:
-            order = torch.cat([order, torch.randperm(len(x))])
+            order = torch.cat([order, torch.randperm(len(x), dtype=torch.long, device="cpu")])
         chosen, order = order[: recipe.batch], order[recipe.batch :]
         inputs = _varied(x[chosen], kind).contiguous(memory_format=torch.channels_last)
         out, wanted = module(inputs), y[chosen].float()
@@ -211,9 +211,9 @@ def _varied(x: UInt8[Tensor, "N 3 H W"], kind: Kind) -> Float[Tensor, "N 3 H W"]
     """Inputs with what does not change the label changed: where things lie, and noise."""
     inputs = (x.float() / 255 - _MEAN) / _STD
     if kind.anywhere:
-        down, across = torch.randint(0, SIZE, (2,)).tolist()
+        down, across = torch.randint(0, SIZE, (2,), dtype=torch.long, device="cpu").tolist()
         inputs = inputs.roll((down, across), (2, 3))
-    return inputs + 0.12 * torch.rand(()) * torch.randn_like(inputs)
+    return inputs + 0.12 * torch.rand((), dtype=torch.float32, device="cpu") * torch.randn_like(inputs)
 
 
 def _accuracy(module: nn.Module, x: UInt8[Tensor, "N 3 H W"], y: Bool[Tensor, "N K"]) -> float:

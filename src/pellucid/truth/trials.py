@@ -232,7 +232,7 @@ def _trials(
         maps = torch.stack([one.maps[i].double().sum(0) for one in some])
         grid = done[i].grid
         evidence = grid.sums(maps)
-        levels = floors(inputs[i : i + 1], torch.Generator().manual_seed(seed))
+        levels = floors(inputs[i : i + 1], torch.Generator("cpu").manual_seed(seed))
         tried = []
         for one, cells, share, hit, element in zip(some, evidence, *_compared(unit, evidence), strict=True):
             said = {name: float(values[one.title][name][i]) for name in values.get(one.title, {})}
@@ -288,7 +288,7 @@ def _made(
     kept = [one for one in made if one is not None]
     each = [uninformed(unit, seed + _OWN_SEED) for unit in found]
     for title in dict.fromkeys(title for maps in each for title in maps):
-        missing = torch.full((1, *inputs.shape[-2:]), torch.nan)
+        missing = torch.full((1, *inputs.shape[-2:]), torch.nan, dtype=torch.float32, device="cpu")
         origin: Origin = "decoy" if title == "decoy" else "floor"
         kept.append(_Made(title, origin, torch.stack([maps.get(title, missing) for maps in each]), 0))
     return kept, failures

@@ -228,7 +228,7 @@ def is_diffuse(found: Interventions, target: int, areas: Sequence[float]) -> boo
         True
     """
     every = found.drops(target)
-    drops = every[torch.tensor([area < SMALL for area in areas], dtype=torch.bool)]
+    drops = every[torch.tensor([area < SMALL for area in areas], dtype=torch.bool, device="cpu")]
     total = found.total(target)
     if max(total, float(every.max())) <= LEAST:
         return False

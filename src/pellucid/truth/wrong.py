@@ -19,15 +19,17 @@ def decoy(unit: Unit, seed: int = 0) -> Float[Tensor, "1 H W"] | None:
     """A map of an element that does not carry the decision: plausible, and wrong. None if there is none."""
     if not unit.decoys or unit.truth is None:
         return None
-    draw = torch.Generator().manual_seed(seed * 1_000_003 + unit.number)
-    chosen = unit.decoys[int(torch.randint(len(unit.decoys), (1,), generator=draw))]
+    draw = torch.Generator("cpu").manual_seed(seed * 1_000_003 + unit.number)
+    chosen = unit.decoys[
+        int(torch.randint(len(unit.decoys), (1,), generator=draw, dtype=torch.long, device="cpu"))
+    ]
     region = torch.from_numpy(unit.scene.region(chosen)).float()[None, None]
     return smoothed(region, SOFT * max(region.shape[-2:]))[0]
 
 
 def uninformed(unit: Unit, seed: int = 0) -> dict[str, Float[Tensor, "1 H W"]]:
     """The floors of a unit's picture, and its decoy: maps that know nothing of the network, by name."""
-    draw = torch.Generator().manual_seed(seed * 1_000_003 + unit.number)
+    draw = torch.Generator("cpu").manual_seed(seed * 1_000_003 + unit.number)
     found = {name: map[0] for name, map in floors(unit.inputs[None], draw).items()}
     wrong = decoy(unit, seed)
     return found if wrong is None else found | {"decoy": wrong}

@@ -162,5 +162,5 @@ def top_overlap(rows: Float[Tensor, "M cells"]) -> float:
     top = rows.topk(min(_TOP, rows.shape[1]), dim=1).indices
     marked = torch.zeros_like(rows).scatter_(1, top, 1.0)
     shared = marked @ marked.T / top.shape[1]
-    pairs = torch.triu_indices(len(rows), len(rows), 1, device="cpu")
+    pairs = torch.triu_indices(len(rows), len(rows), 1, dtype=torch.long, device="cpu")
     return float(shared[pairs[0], pairs[1]].mean())

@@ -176,7 +176,9 @@ class Verdict:
             kept["span"],
         )
         maps = tuple(
-            MapVerdict(**{**one, "predicted": torch.tensor(one["predicted"], dtype=torch.float64)})
+            MapVerdict(
+                **{**one, "predicted": torch.tensor(one["predicted"], dtype=torch.float64, device="cpu")}
+            )
             for one in stored["maps"]
         )
         return cls(

@@ -54,11 +54,16 @@ def aic(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Measurement:
     if reading.scale.name == "value":
         raise InvalidValue("aic needs a model that predicts a class; its outputs are values.")
     predicted = torch.zeros(max(probe.numbers) + 1 - first, dtype=torch.long, device="cpu")
-    predicted[torch.tensor(probe.numbers) - first] = probe.class_values.argmax(1).cpu()
+    predicted[torch.tensor(probe.numbers, dtype=torch.long, device="cpu") - first] = (
+        probe.class_values.argmax(1).cpu()
+    )
 
     def right(raw: Tensor, numbers: Tensor) -> Tensor:
         values = reading.scale.class_values(reading.outputs(raw), "logit")
-        return (values.argmax(1).cpu() == predicted[torch.as_tensor(numbers).cpu() - first]).double()
+        return (
+            values.argmax(1).cpu()
+            == predicted[torch.as_tensor(numbers, dtype=torch.long, device="cpu") - first]
+        ).double()
 
     # A target may take the images' numbers too, which its type does not say.
     asked = probe.about(cast(Callable[[Any], Tensor], right), "logit")
