@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 2000
-"""How often pictures are drawn anew."""
+from pellucid.intervals import RESAMPLES
 
 
 @dataclass(frozen=True)
