@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from html import escape
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.caching import cached_property
 from pellucid.engine.cost import Cost
 from pellucid.errors import ExtraMissing, NotFound
 from pellucid.files import save_by_suffix

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from pellucid.caching import cached_property
 from pellucid.judge import ROUNDS
 from pellucid.truth.intervals import Interval, mean_over_pictures
 from pellucid.truth.quality import GOOD, GROSSLY_WRONG

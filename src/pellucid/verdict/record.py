@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from html import escape
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.caching import cached_property
 from pellucid.engine.cost import Cost
 from pellucid.metrics.grid import Grid
 from pellucid.metrics.interventions import Interventions
