@@ -21,6 +21,7 @@ from torch import nn
 import pellucid
 from pellucid import report
 from pellucid.compare import Comparison, Entry
+from pellucid.errors import PellucidError
 from pellucid.measure import measure
 from pellucid.render import heat, layer
 from pellucid.report.facts import spent
@@ -506,6 +507,15 @@ def test_a_map_without_curves_says_why():
     (why,) = c.unjudged
     assert why.startswith("image has no curves by saliency: ")
     assert why in Page(render(c)).text
+
+
+def test_maps_are_kept_where_curves_cannot_be_made(monkeypatch):
+    def fails(*_, **__):
+        raise PellucidError("no such number")
+
+    monkeypatch.setattr("pellucid.altering.measure_all", fails)
+    c = pellucid.compare(net(), torch.rand(1, 3, 24, 24), "saliency", verdict=False, curves=True)
+    assert (len(c), c.curves, c.unjudged) == (1, (), ("image has no curves: no such number",))
 
 
 def test_a_notebook_shows_the_sentences_first(judged):

@@ -50,18 +50,22 @@ def alter_all(
             if not maps:
                 continue
             name = batch.pictures[image].name
-            curves, _ = measure_all(
-                model,
-                batch.inputs[image : image + 1],
-                [Maps(answer.attribution[at][None]) for _, answer, at in maps],
-                metrics,
-                target=some_targets(target, image, image + 1),
-                output=output,
-                extras=None if batch.extras is None else batch.extras.of(image),
-                seed=seed,
-                batch_size=batch_size,
-                progress=progress,
-            )
+            try:
+                curves, _ = measure_all(
+                    model,
+                    batch.inputs[image : image + 1],
+                    [Maps(answer.attribution[at][None]) for _, answer, at in maps],
+                    metrics,
+                    target=some_targets(target, image, image + 1),
+                    output=output,
+                    extras=None if batch.extras is None else batch.extras.of(image),
+                    seed=seed,
+                    batch_size=batch_size,
+                    progress=progress,
+                )
+            except PellucidError as error:
+                without.append(f"{name} has no curves: {error}")
+                continue
             for (title, answer, at), (deletion, insertion) in zip(maps, curves, strict=True):
                 failed = {**deletion.failures, **insertion.failures}
                 if failed:

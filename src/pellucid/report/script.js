@@ -479,7 +479,8 @@ async function follow(section, curves) {
     seen = taken(found.width, found.height);
     blurred = smooth(seen, found.width, found.height);
     const last = curve.deletion.length - 1, all = [...curve.deletion, ...curve.insertion];
-    const bounded = curve.output === "probability";
+    // A target of one's own gives any number, whatever the output is.
+    const bounded = curve.output === "probability" && all.every((value) => value >= 0 && value <= 1);
     const low = bounded ? 0 : Math.min(...all), high = bounded ? 1 : Math.max(...all, low + 1e-12);
     x = (step) => left + step / last * (width - left - right);
     y = (value) => top + (high - value) / (high - low) * (height - top - bottom);
@@ -492,7 +493,7 @@ async function follow(section, curves) {
     for (const share of [0, .25, .5, .75, 1]) {
       drawn("text", {x: x(share * last), y: height - bottom + 16, "text-anchor": "middle"}, svg, `${100 * share} %`);
     }
-    drawn("text", {x: 2, y: 12}, svg, `↑ ${curve.output}`);
+    drawn("text", {x: 2, y: 12}, svg, `↑ ${bounded || curve.output !== "probability" ? curve.output : "score"}`);
     drawn("text", {x: width - right, y: height - 6, "text-anchor": "end"}, svg, "pixels altered →");
     line = drawn("path", {class: "at"}, svg);
     dots = names.map((name) => {
