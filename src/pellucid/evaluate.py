@@ -68,6 +68,7 @@ def evaluate(
         For each picture the methods together, and each metric for each map: see `pellucid.metrics()`.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
         >>> found = evaluate(net, torch.rand(3, 3, 8, 8), ["saliency"], ["deletion:steps=4"], progress=False)
         >>> found["saliency", "deletion:steps=4"].count

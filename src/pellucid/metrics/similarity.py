@@ -4,7 +4,6 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from pellucid.metrics.definition import undefined
@@ -35,6 +34,8 @@ def similarity(map: Float[Tensor, "H W"], other: Float[Tensor, "H W"], kind: Sim
         >>> similarity(map, 2 * map, "ssim"), similarity(map, -map, "spearman")
         (tensor(1., dtype=torch.float64), tensor(-1., dtype=torch.float64))
     """
+    from skimage.metrics import structural_similarity
+
     if kind == "spearman":
         return rank_correlation(torch.stack([map.flatten(), other.flatten()]).double())[0, 1].clamp(-1, 1)
     scaled = [(one / one.abs().max() if one.any() else one).double().numpy() for one in (map, other)]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 
 from pellucid.caching import cached_property
 from pellucid.judge import ROUNDS
@@ -428,6 +427,8 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
         >>> spearman([1.0, 2.0, 3.0], [10.0, 30.0, 20.0]), spearman([1.0, 1.0], [1.0, 2.0])
         (0.5, 0.0)
     """
+    from scipy.stats import rankdata
+
     ranks = [rankdata(values) - (len(values) + 1) / 2 for values in (a, b)]
     scale = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
     return round(float((ranks[0] * ranks[1]).sum()) / scale, 12) if scale > 0 else 0.0

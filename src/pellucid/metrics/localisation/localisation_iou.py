@@ -4,7 +4,6 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.ndimage import label
 from torch import Tensor
 
 from pellucid.metrics.definition import undefined
@@ -76,6 +75,8 @@ def localisation_iou(
 
 
 def _largest(evidence: Float[Tensor, "H W"], strong: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
+    from scipy.ndimage import label
+
     numbers, count = label(strong.numpy())
     parts = torch.from_numpy(numbers).long()
     sizes = parts.flatten().bincount(minlength=count + 1)[1:]

@@ -2,7 +2,6 @@
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from pellucid.metrics.objects import of_each_object
@@ -59,6 +58,7 @@ def pointing_game(
         >>> [measure(net, x, map, "pointing-game", truth=truth, tolerance=t).value for t in (0, 3)]
         [tensor([0.], dtype=torch.float64), tensor([1.], dtype=torch.float64)]
     """
+    from scipy.ndimage import distance_transform_edt
 
     def hits(evidence: Tensor, inside: Tensor) -> Tensor:
         away = torch.from_numpy(distance_transform_edt((~inside).numpy()))
