@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 import pellucid
 from pellucid.budget import Budget
 from pellucid.compare import Comparison, compare
+from pellucid.engine.cost import Cost
 from pellucid.errors import InvalidType, InvalidValue, NotFound
 from pellucid.metrics.grid import Grid
 from pellucid.metrics.hiding import Hider, draw_boxes, push_pull
@@ -18,6 +20,7 @@ from pellucid.metrics.interventions import BLOCK, Interventions, partial_correla
 from pellucid.verdict import Verdict
 from pellucid.verdict.decide import REJECTED, SUPPORTED, Judged, judge_maps, not_localised
 from pellucid.verdict.record import _runs
+from pellucid.verdict.sentences import sentences
 
 SIDE = 32
 METHODS = ["saliency", "input-x-gradient", "occlusion:window=4,stride=4"]
@@ -346,3 +349,18 @@ def test_the_same_again_whatever_the_batch_size(local: Window, picture: Tensor, 
 def test_runs():
     assert _runs([True, True, False]) == [(0, 2)]
     assert _runs([False]) == []
+
+
+def test_several_undecided_maps_are_one_short_sentence():
+    done = planted(60)
+    noise = torch.rand(3, 256, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    half = [EVIDENCE * 0.2 + row * 0.16 for row in noise[:2]]
+    maps = [Judged(name, row, 1) for name, row in zip("ab", half, strict=True)]
+    said, levels = judge_maps(done, maps, floor(), None, torch.Generator(), localised=True)
+    said = tuple(replace(one, state="undecided") for one in said)
+    verdict = Verdict("p", "cat", "net", said, True, "", levels, torch.eye(2).double(), 1.0, done, Cost())
+    (text,) = [text for text in sentences(verdict) if "undecided" in text]
+    numbers = ", ".join(f"{one.q:.2f}" for one in said)
+    assert text == f"a and b are undecided after 60 interventions (q {numbers}): do not rest on them alone."
+    (text,) = [text for text in sentences(replace(verdict, maps=said[:1])) if "undecided" in text]
+    assert f"95 % {said[0].low:.2f} to {said[0].high:.2f}" in text

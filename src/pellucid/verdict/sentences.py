@@ -87,7 +87,11 @@ def _numbers(maps: Sequence[MapVerdict]) -> str:
 
 
 def _ranges(maps: Sequence[MapVerdict]) -> str:
-    return "; ".join(f"q {one.q:.2f}, 95 % {one.low:.2f} to {one.high:.2f}{_floor(one)}" for one in maps)
+    """Of one map all there is to say; of several their numbers alone, as they stand in a table beside."""
+    if len(maps) > 1:
+        return _numbers(maps)
+    (one,) = maps
+    return f"q {one.q:.2f}, 95 % {one.low:.2f} to {one.high:.2f}{_floor(one)}"
 
 
 def _floor(one: MapVerdict) -> str:
