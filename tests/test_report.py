@@ -396,6 +396,10 @@ def test_each_question_has_its_verdict_in_words_and_on_its_cards(judged, judged_
             assert told == state + numbers
     assert "supported" in {one.state for one in judged.verdicts[0].maps}
     assert {one.state for one in judged.verdicts[2].maps} == {"not judged"}
+    # The badge says it: no card repeats it as a warning, though each explanation keeps it.
+    assert any("not localised" in text for e in judged for text in e.warnings)
+    shown = judged_html.partition('id="data">')[0]
+    assert "no map of places can be right about it." not in shown
 
 
 def test_the_scoreboard_has_maps_and_floors_by_q(judged, judged_html):

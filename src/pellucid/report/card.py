@@ -22,8 +22,10 @@ _LINK = re.compile(r"(?P<kind>arXiv|doi):(?P<id>[^\s,;]+)")
 _HOSTS = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
 
 
-def card(entry: Entry, index: int, album: Album, standing: Standing | None) -> Card:
-    """The card of one image."""
+def card(
+    entry: Entry, index: int, album: Album, standing: Standing | None, said: frozenset[str] = frozenset()
+) -> Card:
+    """The card of one image; warnings that are `said` beside are left out."""
     explanation = entry.explanation
     panel = explanation.panel(index)
     link = _LINK.search(explanation.paper)
@@ -44,7 +46,7 @@ def card(entry: Entry, index: int, album: Album, standing: Standing | None) -> C
         course=_course(panel),
         cells=f"{height} × {width}{channels}",
         remark=remark(panel),
-        warnings=explanation.notes[index] if explanation.notes else [],
+        warnings=[text for text in explanation.notes[index] if text not in said] if explanation.notes else [],
         facts=facts(explanation, panel, index),
         options=" ".join(f"{name}={value}" for name, value in explanation.options.items()),
         paper=explanation.paper,

@@ -12,6 +12,7 @@ from pellucid.report.facts import correlation
 from pellucid.report.judgement import judgement
 from pellucid.report.records import Agreement, Question
 from pellucid.verdict import Verdict
+from pellucid.verdict.sentences import note
 
 _LONER = 0.3  # a map whose best rank correlation with the others, of either kind, is lower agrees with none
 
@@ -35,7 +36,9 @@ def question(
     asked = [entry for entry in entries if answers[entry.title] is entry]
     judged = None if verdict is None else judgement(*verdict, asked)
     standings = {one.title: one for one in judged.maps} if judged else {}
-    cards = [card(entry, index, album, standings.get(entry.title)) for entry in asked]
+    # The badge of a card says what the verdict noted of its map.
+    said = frozenset() if verdict is None else frozenset(note(verdict[1], one) for one in verdict[1].maps)
+    cards = [card(entry, index, album, standings.get(entry.title), said) for entry in asked]
     return Question(label, score, cards, _agreement(asked, index), judged, curves)
 
 
