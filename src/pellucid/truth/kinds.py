@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -47,7 +46,7 @@ class _Canvas:
         role: Role,
         name: str,
         side: int,
-        colour: NDArray[np.floating[Any]],
+        colour: np.ndarray,
         *,
         at: tuple[int, int] | None = None,
         opacity: float = 1.0,
