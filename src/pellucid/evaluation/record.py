@@ -240,9 +240,9 @@ class Evaluation:
         try:
             import pyarrow
             from pyarrow import parquet
-        except ImportError:
+        except ImportError as error:
             raise ExtraMissing(
-                "Parquet files need pyarrow: pip install 'pellucid[tables]', or save .csv or .json."
+                f"Parquet files need pyarrow ({error}): pip install 'pellucid[tables]', or save .csv."
             ) from None
         parquet.write_table(pyarrow.Table.from_pylist(self.rows()), file)
 
