@@ -13,7 +13,8 @@ from pellucid.evaluate import picture_sources
 from pellucid.fingerprint import fingerprint
 from pellucid.intervals import bootstrap, paired
 from pellucid.model import Model
-from pellucid.request import Request, plain
+from pellucid.options.written import plain
+from pellucid.request import Request
 from pellucid.target import Target
 from pellucid.verdict import Verdict
 

@@ -19,7 +19,8 @@ from pellucid.gathering import sources_of
 from pellucid.measure import Maps, measure_all
 from pellucid.metric_request import MetricRequest
 from pellucid.model import Model
-from pellucid.request import Request, plain
+from pellucid.options.written import plain
+from pellucid.request import Request
 from pellucid.target import Output, Target
 
 DEFAULT_METRICS = ("intervention", "deletion", "insertion", "sparseness")
@@ -99,15 +100,20 @@ def evaluate(
         for one in judges
     )
     titles = tuple(request.title for request in requests)
-    asked = {
-        "model": wrapped.name,
-        "methods": [[r.method.name, {k: str(plain(v)) for k, v in r.options.items()}] for r in requests],
-        "metrics": [[c.title, c.output, {k: str(v) for k, v in c.protocol.items()}] for c in columns],
-        "target": str(plain(target)),
-        "seed": seed,
-        "weights": fingerprint(wrapped),
-        "pellucid": versions()["pellucid"],
-    }
+    # Not without a store: to tell weights apart, all of them are read.
+    asked = (
+        {}
+        if store is None
+        else {
+            "model": wrapped.name,
+            "methods": [[r.method.name, {k: str(plain(v)) for k, v in r.options.items()}] for r in requests],
+            "metrics": [[c.title, c.output, {k: str(v) for k, v in c.protocol.items()}] for c in columns],
+            "target": str(plain(target)),
+            "seed": seed,
+            "weights": fingerprint(wrapped),
+            "pellucid": versions()["pellucid"],
+        }
+    )
     results = _stored(store, asked)
     done = {result["key"]: result for result in results}
     found: list[Mapping[str, Any]] = []

@@ -22,8 +22,9 @@ from pellucid.explanation import Explanation
 from pellucid.images import Batch
 from pellucid.methods.definition import WRAPPERS
 from pellucid.model import Model
+from pellucid.options.written import plain
 from pellucid.outcomes import Attribution
-from pellucid.request import Request, plain
+from pellucid.request import Request
 from pellucid.target import Output, Target, TargetFn
 
 

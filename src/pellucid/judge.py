@@ -105,12 +105,16 @@ def judge(
         rival = _strongest_other(base)
         family = [base] if rival is None else [base, base.about(rival, output)]
         grid = Grid.over((inputs.shape[-2], inputs.shape[-1]))
+        others, other_cost = _other_class(model, batch, image, maps, rival, seed, batch_size)
         judged = [
-            Judged(one.title, cell_evidence(grid, one.attribution[None])[0], _passes(one.cost))
+            Judged(
+                one.title,
+                cell_evidence(grid, one.attribution[None])[0],
+                _passes(one.cost),
+                others.get(one.title),
+            )
             for one in maps
         ]
-        others, other_cost = _other_class(model, batch, image, maps, rival, output, seed, batch_size)
-        judged = [replace(one, contrast=others.get(one.title)) for one in judged]
         known = {
             name: cell_evidence(grid, map)[0] for name, map in floors(inputs, base.generator(_FLOORS)).items()
         }
@@ -230,7 +234,6 @@ def _other_class(
     image: int,
     maps: Sequence[MapOf],
     rival: int | None,
-    output: Output,
     seed: int,
     batch_size: int | str,
 ) -> tuple[dict[str, Float[Tensor, " cells"]], Cost]:
@@ -243,7 +246,7 @@ def _other_class(
     try:
         outcomes, cost = attribute(
             model, batch.inputs[image : image + 1], [one.request for one in cheap], [rival],
-            output=None, extras=extras, seed=seed, batch_size=batch_size, progress=False,
+            extras=extras, seed=seed, batch_size=batch_size, progress=False,
         )  # fmt: skip
     except ModelError:
         return {}, Cost()

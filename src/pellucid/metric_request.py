@@ -7,6 +7,7 @@ from typing import Any
 from pellucid.errors import InvalidType
 from pellucid.metrics import Metric, get_metric
 from pellucid.options.resolve import parse
+from pellucid.options.written import titled
 
 
 @dataclass(frozen=True)
@@ -35,5 +36,4 @@ class MetricRequest:
     @property
     def title(self) -> str:
         """The metric and the options it was given, as on the command line."""
-        shown = ",".join(f"{name}={value}" for name, value in self.given.items())
-        return self.metric.name + (f":{shown}" if shown else "")
+        return titled(self.metric.name, self.given)

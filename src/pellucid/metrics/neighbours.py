@@ -61,6 +61,21 @@ def over_neighbours(
     return probe.concat_over(samples, rows, dim=1)
 
 
+def map_changes(
+    probe: Probe, attribution: Float[Tensor, "N D H W"], explain: Explain, *, samples: int, radius: float
+) -> Float[Tensor, "N samples"]:
+    """The L2 norm of the difference between each neighbour's map and the image's: see `over_neighbours`."""
+    (moved,) = over_neighbours(
+        probe,
+        attribution,
+        explain,
+        lambda seen, near, maps: (distances(attribution, maps),),
+        samples=samples,
+        radius=radius,
+    )
+    return moved
+
+
 def distances(
     attribution: Float[Tensor, "N D H W"], maps: Float[Tensor, "N B D H W"]
 ) -> Float[Tensor, "N B"]:

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.metrics.definition import Explain, MetricPasses
-from pellucid.metrics.neighbours import distances, over_neighbours, relative_to_norm
+from pellucid.metrics.neighbours import map_changes, relative_to_norm
 from pellucid.metrics.options import Count, Positive
 from pellucid.metrics.registry import metric
 from pellucid.probe import Probe
@@ -61,12 +61,5 @@ def max_sensitivity(
         >>> measure(net, x, map, "max-sensitivity", method="saliency").value  # a linear model's gradient
         tensor([0.], dtype=torch.float64)
     """
-    (moved,) = over_neighbours(
-        probe,
-        attribution,
-        explain,
-        lambda seen, near, maps: (distances(attribution, maps),),
-        samples=samples,
-        radius=radius,
-    )
+    moved = map_changes(probe, attribution, explain, samples=samples, radius=radius)
     return relative_to_norm("max-sensitivity", probe, attribution, moved.amax(1))
