@@ -253,6 +253,16 @@ def test_objects_that_are_none_are_refused(tmp_path: Path, photo: Path):
         Objects.of(small).mask(open_picture(photo), Box(0.0, 0.0, 60.0, 40.0), (4, 4))
 
 
+def test_a_store_is_of_one_place_of_the_object(net: nn.Module, x: Tensor, tmp_path: Path):
+    truth = torch.zeros(4, 10, 10, dtype=torch.bool)
+    truth[:, 2:5, 2:5] = True
+    asked = {"target": 1, "store": tmp_path / "run.jsonl", "progress": False}
+    evaluate(net, x, ["saliency"], ["relevance-mass"], boxes=truth, **asked)
+    evaluate(net, x, ["saliency"], ["relevance-mass"], boxes=truth.clone(), **asked)
+    with pytest.raises(InvalidValue, match="another request: boxes differ"):
+        evaluate(net, x, ["saliency"], ["relevance-mass"], boxes=truth.roll(3, 1), **asked)
+
+
 def test_nothing_to_do_is_refused(net: nn.Module, x: Tensor):
     with pytest.raises(InvalidValue, match="at least one method and one metric"):
         evaluate(net, x, [], METRICS)

@@ -1,5 +1,6 @@
 """The verb `evaluate`: methods by metrics over pictures, in a table with intervals."""
 
+import hashlib
 import json
 import os
 import time
@@ -109,6 +110,7 @@ def evaluate(
             "methods": [[r.method.name, {k: str(plain(v)) for k, v in r.options.items()}] for r in requests],
             "metrics": [[c.title, c.output, {k: str(v) for k, v in c.protocol.items()}] for c in columns],
             "target": str(plain(target)),
+            "boxes": _told_apart(known),
             "seed": seed,
             "weights": fingerprint(wrapped),
             "pellucid": versions()["pellucid"],
@@ -205,6 +207,14 @@ def _of(target: Target, number: int, count: int) -> Target:
             raise InvalidValue(f"There must be one target per image: {count} images, {len(target)} targets.")
         return [target[number]]
     return target
+
+
+def _told_apart(objects: Objects | Tensor | None) -> str:
+    """What tells where objects are said to be from anywhere else; a mask by the path of its file."""
+    if objects is None:
+        return ""
+    told = objects.cpu().numpy().tobytes() if isinstance(objects, Tensor) else repr(objects).encode()
+    return hashlib.sha256(told).hexdigest()
 
 
 def _stored(store: str | os.PathLike[str] | None, asked: Mapping[str, Any]) -> list[Mapping[str, Any]]:
