@@ -11,10 +11,11 @@ from torch import Tensor
 from pellucid.metrics.grid import Grid
 from pellucid.metrics.hiding import draw_boxes
 from pellucid.metrics.interventions import BLOCK, Interventions
-from pellucid.truth.intervals import mean_over_pictures
+from pellucid.truth.intervals import mean_over_pictures, rate_over_pictures
 from pellucid.truth.kinds import KINDS
 from pellucid.truth.quality import GRID
-from pellucid.truth.scoreboard import Scoreboard, judge_trial
+from pellucid.truth.rates import judge_trial
+from pellucid.truth.scoreboard import Scoreboard
 from pellucid.truth.trials import BLOCKS, Session, Trial, TriedMap, first, run_session
 from pellucid.truth.units import Unit
 
@@ -149,8 +150,18 @@ def test_a_mean_over_pictures_varies_with_pictures_not_with_maps():
 
 
 def test_a_rate_of_none_or_all_keeps_an_interval():
-    assert (mean_over_pictures([[0.0]] * 60).low, mean_over_pictures([[0.0]] * 60).high) == (0.0, 0.05)
-    assert mean_over_pictures([[1.0]] * 60).low == 0.95
+    never, always = rate_over_pictures([[False]] * 60), rate_over_pictures([[True, True]] * 60)
+    assert (never.value, never.low, never.high) == (0.0, 0.0, 0.05)
+    assert (always.value, always.low, always.high) == (1.0, 0.95, 1.0)
+    assert rate_over_pictures([[True], [False]]).value == 0.5
+
+
+def test_a_mean_that_is_one_is_no_rate():
+    """Such as a rank correlation of 1 in each picture, or a regret of 0."""
+    assert (mean_over_pictures([[1.0]] * 60).low, mean_over_pictures([[0.0]] * 60).high) == (1.0, 0.0)
+
+
+def test_of_nothing_there_is_no_mean():
     assert mean_over_pictures([]).count == 0
     assert math.isnan(mean_over_pictures([[]]).value)
 
