@@ -12,8 +12,9 @@ from scipy.stats import spearmanr
 from torch import nn
 
 import pellucid
-from pellucid.compare import Comparison, Entry
+from pellucid.comparison import Comparison
 from pellucid.engine.cost import Cost
+from pellucid.entries import Entry
 from pellucid.grain import in_cells
 from pellucid.images import Box, Picture
 from pellucid.report.page import page

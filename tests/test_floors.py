@@ -34,6 +34,8 @@ FLOORS = [
     "provenance record",
     # the self-contained page
     "report",
+    # what a comparison gives; it writes the page
+    "comparison",
     # the verbs
     "__init__ altering answering attribute axioms bound_method choose compare doctor evaluate explain "
     "fitting judge measure metric_request outcomes quantus request truth",

@@ -20,7 +20,8 @@ from torch import nn
 
 import pellucid
 from pellucid import report
-from pellucid.compare import Comparison, Entry
+from pellucid.comparison import Comparison
+from pellucid.entries import Entry
 from pellucid.errors import PellucidError
 from pellucid.measure import measure
 from pellucid.render import heat, layer

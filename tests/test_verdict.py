@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.budget import Budget
-from pellucid.compare import Comparison, compare
+from pellucid.compare import compare
+from pellucid.comparison import Comparison
 from pellucid.engine.cost import Cost
 from pellucid.errors import InvalidType, InvalidValue, NotFound
 from pellucid.metrics.grid import Grid

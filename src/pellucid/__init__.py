@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pellucid.axioms.verify import axioms
     from pellucid.choice import Choice
     from pellucid.choose import choose
-    from pellucid.compare import Comparison, compare
+    from pellucid.compare import compare
+    from pellucid.comparison import Comparison
     from pellucid.engine.rule_registry import rule
     from pellucid.engine.sharing import Rule
     from pellucid.evaluate import evaluate
@@ -70,7 +71,7 @@ __all__ = [
 _HOMES = {
     "AxiomReport": "axioms.report",
     "Choice": "choice",
-    "Comparison": "compare",
+    "Comparison": "comparison",
     "Contrast": "target",
     "Evaluation": "evaluation.record",
     "Explanation": "explanation",

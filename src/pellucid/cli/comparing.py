@@ -19,7 +19,7 @@ from pellucid.cli.screen import (
     passes,
 )
 from pellucid.cli.tables import NBSP, Column, print_table
-from pellucid.compare import Comparison
+from pellucid.comparison import Comparison
 from pellucid.entries import Entry, refusal_sentences
 from pellucid.errors import FileMissing, PictureError
 from pellucid.model import Model

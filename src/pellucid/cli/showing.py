@@ -6,7 +6,7 @@ from typing import Any
 
 from pellucid.bundle import SUFFIXES as BUNDLES
 from pellucid.bundle import read_bundle
-from pellucid.compare import Comparison
+from pellucid.comparison import Comparison
 from pellucid.errors import InvalidValue
 from pellucid.explanation import Explanation
 from pellucid.provenance import provenance_of
