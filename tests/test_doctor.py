@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 import pellucid
 from pellucid.cli import app
-from pellucid.doctor import examine
+from pellucid.cli.examining import remarks
+from pellucid.doctor import Verdict, examine
 from pellucid.errors import ModelError
 from pellucid.methods import METHODS
 
@@ -128,6 +129,21 @@ def test_the_command_tells_the_default_models_layer_and_methods(
     without = sum(method.family == "attention" for method in METHODS.values())  # which it has none of
     assert f"Methods: {len(METHODS) - without} of {len(METHODS)} work" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_a_reason_of_several_methods_is_given_once():
+    said = [
+        Verdict("grad-cam", True, "", ("A warning.",), 1, 1, 0.1),
+        Verdict("legrad", False, "No attention.", (), 1, 1, None),
+        Verdict("lrp", False, "An unknown operation.", (), 1, 1, None),
+        Verdict("attention-rollout", False, "No attention.", (), 1, 1, None),
+    ]
+    assert remarks(said) == [
+        "A warning.",
+        "does not work: No attention.",
+        "does not work: An unknown operation.",
+        "does not work, for the reason given for legrad.",
+    ]
 
 
 def test_the_command_gives_json(few_methods: None, tmp_path: Path):

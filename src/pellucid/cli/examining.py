@@ -1,5 +1,6 @@
 """What `pellucid doctor` and `pellucid choose` found, for people."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -54,9 +55,9 @@ def show(found: Diagnosis, all_layers: bool) -> None:
             verdict.method,
             f"{verdict.forward}+{verdict.backward}",
             _seconds(verdict),
-            " ".join(verdict.warnings) if verdict.works else f"does not work: {verdict.reason}",
+            remark,
         )
-        for verdict in found.methods
+        for verdict, remark in zip(found.methods, remarks(found.methods), strict=True)
     ]
     print_table(screen, columns, rows, [None if verdict.works else "red" for verdict in found.methods])
     told = "per picture: measured; with ~ estimated, from a shorter run or, for each channel, from one pass."
@@ -65,6 +66,20 @@ def show(found: Diagnosis, all_layers: bool) -> None:
         screen.print()
         screen.print(f"Recommended: {found.recommended.method}", style="bold")
         screen.print(found.recommended.because)
+
+
+def remarks(verdicts: Sequence[Verdict]) -> list[str]:
+    """What is said of each method; a reason is given once, and then the method that it was given for."""
+    first: dict[str, str] = {}
+    remarks = []
+    for verdict in verdicts:
+        if verdict.works:
+            remarks.append(" ".join(verdict.warnings))
+            continue
+        named = first.setdefault(verdict.reason, verdict.method)
+        why = f": {verdict.reason}" if named == verdict.method else f", for the reason given for {named}."
+        remarks.append(f"does not work{why}")
+    return remarks
 
 
 def _seconds(verdict: Verdict) -> str:
