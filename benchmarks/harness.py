@@ -60,7 +60,7 @@ def main(groups: Callable[[], Mapping[str, Jobs]], once: str | None = None) -> N
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=7, help="counted runs of each job (median is shown)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", help="only groups whose name holds this")
+    parser.add_argument("--only", nargs="+", default=[""], help="only groups whose name holds one of these")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     parser.add_argument("--weigh", nargs=2, metavar=("GROUP", "JOB"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -77,7 +77,7 @@ def main(groups: Callable[[], Mapping[str, Jobs]], once: str | None = None) -> N
         "|---|---|---|---|---|",
     ]
     for group, jobs in made.items():
-        if options.only and options.only not in group:
+        if not any(wanted in group for wanted in options.only):
             continue
         long = once is not None and group.startswith(once)
         seconds = by_turns(jobs, 1 if long else options.runs, warm=not long)

@@ -19,7 +19,7 @@ from pellucid.metrics.grid import Grid
 from pellucid.metrics.hiding import Hider, draw_boxes, push_pull
 from pellucid.metrics.interventions import BLOCK, Interventions, partial_correlation, resampled
 from pellucid.verdict import Verdict
-from pellucid.verdict.decide import REJECTED, SUPPORTED, Judged, judge_maps, not_localised
+from pellucid.verdict.decide import REJECTED, SUPPORTED, JudgedMap, judge_maps, not_localised
 from pellucid.verdict.record import _runs
 from pellucid.verdict.sentences import sentences
 
@@ -138,9 +138,9 @@ def test_a_score_that_nothing_changes_is_said_to_have_no_evidence(local: Window,
 def test_an_empty_and_a_constant_map_are_not_supported():
     done = planted()
     maps = [
-        Judged("empty", torch.zeros(256, dtype=torch.float64), 1),
-        Judged("constant", torch.ones(256, dtype=torch.float64), 1),
-        Judged("negative", -torch.rand(256, dtype=torch.float64), 1),
+        JudgedMap("empty", torch.zeros(256, dtype=torch.float64), 1),
+        JudgedMap("constant", torch.ones(256, dtype=torch.float64), 1),
+        JudgedMap("negative", -torch.rand(256, dtype=torch.float64), 1),
     ]
     said, _ = judge_maps(done, maps, floor(), None, torch.Generator(), localised=True)
     assert [one.state for one in said] == ["not supported"] * 3
@@ -170,7 +170,7 @@ def test_the_planted_map_has_q_one_and_the_causes_fall_out():
     done = planted()
     noise = torch.rand(256, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     said, floors = judge_maps(
-        done, [Judged("right", EVIDENCE * 3, 1), Judged("wrong", noise, 1)], floor(), None,
+        done, [JudgedMap("right", EVIDENCE * 3, 1), JudgedMap("wrong", noise, 1)], floor(), None,
         torch.Generator(), localised=True,
     )  # fmt: skip
     assert said[0].q == pytest.approx(1)
@@ -356,7 +356,7 @@ def test_several_undecided_maps_are_one_short_sentence():
     done = planted(60)
     noise = torch.rand(3, 256, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     half = [EVIDENCE * 0.2 + row * 0.16 for row in noise[:2]]
-    maps = [Judged(name, row, 1) for name, row in zip("ab", half, strict=True)]
+    maps = [JudgedMap(name, row, 1) for name, row in zip("ab", half, strict=True)]
     said, levels = judge_maps(done, maps, floor(), None, torch.Generator(), localised=True)
     said = tuple(replace(one, state="undecided") for one in said)
     verdict = Verdict("p", "cat", "net", said, True, "", levels, torch.eye(2).double(), 1.0, done, Cost())

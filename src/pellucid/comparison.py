@@ -19,7 +19,7 @@ from pellucid.errors import InvalidValue, NotFound
 from pellucid.explanation import Explanation, from_values, maps_of, values_of
 from pellucid.files import file_path, save_by_suffix
 from pellucid.provenance import provenance_of
-from pellucid.remarks import told_once
+from pellucid.remarks import grouped_remarks
 from pellucid.render import figure, html, metadata, video, views
 from pellucid.render.blocks import paint
 from pellucid.render.paper import Paper, Width
@@ -163,7 +163,7 @@ class Comparison:
         """
         judged = {note(verdict, one) for verdict in self.verdicts for one in verdict.maps}
         titles = {id(entry): _title(entry, self.entries) for entry in self.entries}
-        return told_once(
+        return grouped_remarks(
             (
                 (text, name, titles[id(entry)])
                 for entry in self.entries

@@ -29,7 +29,7 @@ from pellucid.probe import Probe
 from pellucid.ranks import rank_correlation
 from pellucid.request import Request
 from pellucid.target import Output, Target
-from pellucid.verdict.decide import Judged, judge_maps, not_localised, top_overlap
+from pellucid.verdict.decide import JudgedMap, judge_maps, not_localised, top_overlap
 from pellucid.verdict.record import Verdict
 from pellucid.verdict.sentences import note, sentences
 
@@ -107,7 +107,7 @@ def judge(
         grid = Grid.over((inputs.shape[-2], inputs.shape[-1]))
         others, other_cost = _other_class(model, batch, image, maps, rival, seed, batch_size)
         judged = [
-            Judged(
+            JudgedMap(
                 one.title,
                 cell_evidence(grid, one.attribution[None])[0],
                 _passes(one.cost),

@@ -8,7 +8,9 @@ FEW = 4
 """Of more names than these all together are counted, not listed."""
 
 
-def told_once(said: Iterable[Said], pictures: Sequence[str] = (), asked: Sequence[str] = ()) -> list[str]:
+def grouped_remarks(
+    said: Iterable[Said], pictures: Sequence[str] = (), asked: Sequence[str] = ()
+) -> list[str]:
     """Each text once, in order of appearance, behind the names of the pictures and methods it is about.
 
     Args:
@@ -17,11 +19,11 @@ def told_once(said: Iterable[Said], pictures: Sequence[str] = (), asked: Sequenc
         asked: all methods, likewise.
 
     Example:
-        >>> told_once([("flat", "cat", "cam"), ("odd", "cat", "cam"), ("flat", "dog", "cam")])
+        >>> grouped_remarks([("flat", "cat", "cam"), ("odd", "cat", "cam"), ("flat", "dog", "cam")])
         ['cat, dog · cam: flat', 'cat · cam: odd']
-        >>> told_once([("flat", name, "cam") for name in "abcdef"], pictures="abcdef")
+        >>> grouped_remarks([("flat", name, "cam") for name in "abcdef"], pictures="abcdef")
         ['all 6 pictures · cam: flat']
-        >>> told_once([("flat", "cat", "cam"), ("flat", "dog", "rise")])
+        >>> grouped_remarks([("flat", "cat", "cam"), ("flat", "dog", "rise")])
         ['cat · cam; dog · rise: flat']
     """
     by_text: dict[str, dict[str, list[str]]] = {}

@@ -3,9 +3,7 @@
 from itertools import groupby
 from typing import Any, get_args
 
-from rich.padding import Padding
-from rich.text import Text
-
+from pellucid.cli.definition import option_rows, plain, show_definition
 from pellucid.cli.screen import console
 from pellucid.cli.tables import Column, print_table
 from pellucid.errors import InvalidValue
@@ -73,21 +71,12 @@ def list_methods(chosen: list[Method]) -> None:
 
 def show_method(method: Method) -> None:
     """All about one method."""
-    screen = console()
-    screen.print(method.name, style="bold")
-    for line in method.doc.splitlines():
-        text = line.lstrip()
-        screen.print(Padding(Text(text), (0, 0, 0, len(line) - len(text))))
-    screen.print()
-    print_table(
-        screen,
-        [Column("option"), Column("type", fold=1), Column("default")],
-        [(option.name, option.kind, _plain(option.default)) for option in (*method.options, *WRAPPERS)],
+    facts = (
+        f"Family: {method.family}, reads the {method.reads}; explains the {method.output}.",
+        f"Passes: {_passes(method)} forward+backward per picture with the defaults.",
+        f"Paper: {method.paper}",
     )
-    screen.print()
-    screen.print(f"Family: {method.family}, reads the {method.reads}; explains the {method.output}.")
-    screen.print(f"Passes: {_passes(method)} forward+backward per picture with the defaults.")
-    screen.print(f"Paper: {method.paper}")
+    show_definition(method.name, method.doc, (*method.options, *WRAPPERS), facts)
 
 
 def method_row(method: Method) -> dict[str, Any]:
@@ -98,10 +87,7 @@ def method_row(method: Method) -> dict[str, Any]:
         "reads": method.reads,
         "needs": method.needs,
         "summary": method.summary,
-        "options": [
-            {"name": option.name, "type": option.kind, "default": option.default}
-            for option in (*method.options, *WRAPPERS)
-        ],
+        "options": option_rows((*method.options, *WRAPPERS)),
         "passes": method.cost(method.resolve_options({}))._asdict(),
         "output": method.output,
         "paper": method.paper,
@@ -113,8 +99,4 @@ def _passes(method: Method) -> str:
 
 
 def _written(option: Option) -> str:
-    return f"{option.name}={_plain(option.default)}"
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{option.name}={plain(option.default)}"

@@ -7,9 +7,7 @@ from math import isinf
 from pathlib import Path
 from typing import Any
 
-from rich.padding import Padding
-from rich.text import Text
-
+from pellucid.cli.definition import option_rows, show_definition
 from pellucid.cli.screen import console, passes
 from pellucid.cli.tables import Column, print_table
 from pellucid.evaluation.record import Evaluation
@@ -90,19 +88,12 @@ def list_metrics(chosen: Sequence[Metric]) -> None:
 
 def show_metric(metric: Metric) -> None:
     """All about one metric."""
-    screen = console()
-    screen.print(metric.name, style="bold")
-    for line in metric.doc.splitlines():
-        text = line.lstrip()
-        screen.print(Padding(Text(text), (0, 0, 0, len(line) - len(text))))
-    screen.print()
-    if metric.options:
-        rows = [(option.name, option.kind, str(option.default)) for option in metric.options]
-        print_table(screen, [Column("option"), Column("type", fold=1), Column("default")], rows)
-    screen.print(
-        f"Family: {metric.family}; reads the {metric.output}; {_WAYS[metric.higher_is_better]} is better."
+    better = _WAYS[metric.higher_is_better]
+    facts = (
+        f"Family: {metric.family}; reads the {metric.output}; {better} is better.",
+        f"Paper: {metric.paper}",
     )
-    screen.print(f"Paper: {metric.paper}")
+    show_definition(metric.name, metric.doc, metric.options, facts)
 
 
 def metric_row(metric: Metric) -> dict[str, Any]:
@@ -115,9 +106,7 @@ def metric_row(metric: Metric) -> dict[str, Any]:
         "range": [None if isinf(end) else end for end in metric.range],
         "output": metric.output,
         "needs": sorted(metric.needs),
-        "options": [
-            {"name": option.name, "type": option.kind, "default": option.default} for option in metric.options
-        ],
+        "options": option_rows(metric.options),
         "passes": metric.passes(metric.resolve_options({}), _SIZE)._asdict(),
         "paper": metric.paper,
     }

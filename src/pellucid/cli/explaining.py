@@ -31,7 +31,7 @@ from pellucid.images import Batch, open_with_others
 from pellucid.model import Model
 from pellucid.naming import short_names
 from pellucid.prediction import Prediction
-from pellucid.remarks import by_text, told_once
+from pellucid.remarks import by_text, grouped_remarks
 from pellucid.render import views
 from pellucid.render.style import Style
 from pellucid.render.text import number
@@ -328,7 +328,7 @@ def warnings_of(results: Sequence[Row]) -> list[str]:
         row["title"] + (f" for {row['labels'][0]}" if each[row["picture"], row["title"]] > 1 else "")
         for row in results
     ]
-    return told_once(
+    return grouped_remarks(
         (
             (text, row["name"], question)
             for row, question in zip(results, asked, strict=True)

@@ -37,7 +37,7 @@ def consistency(explanations: Int[Tensor, "N K"], predictions: Int[Tensor, " N"]
         >>> consistency(torch.tensor([[1], [1], [1], [2]]), torch.tensor([5, 5, 6, 5]))
         tensor([0.5000, 0.5000, 0.0000,    nan], dtype=torch.float64)
     """
-    return _predicted_alike((explanations[:, None] == explanations).all(2), predictions)
+    return _share_predicted_the_same((explanations[:, None] == explanations).all(2), predictions)
 
 
 def sufficiency(
@@ -78,7 +78,7 @@ def sufficiency(
     norms = evidence.norm(dim=1)
     lengths = norms[:, None] * norms
     cosine = torch.where(lengths > 0, evidence @ evidence.T / lengths.clamp(min=1e-300), -torch.inf)
-    return _predicted_alike(1 - cosine <= distance + 1e-12, predictions)
+    return _share_predicted_the_same(1 - cosine <= distance + 1e-12, predictions)
 
 
 def top_cells(maps: Float[Tensor, "N D H W"], *, count: int = 3, along: int = 7) -> Int[Tensor, "N count"]:
@@ -101,7 +101,9 @@ def _in_cells(maps: Float[Tensor, "N D H W"], along: int) -> Float[Tensor, "N ce
     return torch.stack([region_sums(values, labels) for values in per_pixel(maps)])
 
 
-def _predicted_alike(together: Bool[Tensor, "N N"], predictions: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
+def _share_predicted_the_same(
+    together: Bool[Tensor, "N N"], predictions: Int[Tensor, " N"]
+) -> Float[Tensor, " N"]:
     """Of the others that each image is put together with, the share of the same prediction."""
     others = together & ~torch.eye(len(together), dtype=torch.bool, device=together.device)
     alike = others & (predictions[:, None] == predictions).to(together.device)

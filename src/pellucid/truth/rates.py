@@ -9,7 +9,7 @@ from pellucid.judge import ROUNDS
 from pellucid.truth.intervals import Interval, rate_over_pictures
 from pellucid.truth.quality import GOOD, GROSSLY_WRONG
 from pellucid.truth.trials import Session, Trial, TriedMap, first
-from pellucid.verdict.decide import Judged, judge_maps, not_localised
+from pellucid.verdict.decide import JudgedMap, judge_maps, not_localised
 from pellucid.verdict.record import State
 
 FLOORS = ("floor", "decoy")
@@ -59,7 +59,7 @@ class JudgedTrial:
 
 def judge_trial(trial: Trial, seed: int = 0) -> TrialVerdict:
     """What the verdict says of a trial: in rounds until every map of a method is decided, as `judge` has."""
-    maps = [Judged(one.title, one.evidence, one.passes) for one in trial.maps]
+    maps = [JudgedMap(one.title, one.evidence, one.passes) for one in trial.maps]
     own = [one.origin == "method" for one in trial.maps]
     for number, blocks in enumerate(ROUNDS):
         done = first(trial.interventions, blocks)

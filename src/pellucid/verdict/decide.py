@@ -25,7 +25,7 @@ _TOP = 16
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedMap:
     """A map to be judged: its evidence by cell, what it cost, and the same method's for another class."""
 
     title: str
@@ -69,7 +69,7 @@ def not_localised(done: Interventions) -> str:
 
 def judge_maps(
     done: Interventions,
-    maps: Sequence[Judged],
+    maps: Sequence[JudgedMap],
     floors: Mapping[str, Float[Tensor, " cells"]],
     other_class: Interventions | None,
     generator: torch.Generator,
@@ -108,7 +108,7 @@ def judge_maps(
         beats = bool(beyond[i] > 0) and not empty
         same = None
         if one.contrast is not None:
-            same = bool(_alike(one.evidence, one.contrast) > SAME)
+            same = bool(_correlation(one.evidence, one.contrast) > SAME)
         said.append(
             MapVerdict(
                 one.title,
@@ -142,8 +142,8 @@ def _state(q: float, low: float, high: float, *, empty: bool) -> State:
     return "undecided"
 
 
-def _alike(a: Float[Tensor, " cells"], b: Float[Tensor, " cells"]) -> float:
-    """Pearson's correlation of two maps by cell; maps without differences are alike in that only."""
+def _correlation(a: Float[Tensor, " cells"], b: Float[Tensor, " cells"]) -> float:
+    """Pearson's correlation of two maps by cell; 0 where one of them is constant."""
     both = torch.stack([a, b])
     if (both.std(1) == 0).any():
         return 0.0
