@@ -12,7 +12,7 @@ from pellucid.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
-    [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *ROOT.glob("docs/*.md")]
+    [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *ROOT.glob("docs/**/*.md")]
 )
 README = (ROOT / "README.md").read_text("utf-8")
 FENCES = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)

@@ -1,10 +1,12 @@
 """Every block of the documentation runs as it is written: the Python of a page in one namespace."""
 
+import io
 import re
 import runpy
 import shlex
 import shutil
 import subprocess
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from typer.testing import CliRunner
 from pellucid.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 FRAGMENTS = {"CONTRIBUTING.md"}
 """Pages whose Python shows lines of the source: `tests/test_docs.py` looks them up there."""
+LONG = {"README.md", "migrating.md"}
+"""Pages whose Python takes more than a few seconds: the sweeps run it."""
 QUICK = {
     "explain sample:cat -m legrad --model timm:vit_tiny_patch16_224 --random-weights",
     "explain sample:cat -m gradient-shap:references=black,white,blur",
@@ -31,6 +35,29 @@ QUICK = {
 
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+PRINTING = re.compile(r"^```python\n(.*?)^```$(?:\n+```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
+"""A block of Python, and what it prints where a block of text says so."""
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def said(text: str) -> tuple[str, list[float]]:
+    """What is printed without its numbers and spaces, and its numbers."""
+    words = " ".join(NUMBER.sub("#", text).split())
+    return words, [float(number) for number in NUMBER.findall(text)]
+
+
+def run(page: Path, space: dict[str, Any]) -> None:
+    """Runs the Python of a page, and compares what it prints: words to the letter, numbers to 2 %."""
+    for block, shown in PRINTING.findall(page.read_text("utf-8")):
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            exec(block, space)
+        if shown:
+            (words, numbers), (real, found) = said(shown), said(printed.getvalue())
+            assert real == words
+            assert found == pytest.approx(numbers, rel=0.02, abs=0.011)
 
 
 def commands() -> list[str]:
@@ -57,8 +84,9 @@ def test_a_command_runs(command: str, tmp_path: Path, monkeypatch: pytest.Monkey
         shutil.copytree(ROOT / "examples", "examples")
         monkeypatch.setattr("sys.argv", ["my_model.py", "shapes"])
         runpy.run_path("examples/my_model.py", run_name="__main__")
-    result = CliRunner().invoke(app, shlex.split(command))
-    assert result.exit_code == 0, result.output
+    for one in command.split(" && "):
+        result = CliRunner().invoke(app, shlex.split(re.sub(r"^(\.venv/bin/)?pellucid ", "", one)))
+        assert result.exit_code == 0, result.output
 
 
 def test_the_commands_of_the_quick_suite_are_documented():
@@ -69,7 +97,7 @@ def test_the_commands_of_the_quick_suite_are_documented():
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=[pytest.mark.full] if page.name == "README.md" else [], id=page.name)
+        pytest.param(page, marks=[pytest.mark.full] if page.name in LONG else [], id=page.name)
         for page in PAGES
         if blocks(page, "python") and page.name not in FRAGMENTS
     ],
@@ -78,9 +106,21 @@ def test_the_python_of_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_methods: None
 ):
     monkeypatch.chdir(tmp_path)
-    space: dict[str, Any] = {"__name__": "page"}
-    for block in blocks(page, "python"):
-        exec(block, space)
+    run(page, {"__name__": "page"})
+
+
+def test_what_a_page_does_not_print_is_found(tmp_path: Path):
+    page = tmp_path / "page.md"
+    for said_so in ("a 1.0\n", "b 1.1\n", "a  1.02 \n"):
+        page.write_text(f"```python\nprint('a', 1.01)\n```\n\n```text\n{said_so}```\n")
+        if "a" in said_so:
+            run(page, {})
+        else:
+            with pytest.raises(AssertionError):
+                run(page, {})
+    page.write_text("```python\nprint('a', 1.01)\n```\n\n```text\na 1.2\n```\n")
+    with pytest.raises(AssertionError):
+        run(page, {})
 
 
 def test_what_other_lines_call_is_there():
