@@ -9,7 +9,7 @@ else
 SIZE := It gets about 6.6 GB large on Linux, most of it CUDA libraries: TORCH=cpu leaves them out.
 endif
 
-.PHONY: setup demo test test-sweeps test-full test-oldest coverage lint build clean
+.PHONY: setup demo docs test test-sweeps test-full test-oldest coverage lint build clean
 
 setup: .venv/ready
 
@@ -36,6 +36,10 @@ demo: setup
 	@echo "  .venv/bin/pellucid explain sample:coffee -m layer-cam -t espresso"
 	@echo "  .venv/bin/pellucid methods --family cam"
 	@echo "  .venv/bin/pellucid doctor"
+
+# The documentation site, in site/: warnings are fatal. It opens from the disk.
+docs: setup
+	$(BIN)/python docs/build.py
 
 lint: setup
 	$(BIN)/ruff check .
@@ -74,4 +78,4 @@ build: setup
 	$(BIN)/hatchling build
 
 clean:
-	rm -rf .venv .venv-oldest demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest demo dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,18 +1,17 @@
-"""Writes docs/methods.md, docs/metrics.md and the README's table of methods: `python docs/generate.py`."""
+"""Writes docs/methods/, docs/metrics/ and the README's table of methods: `python docs/generate.py`."""
 
 import re
-import textwrap
-from collections.abc import Iterable, Iterator
+import sys
 from itertools import groupby
 from pathlib import Path
 
-from pellucid.methods import METHODS
-from pellucid.methods.definition import WRAPPERS, Method, Passes
-from pellucid.metrics import METRICS, Metric
+sys.path.insert(0, str(Path(__file__).parent))
 
-PAGE = Path(__file__).with_name("methods.md")
-METRICS_PAGE = Path(__file__).with_name("metrics.md")
-README = PAGE.parents[1] / "README.md"
+from pages import BETTER, BUILT_IN, DOCS, KNOWN, SIZE, linked, page, slug, table
+
+from pellucid.methods.definition import WRAPPERS
+
+README = DOCS.parent / "README.md"
 
 INTRO = """\
 # Methods
@@ -49,27 +48,47 @@ costs what the method does. A map without a value, such as one that is constant 
 its spread, is given a reason and no number.
 """
 
-PARTS = re.compile(r"^(Args|Returns|Raises|Cost|Source|Example):\n", re.MULTILINE)
-LINKS = {r"arXiv:(\d{4}\.\d{4,5})": "https://arxiv.org/abs/", r"doi:(10\.[^\s;]+)": "https://doi.org/",
-         r"(github\.com/\S+)": "https://"}  # fmt: skip
+
+def pages() -> dict[str, str]:
+    """What each generated page holds, by its path in docs/."""
+    found = {"methods.md": methods(), "metrics.md": metrics()}
+    found |= {f"methods/{slug(name)}.md": page(one) for name, one in BUILT_IN.items()}
+    return found | {f"metrics/{slug(name)}.md": page(one) for name, one in KNOWN.items()}
 
 
-BUILT_IN = {name: method for name, method in METHODS.items() if method.built_in}
-"""What is documented: not what installed packages add."""
-
-
-def render() -> str:
-    """The whole page."""
-    anchors = dict(zip(BUILT_IN, slugs(BUILT_IN), strict=True))
+def methods() -> str:
+    """All methods in a table."""
     wrappers = ", ".join(f"`{option.name}={option.default}`" for option in WRAPPERS)
-    overview = table(
-        ("method", "family", "forward", "backward", "per channel", "head per channel", "reads", "paper"),
+    head = ("method", "family", "forward", "backward", "per channel", "head per channel", "reads", "paper")
+    rows = (
         (
-            (f"[{m.name}](#{anchors[m.name]})", m.family, *costs(m), m.reads, linked(m.paper))
-            for m in BUILT_IN.values()
-        ),
+            f"[{m.name}](methods/{slug(m.name)}.md)",
+            m.family,
+            *m.cost(m.resolve_options({})),
+            m.reads,
+            linked(m.paper),
+        )
+        for m in BUILT_IN.values()
     )
-    return "\n".join([INTRO.format(wrappers=wrappers), overview, *map(section, BUILT_IN.values())])
+    return "\n".join([INTRO.format(wrappers=wrappers), table(head, rows)])
+
+
+def metrics() -> str:
+    """All metrics in a table."""
+    rows = (
+        (
+            f"[{m.name}](metrics/{slug(m.name)}.md)",
+            m.family,
+            BETTER[m.higher_is_better],
+            " to ".join(f"{end:g}".replace("inf", "∞") for end in m.range),
+            m.passes(m.resolve_options({}), SIZE),
+            ", ".join(sorted(m.needs)) or "–",
+            linked(m.paper),
+        )
+        for m in KNOWN.values()
+    )
+    head = ("metric", "family", "better", "range", "passes", "needs", "paper")
+    return "\n".join([METRICS_INTRO, table(head, rows)])
 
 
 def overview(readme: str) -> str:
@@ -82,118 +101,18 @@ def overview(readme: str) -> str:
     )
 
 
-def render_metrics() -> str:
-    """The page of all metrics."""
-    known = {
-        name: metric for name, metric in METRICS.items() if metric.function.__module__.startswith("pellucid.")
-    }
-    anchors = dict(zip(known, slugs(known, "metrics"), strict=True))
-    better = {True: "higher", False: "lower", None: "neither"}
-    rows = (
-        (
-            f"[{m.name}](#{anchors[m.name]})",
-            m.family,
-            better[m.higher_is_better],
-            " to ".join(f"{end:g}".replace("inf", "∞") for end in m.range),
-            m.passes(m.resolve_options({}), (224, 224)),
-            ", ".join(sorted(m.needs)) or "–",
-            linked(m.paper),
-        )
-        for m in known.values()
-    )
-    head = ("metric", "family", "better", "range", "passes", "needs", "paper")
-    return "\n".join([METRICS_INTRO, table(head, rows), *map(metric_section, known.values())])
-
-
-def metric_section(metric: Metric) -> str:
-    """One metric: what its docstring says, and its options."""
-    command = f"pellucid evaluate sample:cat sample:coffee -m grad-cam --metric {metric.name}"
-    return section(metric, "" if metric.needs & {"truth"} else command)
-
-
-def costs(method: Method) -> Passes:
-    """The passes of a method with its defaults."""
-    return method.cost(method.resolve_options({}))
-
-
-def section(method: Method | Metric, run: str | None = None) -> str:
-    """One method or metric: what its docstring says, its options, and how to run it."""
-    text, *parts = PARTS.split(method.doc)
-    blocks = [f"## {method.name}", *map(prose, text.strip().split("\n\n"))]
-    options = {option.name for option in method.options}
-    for label, part in zip(parts[::2], parts[1::2], strict=True):
-        if label == "Example":
-            blocks.append(f"**Example:**\n\n```pycon\n{textwrap.dedent(part).strip()}\n```")
-            continue
-        if label not in ("Args", "Raises"):
-            blocks.append(f"**{label}:** {prose(part)}")
-            continue
-        entries = [entry.partition(": ") for entry in re.split(r"\n(?=\S)", textwrap.dedent(part).strip())]
-        # A method's first argument is its evidence, which the user does not give.
-        items = [
-            f"- `{name}`: {prose(meaning)}"
-            for name, _, meaning in entries
-            if label == "Raises" or name in options
-        ]
-        if items:
-            blocks.append("\n".join([f"**{label}:**", "", *items]))
-    blocks.append(f"**Paper:** {linked(method.paper)}")
-    if method.options:
-        rows = ((f"`{o.name}`", f"`{o.kind}`", f"`{o.default}`") for o in method.options)
-        blocks.append(table(("option", "type", "default"), rows).rstrip())
-    line = command(method) if run is None and isinstance(method, Method) else run
-    if line:
-        blocks.append(f"```sh\n{line}\n```")
-    return "\n\n".join(blocks) + "\n"
-
-
-def command(method: Method) -> str:
-    """How to run it on the command line: with references where it asks for them, on a model that it can read.
-
-    Example:
-        >>> from pellucid.methods import get_method
-        >>> command(get_method("gradient-shap"))
-        'pellucid explain sample:cat -m gradient-shap:references=black,white,blur'
-    """
-    defaults = {option.name: option.default for option in method.options}
-    alone = "baselines" in defaults  # enhanced-ig takes a baseline in their place
-    references = "references" in defaults and defaults["references"] is None and not alone
-    given = ":references=black,white,blur" if references else ""
-    attention = " --model timm:vit_tiny_patch16_224 --random-weights"
-    return f"pellucid explain sample:cat -m {method.name}{given}{attention * (method.family == 'attention')}"
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table in Markdown."""
-    columns = tuple(head)
-    cells = [columns, ("---",) * len(columns), *([str(c).replace("|", r"\|") for c in row] for row in rows)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
-
-
-def prose(text: str) -> str:
-    """A paragraph on one line; what Markdown would take for markup outside of `code` is escaped."""
-    spans = re.split(r"(`[^`]*`)", " ".join(text.split()))
-    return "".join(span if span.startswith("`") else re.sub(r"([*<\[])", r"\\\1", span) for span in spans)
-
-
-def linked(paper: str) -> str:
-    """The paper with its arXiv number or DOI made a link."""
-    for pattern, address in LINKS.items():
-        paper = re.sub(pattern, rf"[\g<0>]({address}\1)", paper)
-    return paper
-
-
-def slugs(headings: Iterable[str], title: str = "methods") -> Iterator[str]:
-    """The anchors GitHub gives to headings: without punctuation, and numbered where that makes two equal."""
-    seen: dict[str, int] = {title: 1}  # the page's own title
-    for heading in headings:
-        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        count = seen.get(slug, 0)
-        seen[slug] = count + 1
-        yield f"{slug}-{count}" if count else slug
+def main() -> None:
+    """All pages; those of what is no longer there are removed."""
+    found = pages()
+    for folder in ("methods", "metrics"):
+        (DOCS / folder).mkdir(exist_ok=True)
+        for old in (DOCS / folder).glob("*.md"):
+            if f"{folder}/{old.name}" not in found:
+                old.unlink()
+    for name, text in found.items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+    README.write_text(overview(README.read_text("utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
-    METRICS_PAGE.write_text(render_metrics(), encoding="utf-8")
-    README.write_text(overview(README.read_text("utf-8")), encoding="utf-8")
+    main()

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 from pellucid.methods import METHODS
+from pellucid.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -17,6 +18,12 @@ PAGES = sorted(
 README = (ROOT / "README.md").read_text("utf-8")
 FENCES = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@pytest.fixture(scope="module")
+def generate() -> dict[str, Any]:
+    """The module that writes the pages."""
+    return runpy.run_path(str(ROOT / "docs/generate.py"))
 
 
 def anchors(page: Path) -> set[str]:
@@ -55,32 +62,60 @@ def test_the_readmes_python_runs(
         assert space["e"].layer == ["blocks.11.norm1"]
 
 
-def test_what_is_generated_is_what_the_registry_says():
-    generate = runpy.run_path(str(ROOT / "docs/generate.py"))
-    written = (ROOT / "docs/methods.md").read_text("utf-8")
-    assert written == generate["render"](), "docs/methods.md is out of date: run `python docs/generate.py`"
-    metrics = (ROOT / "docs/metrics.md").read_text("utf-8")
-    assert metrics == generate["render_metrics"](), (
-        "docs/metrics.md is out of date: run `python docs/generate.py`"
-    )
+def test_what_is_generated_is_what_the_registry_says(generate: dict[str, Any]):
+    pages = generate["pages"]()
+    assert len(pages) == 2 + len(generate["BUILT_IN"]) + len(generate["KNOWN"]) == 105
+    old = [name for name, text in pages.items() if (ROOT / "docs" / name).read_text("utf-8") != text]
+    assert not old, "out of date: run `python docs/generate.py`"
+    there = {f"{f}/{p.name}" for f in ("methods", "metrics") for p in ROOT.glob(f"docs/{f}/*.md")}
+    assert there | {"methods.md", "metrics.md"} == set(pages)
     assert generate["overview"](README) == README, "README.md is out of date: run `python docs/generate.py`"
     assert generate["overview"](README.replace(" hirescam,", "")) == README
 
 
-def test_each_method_is_linked_to_the_section_of_its_name():
-    page = ROOT / "docs/methods.md"
-    text = page.read_text("utf-8")
-    links = dict(re.findall(r"^\| \[(\S+)\]\(#(\S+)\)", text, re.MULTILINE))
-    assert (
-        list(links)
-        == [m.name for m in METHODS.values() if m.built_in]
-        == re.findall(r"^## (.+)", text, re.MULTILINE)
-    )
-    assert len(set(links.values())) == len(links)  # grad-cam and grad-cam++ have the same letters
-    assert set(links.values()) <= anchors(page)
+def test_each_method_is_linked_to_the_page_of_its_name():
+    text = (ROOT / "docs/methods.md").read_text("utf-8")
+    links = dict(re.findall(r"^\| \[(\S+)\]\((\S+)\)", text, re.MULTILINE))
+    assert list(links) == [m.name for m in METHODS.values() if m.built_in]
+    for name, page in links.items():
+        assert (ROOT / "docs" / page).read_text("utf-8").startswith(f"# {name}\n")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_tells_all_that_a_reader_needs():
+    headings = [
+        "Formula", "What it gives, and what it costs", "Strengths", "Weaknesses", "Example", "Compared with",
+        "Paper", "See also",
+    ]  # fmt: skip
+    for page in [*ROOT.glob("docs/methods/*.md"), *ROOT.glob("docs/metrics/*.md")]:
+        text = page.read_text("utf-8")
+        found = re.findall(r"^## (.+)", text, re.MULTILINE)
+        assert [heading for heading in headings if heading not in found] == [], page.name
+        assert "```bibtex\n@" in text
+        if page.parent.name == "methods":
+            assert "What it promises" in found
+            assert "Pitfalls, and what others do" in found
+            assert f"../images/methods/{page.stem}.webp" in text
+
+
+def test_what_is_compared_with_whom_is_a_test_that_is_there():
+    parity = runpy.run_path(str(ROOT / "docs/parity.py"))["PARITY"]
+    assert set(parity) == {m.name for m in METHODS.values() if m.built_in} | set(METRICS)
+    for name, rows in parity.items():
+        assert rows, name
+        for against, tolerance, test in rows:
+            path, _, function = test.partition("::")
+            source = (ROOT / path).read_text("utf-8")
+            assert f"\ndef {function}(" in source, test
+            assert not tolerance or float(tolerance) in numbers(source), (name, against, tolerance)
+
+
+def numbers(source: str) -> set[float]:
+    """The numbers of a file, and five times each, as one test writes its tolerance."""
+    found = {float(text) for text in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?(?!\w)", source)}
+    return found | {5 * number for number in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_lead_somewhere(page: Path):
     assert not broken(page)
 

@@ -14,8 +14,8 @@ import pellucid
 
 FLOORS = [
     # what knows nothing of models: errors, files, structures, statistics of maps
-    "errors allocator budget bundle caching certainty choices files hub indexing intervals naming notebook "
-    "plugins prediction ranks remarks renamed structures totals",
+    "errors allocator budget bundle caching certainty choices docstrings files formula hub indexing "
+    "intervals naming notebook plugins prediction ranks references remarks renamed structures totals",
     # pictures, how they become inputs, and their superpixels
     "composed gathering grain grey images input_tensors inputs preprocess segments transforms",
     # what is asked, of whom; what stands for a hidden part; the options of methods and metrics
@@ -37,7 +37,7 @@ FLOORS = [
     # what a comparison gives; it writes the page
     "comparison",
     # the verbs
-    "__init__ altering answering attribute axioms bound_method choose compare doctor evaluate explain "
+    "__init__ altering answering attribute axioms bound_method choose cite compare doctor evaluate explain "
     "fitting judge measure metric_request outcomes quantus request truth",
     # the command line
     "__main__ cli",

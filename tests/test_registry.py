@@ -17,10 +17,13 @@ from torch import nn
 
 import pellucid
 from nets import TinyCNN, net, pictures, unchecked
+from pellucid.docstrings import SECTIONS, read
 from pellucid.errors import InvalidType, InvalidValue
+from pellucid.formula import formula_of, tokens
 from pellucid.methods import FAMILIES, METHODS, get_method
 from pellucid.methods.cam.form import cam
 from pellucid.methods.definition import WRAPPERS
+from pellucid.metrics import METRICS
 from pellucid.options.resolve import parse
 from pellucid.options.types import LayerOption, Option
 from pellucid.probe import Probe
@@ -69,21 +72,12 @@ def test_a_method_says_what_it_is(entry):
     assert get_method(entry.name) is entry
 
 
-SECTION = re.compile(r"^(Args|Returns|Raises|Cost|Source|Example):\n", re.MULTILINE)
-
-
 @every
 def test_a_docstring_gives_formula_shape_cost_source_and_example(entry):
-    text, *parts = SECTION.split(entry.doc)
-    sections = dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
-    order = ["Args", "Returns", "Raises", "Cost", "Source", "Example"]
-    assert list(sections) == [name for name in order if name in sections]  # each once
-    assert re.search(r"[=*^]|\w\(|d\w+/d|\b(mean|times|sums?)\b", text), "no formula"
-    for symbol in ("S", "x", "A_k"):
-        if re.search(rf"\bd?{symbol}\b", text):
-            assert re.search(rf"\b{symbol} (is|being|the|channel)\b|(score|input|image) {symbol}\b", text), (
-                symbol
-            )
+    doc = read(entry.doc)
+    sections = doc.sections
+    assert list(sections) == [name for name in SECTIONS if name in sections]  # each once
+    assert re.search(r"[=*^]|\w\(|d\w+/d|\b(mean|times|sums?)\b", doc.summary), "no formula"
     assert re.match(r"\(N, [^)]+\)", sections["Returns"])
     assert re.search(r"\bforward\b|\b1 of each\b", sections["Cost"])
     assert sections["Source"]
@@ -92,6 +86,27 @@ def test_a_docstring_gives_formula_shape_cost_source_and_example(entry):
     assert f'"{entry.name}"' in sections["Example"]
     assert sections["Example"].startswith(">>> import ")
     assert "pellucid.explain(" in sections["Example"]
+
+
+@pytest.mark.parametrize("entry", [*BUILT_IN, *pellucid.metrics()], ids=lambda one: one.name)
+def test_every_symbol_of_a_formula_is_defined_and_used(entry):
+    found = formula_of(entry.doc)
+    assert found.undefined == set()
+    used = tokens(found.latex)
+    assert [s for s, _ in found.symbols if tokens(s) and not tokens(s) & used] == []
+    assert all(meaning.strip() for _, meaning in found.symbols)
+
+
+@pytest.mark.parametrize("entry", [*BUILT_IN, *pellucid.metrics()], ids=lambda one: one.name)
+def test_a_docstring_says_what_it_is_good_for_what_not_and_what_is_near(entry):
+    doc = read(entry.doc)
+    assert len(doc.text) >= 1  # the principle, in plain words
+    assert all(point[-1] in ".?" for name in ("Strengths", "Weaknesses") for point in doc.items(name))
+    assert min(len(doc.items(name)) for name in ("Strengths", "Weaknesses")) >= 1
+    near = doc.names("See Also")
+    assert near
+    assert entry.name not in near
+    assert set(near) <= {*METHODS, *METRICS}
 
 
 @every

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pellucid.axioms.verify import axioms
     from pellucid.choice import Choice
     from pellucid.choose import choose
+    from pellucid.cite import cite
     from pellucid.compare import compare
     from pellucid.comparison import Comparison
     from pellucid.engine.rule_registry import rule
@@ -53,6 +54,7 @@ __all__ = [
     "Verdict",
     "axioms",
     "choose",
+    "cite",
     "compare",
     "evaluate",
     "explain",
@@ -84,6 +86,7 @@ _HOMES = {
     "Verdict": "verdict",
     "axioms": "axioms.verify",
     "choose": "choose",
+    "cite": "cite",
     "compare": "compare",
     "evaluate": "evaluate",
     "explain": "explain",

@@ -15,6 +15,9 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Fit = Literal["crop", "squash", "pad"]
 """How a picture gets the shape of a model's input."""
 
+Citation = Literal["bibtex", "text"]
+"""How references are written."""
+
 ScaleOf = Literal["own", "shared"]
 """Whose evidence ends a scale of colours: that of one map, or of all that are drawn together."""
 

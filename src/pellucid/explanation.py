@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 from PIL import Image
 
 from pellucid import bundle, notebook, storage
+from pellucid.choices import Citation
 from pellucid.errors import InvalidValue
 from pellucid.files import file_path, save_by_suffix
 from pellucid.filming import no_course
 from pellucid.measured import Measured
 from pellucid.prediction import Prediction as Prediction
 from pellucid.provenance import provenance_of
+from pellucid.references import written
 from pellucid.render import drawing as pictures
 from pellucid.render import figure, heat, html, metadata, video, views
 from pellucid.render.blocks import paint
@@ -49,6 +51,24 @@ class Explanation(Measured):
         notes: for each image, what a reader should know before trusting its map, in words.
         trace: an optimisation's course, per image and step: `mask`, `deletion`, `insertion`, ...; else empty.
     """
+
+    def cite(self, format: Citation = "bibtex") -> str:
+        """What to cite where this map is shown: its method's papers, and Pellucid.
+
+        Args:
+            format: "bibtex", or "text" for a list of references in words.
+
+        Raises:
+            InvalidValue: another format, or a paper of which there is no entry.
+
+        Example:
+            >>> import pellucid, torch
+            >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+            >>> e = pellucid.explain(net, torch.rand(1, 3, 8, 8), "saliency")
+            >>> e.cite().splitlines()[0]
+            '@misc{simonyan2013,'
+        """
+        return written((self.paper,), format)
 
     # --- pictures ------------------------------------------------------------------------------------------
 

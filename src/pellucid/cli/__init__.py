@@ -14,6 +14,7 @@ from pellucid.allocator import keep_memory
 from pellucid.cli.commands.axioms import axioms
 from pellucid.cli.commands.bench import bench
 from pellucid.cli.commands.choose import choose
+from pellucid.cli.commands.cite import cite
 from pellucid.cli.commands.compare import compare
 from pellucid.cli.commands.doctor import doctor
 from pellucid.cli.commands.evaluate import evaluate
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, compare, choose, evaluate, show, axioms, methods, metrics, models, doctor):
+for command in (explain, compare, choose, evaluate, show, axioms, methods, metrics, models, cite, doctor):
     app.command()(command)
 app.add_typer(bench)
 

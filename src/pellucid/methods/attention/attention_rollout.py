@@ -37,9 +37,23 @@ FUSIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
 def attention_rollout(
     probe: Probe, *, head_fusion: HeadFusion = "mean", discard_ratio: float = 0.0, start_layer: int = 0
 ) -> Float[Tensor, "N h w"]:
-    """r A_L ... A_1, A_l = rownorm(mean_h A^(l) + I): how much attention reaches each patch from the head.
+    r"""r A_L ... A_1, A_l = rownorm(mean_h A^(l) + I): how much attention reaches each patch from the head.
+
+    A transformer mixes its tokens layer by layer. Rollout multiplies the layers' attention matrices,
+    each with an identity for the path around the attention, and reads how much of every patch reaches
+    the token that the head looks at.
 
     It shows where the model looks, whatever for: the map is the same for every class.
+
+    Formula:
+        M = r\, \hat{A}_L \cdots \hat{A}_1, \qquad
+        \hat{A}_l = \mathrm{rownorm}\Big(\frac{1}{H}\sum_h A^{(l)}_h + I\Big)
+
+        $A^{(l)}_h$: the attention matrix of head h in layer l of $L$, of $H$ heads.
+        $I$: the identity, for the residual path.
+        $r$: the tokens that the head reads, with shares that sum to 1.
+        $M$: the map over the patches.
+        $\mathrm{rownorm}$: each row divided by its sum.
 
     Args:
         probe: the evidence.
@@ -63,6 +77,23 @@ def attention_rollout(
         distillation, or the patches where these are averaged. An attentional pooling at the end has no
         residual path and gets no I. head_fusion and discard_ratio come from widely used code, which keeps
         the first entry of each matrix and discards in the batch's first image only.
+
+    Strengths:
+        One pass, no gradient of the score, no choice of a layer.
+        Shows where information can come from at all: a patch with next to no share hardly took part.
+
+    Weaknesses:
+        The same map for every class: it cannot say what speaks for one class and not for another.
+        Knows nothing of what values carry, of the MLPs or of signs: attention is not evidence.
+
+    Pitfalls:
+        The row of a class token must be read, not the column; widely used code also discards the
+            smallest entries by the batch's first image alone.
+        A network that has no attention over all its tokens (Swin's windows) is refused, not
+            approximated.
+
+    See Also:
+        transformer-attribution, legrad, attn-lrp
 
     Example:
         >>> import timm

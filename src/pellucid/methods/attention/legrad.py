@@ -20,10 +20,22 @@ Readout = Literal["model", "mean"]
     "legrad", paper="Bousselham et al. 2025, arXiv:2404.03214", passes=(2, 1), reads="replaced operations"
 )
 def legrad(probe: Probe, *, readout: Readout = "model", start_layer: int = 0) -> Float[Tensor, "N h w"]:
-    """sum_l mean over heads and queries of (dS_l/dA^(l))^+, S_l the score if layer l were the last.
+    r"""sum_l mean over heads and queries of (dS_l/dA^(l))^+, S_l the score if layer l were the last.
 
-    The score of a layer is what the part behind the last layer (norm, pooling, head) makes of that layer's
-    tokens. Each layer's input is a constant there, so that S_l depends on A^(l) alone.
+    LeGrad asks each layer of a transformer what the score would be if the network ended there, and
+    keeps the attention that would raise that score: the gradient with respect to the attention map,
+    rectified, averaged over heads and queries and summed over layers.
+
+    The score of a layer is what the part behind the last layer (norm, pooling, head) makes of that
+    layer's tokens. Each layer's input is a constant there, so that S_l depends on A^(l) alone.
+
+    Formula:
+        M = \sum_l \frac{1}{H Q} \sum_{h, q} \max\Big(\frac{\partial S_l}{\partial A^{(l)}_{hq}}, 0\Big)
+
+        $A^{(l)}_{hq}$: what query q attends to in head h of layer l, over all patches; of $H$ heads and
+            $Q$ queries.
+        $S_l$: the score if layer l were the last.
+        $M$: the map over the patches.
 
     Args:
         probe: the evidence.
@@ -48,6 +60,21 @@ def legrad(probe: Probe, *, readout: Readout = "model", start_layer: int = 0) ->
         mean of all its tokens, which is readout="mean", and starts at the layer before the last
         (start_layer=-2). Where the model ends in an attentional pooling, A^(l) is its attention on layer l's
         tokens, as there. Maps are not scaled to [0, 1]: zero stays zero.
+
+    Strengths:
+        Class-specific, and made for ViTs: no layer to choose, no reshaping to write.
+        Two forward passes and one backward, whatever the depth.
+
+    Weaknesses:
+        Only evidence for a class: what speaks against it is rectified away.
+        Reads early layers through a head that was never trained on them.
+
+    Pitfalls:
+        The authors' code reads a layer by the mean of its tokens, for CLIP, and starts at the layer
+            before the last: `readout="mean"`, `start_layer=-2`.
+
+    See Also:
+        transformer-attribution, attention-rollout, attn-lrp
 
     Example:
         >>> import timm

@@ -40,9 +40,23 @@ def _passes(options: Mapping[str, Any]) -> Passes:
 def transformer_attribution(
     probe: Probe, *, weights: Weights = "relevance", start_layer: int = 0
 ) -> Float[Tensor, "N h w"]:
-    """r A_L ... A_1, A_l = I + mean_h (dS/dA^(l) * R^(l))^+: attention that raises the score, to each patch.
+    r"""r A_L ... A_1, A_l = I + mean_h (dS/dA^(l) * R^(l))^+: attention that raises the score, to each patch.
 
-    S is the score.
+    Rollout with a class in mind: before the layers' attention matrices are multiplied, each is weighed
+    by how much the score rises with it, and by how much relevance LRP sends through it. What would
+    lower the score is dropped.
+
+    Formula:
+        M = r\, \bar{A}_L \cdots \bar{A}_1, \qquad
+        \bar{A}_l = I + \frac{1}{H}\sum_h \max\Big(\frac{\partial S}{\partial A^{(l)}_h} \odot
+        R^{(l)}_h, 0\Big)
+
+        $A^{(l)}_h$: the attention matrix of head h in layer l of $L$, of $H$ heads.
+        $R^{(l)}_h$: its relevance by LRP, or with weights="attention" the attention itself.
+        $I$: the identity, for the residual path.
+        $r$: the tokens that the head reads.
+        $M$: the map over the patches.
+        $\odot$: the product entry by entry.
 
     Args:
         probe: the evidence.
@@ -67,6 +81,21 @@ def transformer_attribution(
         over the tokens that the head reads: the class token, both with distillation, or the patches where
         these are averaged; what these have of themselves, r itself, is left out. An attentional pooling at
         the end has no residual path and gets no I.
+
+    Strengths:
+        Class-specific, and follows attention through all layers.
+        `weights="attention"` costs half and needs no relevance.
+
+    Weaknesses:
+        Rectified: no evidence against a class.
+        The identity keeps a share of each token's own place, however little it says of the score.
+
+    Pitfalls:
+        What the read tokens have of themselves is left out of the map, as in the authors' code; left
+            in, it would brighten patches where these are averaged for the head.
+
+    See Also:
+        attention-rollout, legrad, attn-lrp
 
     Example:
         >>> import timm

@@ -14,15 +14,24 @@ PLAIN = "outputs = W mean(A) + b"
 
 @cam("cam", paper="Zhou et al. 2016, arXiv:1512.04150", gradient=False, signed=True)
 def class_activation_map(at: LayerEvidence) -> Finding:
-    """sum_k w_k g(A_k), w_k the weights of the class in the one Linear behind a global average pool; signed.
+    r"""sum_k w_k g(A_k), w_k the weights of the class in the one Linear behind a global average pool; signed.
 
-    A_k is channel k of the layer's activations.
+    In a network that ends in a global average pool and one linear layer, the score is a weighted mean
+    of the last feature maps. CAM shows that sum before the mean is taken: nothing is approximated.
 
-    Its mean over positions is the score without its bias. A contrast or a probability weighs the rows of
-    the Linear by the score's derivative with respect to the logits. g is what the model applies to each value
-    between the layer and the pool: nothing, an activation, a batch norm or both, see `details["chosen"]`.
-    Where the Linear is a 1x1 convolution before the pool with an activation behind it, as in SqueezeNet, the
-    map is that activation of sum_k w_k g(A_k) + b, and its mean is the whole score.
+    Its mean over positions is the score without its bias. A contrast or a probability weighs the rows
+    of the Linear by the score's derivative with respect to the logits. g is what the model applies to
+    each value between the layer and the pool: nothing, an activation, a batch norm or both, see
+    `details["chosen"]`. Where the Linear is a 1x1 convolution before the pool with an activation behind
+    it, as in SqueezeNet, the map is that activation of sum_k w_k g(A_k) + b, and its mean is the whole
+    score.
+
+    Formula:
+        L_{ij} = \sum_k w_k\, g(A_k)_{ij}, \qquad \frac{1}{h w} \sum_{ij} L_{ij} = S - b
+
+        $w_k$: the weight of channel k for the class in the linear layer, and $b$ its bias.
+        $g$: what the model applies to each value between the layer and the pool.
+        $L$: the map, of $h$ rows and $w$ columns.
 
     Returns:
         (N, h, w), signed, in units of the score.
@@ -35,6 +44,23 @@ def class_activation_map(at: LayerEvidence) -> Finding:
 
     Source:
         eq. 2.
+
+    Strengths:
+        Exact: its mean is the score without the bias, with signs.
+        One forward pass.
+
+    Weaknesses:
+        Only for networks with such a head; others are refused.
+        As coarse as the last layer.
+
+    Pitfalls:
+        Scaling to 8 bits before resizing, as the original demo does, and rectifying lose values and
+            signs.
+        A head that only looks like one is not taken for one: forms are tried until one gives this
+            batch's outputs.
+
+    See Also:
+        grad-cam, hirescam, layer-cam
 
     Example:
         >>> import torch

@@ -10,11 +10,22 @@ from pellucid.probe import LayerEvidence
 
 @cam("eigen-cam", paper="Muhammad & Yeasin 2020, arXiv:2008.00299", gradient=False, signed=True, sums=False)
 def eigen_cam(at: LayerEvidence, *, center: bool = False) -> Float[Tensor, "N h w"]:
-    """M = A v_1: the activations A projected on their first right singular vector v_1, for every class alike.
+    r"""M = A v_1: the activations A projected on their first right singular vector v_1, for all classes.
 
-    A_k is channel k of the layer's activations.
+    Eigen-CAM shows what the layer has most of: its activations projected on their first principal
+    direction. No class is asked about.
 
-    A singular vector's sign is arbitrary: the map is turned so that it does not run against sum_k |A_k|.
+    A singular vector's sign is arbitrary: the map is turned so that it does not run against sum_k
+    |A_k|.
+
+    Formula:
+        M = A\, v_1, \qquad A = U \Sigma V^{\mathsf{T}}
+
+        $A$: the activations as a matrix, positions by channels, and its singular value decomposition,
+            with $U$ and $V$ the singular vectors.
+        $v_1$: the first column of V, the first right singular vector.
+        $\Sigma$: the singular values.
+        $M$: the map.
 
     Args:
         at: the evidence at the layer.
@@ -28,6 +39,22 @@ def eigen_cam(at: LayerEvidence, *, center: bool = False) -> Float[Tensor, "N h 
 
     Source:
         section III.
+
+    Strengths:
+        No gradient and no class: shows what stands out to the layer, whatever the head makes of it.
+        Often a clean outline of the main object.
+
+    Weaknesses:
+        The same for every class: it explains no decision.
+        Where two directions are nearly as strong, which is first is chance.
+
+    Pitfalls:
+        A singular vector has no sign of its own: libraries that leave it to the solver show the object
+            blank or inverted, by machine. Here the map is turned to agree with the layer's activity.
+        pytorch-grad-cam centres each channel first (`center=true`); the paper does not.
+
+    See Also:
+        eigen-grad-cam, grad-cam, random-cam
 
     Example:
         >>> import torch
@@ -44,12 +71,25 @@ def eigen_cam(at: LayerEvidence, *, center: bool = False) -> Float[Tensor, "N h 
 
 @cam("eigen-grad-cam", paper="Gildenblat et al. 2021, github.com/jacobgil/pytorch-grad-cam", sums=False)
 def eigen_grad_cam(at: LayerEvidence, *, center: bool = True) -> Float[Tensor, "N h w"]:
-    """ReLU((dS/dA * A) v_1): Eigen-CAM of the products of gradient and activation.
+    r"""ReLU((dS/dA * A) v_1): Eigen-CAM of the products of gradient and activation.
 
-    S is the score and A_k channel k of the layer's activations.
+    Eigen-CAM of the products of gradient and activation: the strongest common pattern among the pieces
+    of evidence for one class.
 
-    A singular vector's sign is arbitrary: the map is turned so that it does not run against
-    sum_k dS/dA_k * A_k, the evidence for the class.
+    A singular vector's sign is arbitrary: the map is turned so that it does not run against sum_k
+    dS/dA_k * A_k, the evidence for the class.
+
+    Formula:
+        M = \mathrm{ReLU}\big(G\, v_1\big), \qquad G = \frac{\partial S}{\partial A} \odot A = U \Sigma
+        V^{\mathsf{T}}
+
+        $A$: the layer's activations, positions by channels.
+        $G$: the products of gradient and activation, and their singular value decomposition, with $U$
+            and $V$ the singular vectors.
+        $v_1$: the first column of V.
+        $\Sigma$: the singular values.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Args:
         at: the evidence at the layer.
@@ -63,6 +103,21 @@ def eigen_grad_cam(at: LayerEvidence, *, center: bool = True) -> Float[Tensor, "
 
     Source:
         pytorch-grad-cam's EigenGradCAM; no paper.
+
+    Strengths:
+        Class-specific, and less noisy than the plain sum.
+        One forward and one backward pass.
+
+    Weaknesses:
+        A principal component is no sum: nothing adds up to the score.
+        No paper says what it should show.
+
+    Pitfalls:
+        The sign of a component is arbitrary, so elsewhere maps may come out inverted; here it agrees
+            with the sum of the evidence.
+
+    See Also:
+        eigen-cam, hirescam, grad-cam-elementwise
 
     Example:
         >>> import torch

@@ -9,9 +9,16 @@ from pellucid.probe import LayerEvidence
 
 @cam("grad-cam-elementwise", paper="Gildenblat et al. 2021, github.com/jacobgil/pytorch-grad-cam")
 def grad_cam_elementwise(at: LayerEvidence) -> Float[Tensor, "N K h w"]:
-    """sum_k ReLU(dS/dA_k * A_k): only products that speak for the class, position by position.
+    r"""sum_k ReLU(dS/dA_k * A_k): only products that speak for the class, position by position.
 
-    S is the score and A_k channel k of the layer's activations.
+    Gradient times activation, position by position and channel by channel; only products that speak for
+    the class are added up.
+
+    Formula:
+        L = \sum_k \mathrm{ReLU}\Big(\frac{\partial S}{\partial A_k} \odot A_k\Big)
+
+        $\odot$: the product entry by entry.
+        $L$: the map.
 
     Returns:
         (N, h, w), at least 0, in units of the score.
@@ -21,6 +28,20 @@ def grad_cam_elementwise(at: LayerEvidence) -> Float[Tensor, "N K h w"]:
 
     Source:
         pytorch-grad-cam's GradCAMElementWise; no paper.
+
+    Strengths:
+        Keeps every piece of positive evidence, however much speaks against it elsewhere.
+        One forward and one backward pass.
+
+    Weaknesses:
+        Evidence for and against is not weighed up, so it may light up what cancels.
+        No paper, no theory.
+
+    Pitfalls:
+        Where activations are at least 0 it is LayerCAM's map.
+
+    See Also:
+        layer-cam, hirescam, grad-cam
 
     Example:
         >>> import torch

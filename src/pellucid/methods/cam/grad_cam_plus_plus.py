@@ -12,12 +12,24 @@ from pellucid.probe import LayerEvidence
 def grad_cam_plus_plus(
     at: LayerEvidence, *, eps: float = 0.0, normalize_alphas: bool = False
 ) -> Float[Tensor, "N K"]:
-    """ReLU(sum_k w_k A_k), w_k = sum_ij a_ij ReLU(g_ij), a = g^2 / (2 g^2 + g^3 sum_ab A_k(a, b)).
+    r"""ReLU(sum_k w_k A_k), w_k = sum_ij a_ij ReLU(g_ij), a = g^2 / (2 g^2 + g^3 sum_ab A_k(a, b)).
 
-    S is the score and A_k channel k of the layer's activations.
+    Grad-CAM with a mean that is weighed position by position, so that several small instances of a
+    class count like one large one.
 
-    g is dS/dA_k. Where the denominator is 0, a is 0. The paper's exp(S) is a positive factor common to all
-    channels, and left out: it overflows float32 for S > 88.
+    Where the denominator is 0, a is 0. The paper's exp(S) is a positive factor common to all channels,
+    and left out: it overflows float32 for S > 88.
+
+    Formula:
+        L = \mathrm{ReLU}\Big(\sum_k w_k A_k\Big), \quad
+        w_k = \sum_{ij} a^k_{ij}\, \mathrm{ReLU}(g^k_{ij}), \quad
+        a^k_{ij} = \frac{(g^k_{ij})^2}{2 (g^k_{ij})^2 + (g^k_{ij})^3 \sum_{ab} A_k(a, b)}
+
+        $w_k$: the weight of channel k.
+        $g^k_{ij}$: the gradient of S with respect to channel k at row i and column j; rows $a$ and
+            columns $b$ likewise.
+        $a^k_{ij}$: the share of that position, 0 where the denominator is.
+        $L$: the map.
 
     Args:
         at: the evidence at the layer.
@@ -33,6 +45,26 @@ def grad_cam_plus_plus(
 
     Source:
         eq. 19. Assumes A >= 0: layers with negative activations get a warning.
+
+    Strengths:
+        Covers several instances of an object, and more of each, where Grad-CAM shows one part.
+        As cheap as Grad-CAM.
+
+    Weaknesses:
+        Its weights are positive only: a channel that speaks against the class is left out, not
+            subtracted.
+        Derived for the exponential of the score and for activations of at least 0: with SiLU or GELU
+            weights can turn negative, and a warning says so.
+
+    Pitfalls:
+        Gradients of the layer's weights in place of those of its activations, and no shares at all, as
+            in a widespread tutorial, give the plain sum of the channels.
+        pytorch-grad-cam's 1e-6 in the denominator is not scale-free: at the gradients of a ResNet50 it
+            halves weights and makes small ones 50 times too small (a test shows it).
+        torch-cam's masked division changes a copy, so it never divides (a test shows it).
+
+    See Also:
+        grad-cam, layer-cam, score-cam
 
     Example:
         >>> import torch

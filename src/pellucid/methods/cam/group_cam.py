@@ -27,12 +27,26 @@ from pellucid.probe import LayerEvidence, Probe, of_each
 def group_cam(
     at: LayerEvidence, *, groups: int = 32, threshold: float = 70.0, baseline: Baseline = "blur"
 ) -> Finding:
-    """ReLU(sum_g w_g L_g), w_g = ReLU(S(x * M_g + x' * (1 - M_g)) - S(x')): what groups add to a blur x'.
+    r"""ReLU(sum_g w_g L_g), w_g = ReLU(S(x * M_g + x' * (1 - M_g)) - S(x')): what groups add to a blur x'.
 
-    S is the score and x the input.
+    Feature maps are put together in groups, each group becomes one mask, and each mask is weighed by
+    what it adds to a blurred picture when it uncovers the sharp one. Score-CAM's question, asked 32
+    times instead of a thousand.
 
     L_g is Grad-CAM's sum over one of `groups` runs of consecutive channels, rectified, and M_g that map
-    enlarged and scaled to [0, 1]. The gradients are those of the logit, also where probabilities are scored.
+    enlarged and scaled to [0, 1]. The gradients are those of the logit, also where probabilities are
+    scored.
+
+    Formula:
+        L = \mathrm{ReLU}\Big(\sum_g w_g L_g\Big), \qquad
+        w_g = \mathrm{ReLU}\big(S(x \odot M_g + x' \odot (1 - M_g)) - S(x')\big)
+
+        $L_g$: Grad-CAM's sum over the channels of group g, rectified.
+        $M_g$: that map enlarged and scaled to [0, 1].
+        $w_g$: what the group adds to the baseline's score.
+        $x'$: the blurred picture.
+        $\odot$: the product pixel by pixel.
+        $L$: the map.
 
     Args:
         at: the evidence.
@@ -52,6 +66,22 @@ def group_cam(
 
     Source:
         section 3. The authors' code adds up the masks M_g instead, and keeps negative w_g.
+
+    Strengths:
+        Weights are measured on the model, not read off a slope, for 33 passes.
+        The blurred background is closer to a photograph than black.
+
+    Weaknesses:
+        Groups are runs of consecutive channels, whose order means nothing.
+        Groups without a mask of their own add nothing.
+
+    Pitfalls:
+        A group whose map is zero everywhere gives 0/0, and so NaN, in the original code; here it adds
+            nothing.
+        The authors' code adds the masks instead of the maps and keeps negative weights.
+
+    See Also:
+        score-cam, grad-cam, rise
 
     Example:
         >>> import torch

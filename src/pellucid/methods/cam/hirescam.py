@@ -9,11 +9,18 @@ from pellucid.probe import LayerEvidence
 
 @cam("hirescam", paper="Draelos & Carin 2020, arXiv:2011.08891", signed=True)
 def hirescam(at: LayerEvidence) -> Float[Tensor, "N K h w"]:
-    """sum_k dS/dA_k * A_k, signed.
+    r"""sum_k dS/dA_k * A_k, signed.
 
-    S is the score and A_k channel k of the layer's activations.
+    Gradient times activation at each position, summed over channels. Unlike Grad-CAM nothing is
+    averaged first, so no place is lit that the score does not depend on.
 
     Where the network behind the layer is linear the map sums to the score without its bias.
+
+    Formula:
+        L = \sum_k \frac{\partial S}{\partial A_k} \odot A_k
+
+        $\odot$: the product entry by entry.
+        $L$: the map.
 
     Returns:
         (N, h, w), signed, in units of the score.
@@ -23,6 +30,21 @@ def hirescam(at: LayerEvidence) -> Float[Tensor, "N K h w"]:
 
     Source:
         eq. 4. pytorch-grad-cam rectifies it: signed=False.
+
+    Strengths:
+        Where the network behind the layer is linear the map sums to the score without its bias: exact,
+            with signs.
+        As cheap as Grad-CAM, and the better choice wherever a position matters.
+
+    Weaknesses:
+        As coarse as its layer.
+        Noisier than Grad-CAM at shallow layers.
+
+    Pitfalls:
+        pytorch-grad-cam rectifies it; the paper does not, and the sum is lost by it.
+
+    See Also:
+        grad-cam, xgrad-cam, layer-cam, input-x-gradient
 
     Example:
         >>> import torch

@@ -21,9 +21,20 @@ from pellucid.probe.screening import ScoreUse, screened
     quick={"steps": 2},
 )
 def is_cam(at: LayerEvidence, *, steps: int = 10) -> Float[Tensor, "N K"]:
-    """ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * M_k * i/N): Score-CAM's masks, from faint to full.
+    r"""ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * M_k * i/N): Score-CAM's masks, from faint to full.
 
-    S is the score, x the input and A_k channel k of the layer's activations.
+    Score-CAM with each mask asked at several strengths, from faint to full, so that a channel's weight
+    is a mean over the way instead of one score.
+
+    Formula:
+        L = \mathrm{ReLU}\Big(\sum_k w_k A_k\Big), \qquad w_k = \frac{1}{N} \sum_{n=1}^N S\Big(x \odot
+        \frac{n}{N} M_k\Big)
+
+        $M_k$: channel k enlarged and scaled to [0, 1].
+        $w_k$: the weight of channel k.
+        $N$: the number of strengths, $n$ the one at hand.
+        $\odot$: the product pixel by pixel.
+        $L$: the map.
 
     Args:
         at: the evidence.
@@ -41,6 +52,21 @@ def is_cam(at: LayerEvidence, *, steps: int = 10) -> Float[Tensor, "N K"]:
     Source:
         the paper's integral as a sum. torch-cam adds the strengths up as it goes, so that its last mask is
         5.5 times the channel's own, and takes a softmax over channels.
+
+    Strengths:
+        No gradient.
+        Weights depend less on how one masked picture happens to score.
+
+    Weaknesses:
+        Ten passes for each channel: minutes on a CPU.
+        Faint pictures look like nothing that the model was trained on.
+
+    Pitfalls:
+        torch-cam adds the strengths up as it goes, so that its last mask is 5.5 times the channel's
+            own, and takes a softmax over channels.
+
+    See Also:
+        score-cam, ss-cam, group-cam
 
     Example:
         >>> import torch

@@ -9,9 +9,17 @@ from pellucid.probe import LayerEvidence
 
 @cam("layer-cam", paper="Jiang et al. 2021, doi:10.1109/TIP.2021.3089943", fusion="tanh-max")
 def layer_cam(at: LayerEvidence) -> Float[Tensor, "N K h w"]:
-    """ReLU(sum_k ReLU(dS/dA_k) * A_k); several layers: the maximum, shallow ones through tanh.
+    r"""ReLU(sum_k ReLU(dS/dA_k) * A_k); several layers: the maximum, shallow ones through tanh.
 
-    S is the score and A_k channel k of the layer's activations.
+    Each position of each feature map has its own weight: the gradient there, if it is positive. So fine
+    layers give maps that are still readable, and several layers can be fused.
+
+    Formula:
+        L = \mathrm{ReLU}\Big(\sum_k \mathrm{ReLU}\Big(\frac{\partial S}{\partial A_k}\Big) \odot
+        A_k\Big)
+
+        $\odot$: the product entry by entry.
+        $L$: the map.
 
     Returns:
         (N, h, w), at least 0, in units of the score; of several layers without a unit.
@@ -21,6 +29,22 @@ def layer_cam(at: LayerEvidence) -> Float[Tensor, "N K h w"]:
 
     Source:
         eqs. 4 to 7.
+
+    Strengths:
+        Works at shallow layers, where Grad-CAM's mean gradient is noise: finer maps for the price of
+            Grad-CAM.
+        Several layers of different sizes become one map.
+
+    Weaknesses:
+        Positive gradients only: no evidence against.
+        In front of a pool or a stride the gradient is zero in most places, and the map shows a grid.
+
+    Pitfalls:
+        Fusion by the mean, or tanh on all layers, is not the paper's: it takes tanh of shallow layers
+            only, then the maximum.
+
+    See Also:
+        grad-cam, hirescam, grad-cam-elementwise
 
     Example:
         >>> import torch

@@ -24,13 +24,22 @@ MIN_IMPROVEMENT = 1e-3
     quick={"steps": 3},
 )
 def opti_cam(at: LayerEvidence, *, steps: int = 100, learning_rate: float = 0.1) -> Finding:
-    """sum_k softmax(u)_k ReLU(A_k), whose mask M makes S(x * M) largest: u is found by gradient ascent.
+    r"""sum_k softmax(u)_k ReLU(A_k), whose mask M makes S(x * M) largest: u is found by gradient ascent.
 
-    S is the score, x the input and A_k channel k of the layer's activations.
+    Which mixture of feature maps, used as a mask, makes the score highest? The weights of the channels
+    are found by gradient ascent, and the map is that mixture.
 
-    M is the map enlarged and scaled to [0, 1]. The search begins with all channels alike, follows Adam, and
-    keeps the best u it has met. It ends early once 10 steps bring less than a thousandth of all that was
-    gained.
+    M is the map enlarged and scaled to [0, 1]. The search begins with all channels alike, follows Adam,
+    and keeps the best u it has met. It ends early once 10 steps bring less than a thousandth of all
+    that was gained.
+
+    Formula:
+        L = \sum_k \mathrm{softmax}(u)_k\, \mathrm{ReLU}(A_k), \qquad u = \arg\max_u S(x \odot M)
+
+        $u$: one number for each channel, what is searched.
+        $M$: the map enlarged and scaled to [0, 1].
+        $\odot$: the product pixel by pixel.
+        $L$: the map.
 
     Args:
         at: the evidence.
@@ -48,6 +57,21 @@ def opti_cam(at: LayerEvidence, *, steps: int = 100, learning_rate: float = 0.1)
 
     Source:
         the paper's method with its plain objective. The authors' code keeps the last u instead of the best.
+
+    Strengths:
+        Optimises what metrics such as average drop measure.
+        The map is a mask that the model was really shown; `masked_score` tells what it said.
+
+    Weaknesses:
+        A hundred forward and backward passes for each picture.
+        A mask that scores high need not be where the model looks: the search follows the model off the
+            photographs.
+
+    Pitfalls:
+        The authors' code keeps the last mixture; here the best one met is kept.
+
+    See Also:
+        score-cam, extremal-perturbation, average-drop
 
     Example:
         >>> import torch

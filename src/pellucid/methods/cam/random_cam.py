@@ -15,9 +15,17 @@ from pellucid.probe import LayerEvidence
     random=True,
 )
 def random_cam(at: LayerEvidence) -> Float[Tensor, "N K"]:
-    """ReLU(sum_k w_k A_k), w_k ~ U(-1, 1): a sanity baseline, the same weights for every image.
+    r"""ReLU(sum_k w_k A_k), w_k ~ U(-1, 1): a sanity baseline, the same weights for every image.
 
-    A_k is channel k of the layer's activations.
+    The layer's maps added up with random weights: what a CAM looks like that knows nothing of the
+    class. Any method worth its cost must be told apart from it.
+
+    Formula:
+        L = \mathrm{ReLU}\Big(\sum_k w_k A_k\Big), \qquad w_k \sim U(-1, 1)
+
+        $w_k$: a random weight, the same for every picture.
+        $U$: the uniform distribution.
+        $L$: the map.
 
     Returns:
         (N, h, w), at least 0, in units of the activations.
@@ -27,6 +35,19 @@ def random_cam(at: LayerEvidence) -> Float[Tensor, "N K"]:
 
     Source:
         pytorch-grad-cam's RandomCAM, there drawn from the global random state.
+
+    Strengths:
+        A floor: what it reaches by a metric, the layer alone reaches.
+        Drawn from a seed, so it is the same each time.
+
+    Weaknesses:
+        Explains nothing, by design.
+
+    Pitfalls:
+        pytorch-grad-cam draws from the global random state, so its maps change from call to call.
+
+    See Also:
+        grad-cam, eigen-cam, mprt
 
     Example:
         >>> import torch

@@ -28,9 +28,20 @@ def _explains(options: Mapping[str, Any]) -> Output:
     output=_explains,
 )
 def score_cam(at: LayerEvidence, *, variant: Variant = "official") -> Float[Tensor, "N K"]:
-    """ReLU(sum_k w_k A_k), w_k = S(x * M_k), M_k the channel's map enlarged and scaled to [0, 1].
+    r"""ReLU(sum_k w_k A_k), w_k = S(x * M_k), M_k the channel's map enlarged and scaled to [0, 1].
 
-    S is the score, x the input and A_k channel k of the layer's activations.
+    Each feature map, enlarged and scaled to [0, 1], is laid over the picture as a mask, and weighed by
+    the score of what remains visible. No gradient is needed.
+
+    Formula:
+        L = \mathrm{ReLU}\Big(\sum_k w_k A_k\Big), \qquad w_k = S(x \odot M_k), \qquad
+        M_k = \frac{u(A_k) - \min u(A_k)}{\max u(A_k) - \min u(A_k)}
+
+        $u$: enlargement to the input's size, bilinear.
+        $M_k$: the mask of channel k, in [0, 1].
+        $w_k$: the weight of channel k: a class probability.
+        $\odot$: the product pixel by pixel.
+        $L$: the map.
 
     Args:
         at: the evidence.
@@ -47,6 +58,25 @@ def score_cam(at: LayerEvidence, *, variant: Variant = "official") -> Float[Tens
     Source:
         algorithm 1 and section 3.2. The baseline's score, which algorithm 1 subtracts from all channels
         alike, has no effect under its softmax.
+
+    Strengths:
+        No gradient: no saturation, no noise of slopes.
+        Each weight is a score that the model gave.
+
+    Weaknesses:
+        A forward pass for each channel of the layer: 1280 of EfficientNet-Lite0, 2048 of ResNet50.
+        Masked pictures are grey where the mask is 0: unlike what the model knows.
+        All weights are positive, so it shows where the layer is active as much as why.
+
+    Pitfalls:
+        Masks that are not scaled to [0, 1] darken or brighten the picture, and weights from logits can
+            be negative or dominate: a widespread tutorial does both, and drops the ReLU.
+        A softmax over channels of logits, as in the paper's algorithm and in pytorch-grad-cam, often
+            leaves a handful of channels any weight; `variant` chooses.
+        The code of the paper skips channels that are constant, whose scaling is 0/0.
+
+    See Also:
+        ablation-cam, group-cam, ss-cam, grad-cam
 
     Example:
         >>> import torch

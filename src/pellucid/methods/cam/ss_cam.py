@@ -37,12 +37,24 @@ def _passes(options: Mapping[str, Any]) -> Passes:
 def ss_cam(
     at: LayerEvidence, *, samples: Samples = 35, tolerance: Tolerance = 0.1, noise: float = 2.0
 ) -> Finding:
-    """ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * (M_k + e_i)), e_i ~ N(0, noise^2) at each pixel.
+    r"""ReLU(sum_k w_k A_k), w_k = 1/N sum_i S(x * (M_k + e_i)), e_i ~ N(0, noise^2) at each pixel.
 
-    S is the score, x the input and A_k channel k of the layer's activations.
+    Score-CAM with noise: each mask is disturbed many times, and a channel's weight is the mean score.
 
-    M_k is Score-CAM's mask, in [0, 1]; with its noise it is not clamped. Every mask of every channel has
-    noise of its own, so that the errors of channels do not add up.
+    M_k is Score-CAM's mask, in [0, 1]; with its noise it is not clamped. Every mask of every channel
+    has noise of its own, so that the errors of channels do not add up.
+
+    Formula:
+        L = \mathrm{ReLU}\Big(\sum_k w_k A_k\Big), \qquad
+        w_k = \frac{1}{N} \sum_{n=1}^N S\big(x \odot (M_k + e_n)\big), \quad e_n \sim \mathcal{N}(0,
+        \sigma^2)
+
+        $M_k$: channel k enlarged and scaled to [0, 1].
+        $e_n$: noise at each pixel, of the standard deviation $\sigma$, the option `noise`.
+        $N$: the number of samples, $n$ the one at hand.
+        $w_k$: the weight of channel k.
+        $\odot$: the product pixel by pixel.
+        $L$: the map.
 
     Args:
         at: the evidence.
@@ -65,6 +77,21 @@ def ss_cam(
         the first of the paper's two, which smooths the feature maps. The authors' code does not scale the
         enlarged maps it adds noise to, and their noise has the standard deviation (2 / the map's range)^2;
         torch-cam scales the maps before it enlarges them, and takes a softmax over channels.
+
+    Strengths:
+        Comes with a standard error, so that one knows how many samples are enough.
+        No gradient.
+
+    Weaknesses:
+        35 passes for each channel: the dearest method here.
+        Noise with a deviation of 2 on masks between 0 and 1 leaves little of the picture.
+
+    Pitfalls:
+        The authors' code does not scale the enlarged maps it adds noise to; torch-cam scales before it
+            enlarges, and takes a softmax over channels.
+
+    See Also:
+        score-cam, is-cam, smooth-grad
 
     Example:
         >>> import torch

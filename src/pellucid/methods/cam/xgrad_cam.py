@@ -10,11 +10,19 @@ from pellucid.probe import LayerEvidence
 
 @cam("xgrad-cam", paper="Fu et al. 2020, arXiv:2008.02312")
 def xgrad_cam(at: LayerEvidence, *, eps: float = 0.0) -> Float[Tensor, "N K"]:
-    """ReLU(sum_k w_k A_k), w_k = sum_ij dS/dA_k * A_k / sum_ij A_k.
+    r"""ReLU(sum_k w_k A_k), w_k = sum_ij dS/dA_k * A_k / sum_ij A_k.
 
-    S is the score and A_k channel k of the layer's activations.
+    Grad-CAM with the gradient averaged where the channel is active: positions count in proportion to
+    their activation.
 
     Channels whose activations sum to 0 weigh 0.
+
+    Formula:
+        L = \mathrm{ReLU}\Big(\sum_k w_k A_k\Big), \qquad
+        w_k = \frac{\sum_{ij} \frac{\partial S}{\partial A_k(i, j)} A_k(i, j)}{\sum_{ij} A_k(i, j)}
+
+        $w_k$: the weight of channel k.
+        $L$: the map.
 
     Args:
         at: the evidence at the layer.
@@ -28,6 +36,22 @@ def xgrad_cam(at: LayerEvidence, *, eps: float = 0.0) -> Float[Tensor, "N K"]:
 
     Source:
         eqs. 7 and 8.
+
+    Strengths:
+        Derived from two axioms, sensitivity and conservation: before the ReLU its sum is HiResCAM's on
+            any network.
+        As cheap as Grad-CAM.
+
+    Weaknesses:
+        As coarse as its layer.
+        Needs activations of one sign: where a channel's sum is near 0 its weight explodes.
+
+    Pitfalls:
+        Libraries add an epsilon of 1e-6 to 1e-8 to the sum; here it is 0 by default, and channels whose
+            activations sum to 0 weigh 0.
+
+    See Also:
+        grad-cam, hirescam
 
     Example:
         >>> import torch

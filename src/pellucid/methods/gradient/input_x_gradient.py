@@ -14,11 +14,19 @@ from pellucid.probe import Probe
     promises=("dummy", "implementation invariance", "linearity", "symmetry"),
 )
 def input_x_gradient(probe: Probe) -> Float[Tensor, "N C H W"]:
-    """x * dS/dx, x being the model's own (normalised) input.
+    r"""x * dS/dx, x being the model's own (normalised) input.
 
-    S is the score.
+    The slope of the score at each pixel times the pixel's value: the first-order estimate of what each
+    value adds, against an input of zeros.
 
     Sums to the score for networks of ReLUs and max pools without biases.
+
+    Formula:
+        M = x \odot \frac{\partial S}{\partial x}
+
+        $x$: the model's own, normalised input.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Returns:
         (N, C, H, W), signed, in units of the score.
@@ -28,6 +36,22 @@ def input_x_gradient(probe: Probe) -> Float[Tensor, "N C H W"]:
 
     Source:
         section 3, as the baseline of DeepLIFT.
+
+    Strengths:
+        Two passes, signed, at full resolution.
+        Sums to the score in networks of ReLUs and max pools without biases, where it equals LRP-0 and
+            DeepLIFT from zero.
+
+    Weaknesses:
+        Noisy, as the gradient is.
+        Zero in the normalised input is the mean colour: pixels of that colour get nothing, however much
+            they matter.
+
+    Pitfalls:
+        It is the model's input that multiplies, not the picture's 0 to 255.
+
+    See Also:
+        saliency, integrated-gradients, deep-lift, lrp
 
     Example:
         >>> import torch

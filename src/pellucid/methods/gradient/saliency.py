@@ -18,9 +18,16 @@ def _promises(options: Mapping[str, Any]) -> tuple[Axiom, ...]:
 
 @method("saliency", paper="Simonyan et al. 2013, arXiv:1312.6034", passes=(1, 1), promises=_promises)
 def saliency(probe: Probe, *, signed: bool = False) -> Float[Tensor, "N channels H W"]:
-    """max_c |dS/dx_c|: how strongly each pixel moves the score; with signed=True, dS/dx itself.
+    r"""max_c |dS/dx_c|: how strongly each pixel moves the score; with signed=True, dS/dx itself.
 
-    S is the score and x the input, of channels c.
+    How strongly would the score react if this pixel changed a little? The gradient's magnitude, the
+    largest over the colours.
+
+    Formula:
+        M_{ij} = \max_c \Big| \frac{\partial S}{\partial x_{cij}} \Big|
+
+        $c$: a channel of the input.
+        $M$: the map.
 
     Returns:
         (N, 1, H, W), at least 0; signed: (N, C, H, W). In units of the score per unit of input.
@@ -30,6 +37,24 @@ def saliency(probe: Probe, *, signed: bool = False) -> Float[Tensor, "N channels
 
     Source:
         section 3.1.
+
+    Strengths:
+        The cheapest map at full resolution, on anything that can be differentiated.
+        Promises little, and keeps it: an unused pixel gets 0, however the network is written.
+
+    Weaknesses:
+        Speckled: the gradient of a deep network shatters from pixel to pixel.
+        A slope is no contribution: where the score is saturated, or the gradient is vanishing, what
+            matters most may get nothing.
+        Magnitudes only: no evidence for and against.
+
+    Pitfalls:
+        The gradient of a cross-entropy loss, used in many tutorials, mixes all classes and goes to 0 as
+            the model gets sure; explain the logit.
+        Means over colours, or percentile clipping, are looks, not the paper's map.
+
+    See Also:
+        smooth-grad, input-x-gradient, integrated-gradients
 
     Example:
         >>> import torch

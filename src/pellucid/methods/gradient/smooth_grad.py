@@ -31,9 +31,18 @@ sampled = partial(method, passes=_passes, reads="perturbed inputs", random=True,
 def smooth_grad(
     probe: Probe, *, samples: Samples = 50, tolerance: Tolerance = 0.1, noise: float = 0.15
 ) -> Finding:
-    """mean_n dS/dx(x + e_n), e_n ~ N(0, (noise * (max x - min x))^2); signed, with its standard error.
+    r"""mean_n dS/dx(x + e_n), e_n ~ N(0, (noise * (max x - min x))^2); signed, with its standard error.
 
-    S is the score and x the input.
+    The gradient of a deep network flickers from pixel to pixel. Its mean over many slightly noisy
+    copies of the picture keeps what the copies agree on.
+
+    Formula:
+        M = \frac{1}{N} \sum_{n=1}^N \frac{\partial S}{\partial x}(x + e_n), \qquad
+        e_n \sim \mathcal{N}\big(0, (\sigma (\max x - \min x))^2\big)
+
+        $e_n$: noise, of copy $n$ of $N$.
+        $\sigma$: `noise`, as a share of the image's range.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -49,6 +58,24 @@ def smooth_grad(
 
     Source:
         eq. 2.
+
+    Strengths:
+        Far less speckle than the gradient.
+        Signed, with a standard error for every pixel: `samples="auto"` draws until it is small.
+
+    Weaknesses:
+        Explains the noisy copies, not the picture itself; with much noise another function.
+        Still a slope, not a contribution.
+
+    Pitfalls:
+        The noise is a share of the image's range. An absolute deviation of 1, captum's default, or one
+            divided by the range, as in a tutorial, is another method.
+        Averaging magnitudes or squares instead of signed gradients is SmoothGrad-squared, PAIR's
+            default.
+        Clamping the noisy copies to [0, 1] biases the mean.
+
+    See Also:
+        saliency, smooth-grad-squared, var-grad
 
     Example:
         >>> import torch
@@ -67,9 +94,18 @@ def smooth_grad(
 def smooth_grad_squared(
     probe: Probe, *, samples: Samples = 50, tolerance: Tolerance = 0.1, noise: float = 0.15
 ) -> Finding:
-    """mean_n (dS/dx(x + e_n))^2: at least 0, with its standard error.
+    r"""mean_n (dS/dx(x + e_n))^2: at least 0, with its standard error.
 
-    S is the score and x the input.
+    The mean square of the gradient over noisy copies: strong wherever the slope is large, whatever its
+    sign.
+
+    Formula:
+        M = \frac{1}{N} \sum_{n=1}^N \Big(\frac{\partial S}{\partial x}(x + e_n)\Big)^2, \qquad
+        e_n \sim \mathcal{N}\big(0, (\sigma (\max x - \min x))^2\big)
+
+        $e_n$: noise, of copy $n$ of $N$.
+        $\sigma$: `noise`, as a share of the image's range.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -85,6 +121,20 @@ def smooth_grad_squared(
 
     Source:
         section 3.
+
+    Strengths:
+        Did well where networks were retrained without the pixels that maps named (Hooker et al.).
+        With a standard error.
+
+    Weaknesses:
+        No signs.
+        Squares: a few pixels take nearly all of the map.
+
+    Pitfalls:
+        The sum of smooth-grad's square and var-grad: it holds noise as well as signal.
+
+    See Also:
+        smooth-grad, var-grad, saliency
 
     Example:
         >>> import torch
@@ -103,9 +153,17 @@ def smooth_grad_squared(
 def var_grad(
     probe: Probe, *, samples: Samples = 50, tolerance: Tolerance = 0.1, noise: float = 0.15
 ) -> Finding:
-    """Var_n dS/dx(x + e_n): smooth-grad-squared minus the square of smooth-grad; with its standard error.
+    r"""Var_n dS/dx(x + e_n): smooth-grad-squared minus the square of smooth-grad; with its standard error.
 
-    S is the score and x the input.
+    How much the gradient varies among noisy copies of the picture: high where small changes turn the
+    model's reasoning.
+
+    Formula:
+        M = \frac{1}{N} \sum_{n=1}^N \Big(\frac{\partial S}{\partial x}(x + e_n)\Big)^2
+        - \Big(\frac{1}{N} \sum_{n=1}^N \frac{\partial S}{\partial x}(x + e_n)\Big)^2
+
+        $e_n$: noise, of copy $n$ of $N$.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -121,6 +179,20 @@ def var_grad(
 
     Source:
         section 2.
+
+    Strengths:
+        Independent of the mean slope: of a linear model it is zero, exactly.
+        With a standard error.
+
+    Weaknesses:
+        No signs, no unit that one could read as evidence.
+        Says where the model is unsteady rather than what it rests on.
+
+    Pitfalls:
+        Computed as a difference of large numbers it can turn slightly negative, as captum's does.
+
+    See Also:
+        smooth-grad, smooth-grad-squared
 
     Example:
         >>> import torch

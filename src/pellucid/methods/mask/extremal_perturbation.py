@@ -60,14 +60,24 @@ def extremal_perturbation(
     max_blur: float = 20.0,
     mirror: bool = True,
 ) -> Finding:
-    """m = argmax S(m (x) x) - w mean (sort(m) - r_a)^2: the mask of area a that keeps most of the score.
+    r"""m = argmax S(m (x) x) - w mean (sort(m) - r_a)^2: the mask of area a that keeps most of the score.
 
-    S is the score.
+    Of all smooth masks that leave a given share of the picture sharp and blur the rest, which keeps the
+    score highest? One mask for each area, found by gradient ascent.
 
-    m (x) x is the image, blurred the more the smaller m is there; r_a is 0 in its first 1 - a parts and 1 in
-    the rest, so that m is binary and of area a once the weight w has grown large. m is smooth: it is the
-    smooth maximum of kernels at the centres of cells, whose heights, all 1 at first, follow gradient ascent
-    with momentum within [0, 1]. Each area has a mask of its own; the map is their mean.
+    m (x) x is the image, blurred the more the smaller m is there; r_a is 0 in its first 1 - a parts and
+    1 in the rest, so that m is binary and of area a once the weight w has grown large. m is smooth: it
+    is the smooth maximum of kernels at the centres of cells, whose heights, all 1 at first, follow
+    gradient ascent with momentum within [0, 1]. Each area has a mask of its own; the map is their mean.
+
+    Formula:
+        m_a = \arg\max_m\, S(m \otimes x) - \lambda\, \big\lVert \mathrm{sort}(m) - r_a \big\rVert^2
+
+        $m$: a smooth mask, 1 where the picture stays as it is.
+        $\otimes$: blurs the picture the more the smaller the mask is there.
+        $r_a$: 0 in its first 1 - a parts and 1 in the rest: what the sorted mask must become, of area
+            a.
+        $\lambda$: a weight that grows from step to step.
 
     Args:
         probe: the evidence.
@@ -98,6 +108,23 @@ def extremal_perturbation(
         image as well, so that masks may cover a third more than was asked for; its kernels are at the corners
         of cells; its blurs take all outside the image for 0, which darkens the edges; it adds the masks; and
         it returns them as they were before the last step.
+
+    Strengths:
+        The area is asked for, not traded off: masks of different methods or pictures can be compared.
+        Nearly binary, smooth masks; what is kept is a picture, not a gradient.
+
+    Weaknesses:
+        Eight hundred forward and backward passes for each area.
+        The area must be guessed: an object larger than it is cut, a smaller one is surrounded.
+
+    Pitfalls:
+        TorchRay measures the area on a frame around the image as well, so its masks may cover a third
+            more than was asked for.
+        TorchRay switches off the gradients of the model's parameters for good; here nothing of the
+            model changes.
+
+    See Also:
+        meaningful-perturbation, i-gos, rise
 
     Example:
         >>> import torch

@@ -52,14 +52,28 @@ def i_gos(
     baseline: Baseline = "blur",
     search: Search = "spectral",
 ) -> Finding:
-    """1 - M, M = argmin mean_s S(x' + s M (x - x')) + l1 mean |1 - M| + tv TV(M), s = 1/n, ..., 1.
+    r"""1 - M, M = argmin mean_s S(x' + s M (x - x')) + l1 mean |1 - M| + tv TV(M), s = 1/n, ..., 1.
 
-    S is the score and x the input.
+    Search the smallest blurred mask that takes the class away. The direction of each step is not the
+    gradient at the masked picture, which is flat where the score is saturated, but its integral on the
+    way from the baseline.
 
-    The gradient is the integrated gradient from the baseline to the masked image, so it does not vanish where
-    the score is saturated. Scores are in units of what the image's is above its baseline's. An image's
-    search ends early when two steps in a row each bring less than a hundredth of all that was gained; where
-    the score has hardly changed halfway, or at four fifths, the L1 is made 10, or 5, times lighter.
+    The gradient is the integrated gradient from the baseline to the masked image, so it does not vanish
+    where the score is saturated. Scores are in units of what the image's is above its baseline's. An
+    image's search ends early when two steps in a row each bring less than a hundredth of all that was
+    gained; where the score has hardly changed halfway, or at four fifths, the L1 is made 10, or 5,
+    times lighter.
+
+    Formula:
+        M = \arg\min_M \frac{1}{n} \sum_{s} S\big(x' + s\, M \odot (x - x')\big)
+        + \lambda_1 \overline{|1 - M|} + \lambda_2\, \mathrm{TV}(M), \qquad s = \tfrac{1}{n}, \ldots, 1
+
+        $M$: the mask, 0 where the picture is hidden; the map is 1 - M.
+        $s$: a point of the way from the baseline to the masked picture, $n$ in all.
+        $\lambda_1$: `l1`, the price of what is hidden, on average over the mask.
+        $\lambda_2$: `tv`, the price of roughness.
+        $\mathrm{TV}$: total variation.
+        $\odot$: the product pixel by pixel.
 
     Args:
         probe: the evidence.
@@ -97,6 +111,22 @@ def i_gos(
         the noisy integrated gradient that is followed, and the weight of the roughness makes every step that
         is long enough cost more than the score it takes away. So here the condition is put to the integral
         that is descended, noise is off and roughness cheaper.
+
+    Strengths:
+        Finds masks where plain gradient descent stops.
+        Keeps its course: deletion and insertion scores of every step, as curves and as a film.
+
+    Weaknesses:
+        Hundreds of passes for each picture.
+        A search: it may end in different masks for small changes of its options.
+
+    Pitfalls:
+        The authors' code divides the integral by 20 however many points there are.
+        With the authors' settings the mask of EfficientNet-Lite0 barely moves, none below 0.93: see the
+            source below.
+
+    See Also:
+        i-gos++, meaningful-perturbation, extremal-perturbation, deletion
 
     Example:
         >>> import torch

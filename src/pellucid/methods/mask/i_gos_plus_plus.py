@@ -48,14 +48,26 @@ def i_gos_plus_plus(
     baseline: Baseline = "blur",
     search: Literal["spectral", "nesterov"] = "spectral",
 ) -> Finding:
-    """1 - M, M = m1 m2, argmin (del(m1) + ins(m2) + del(M) + ins(M)) / 2 + l1 mean |1 - M| + tv BTV(M).
+    r"""1 - M, M = m1 m2, argmin (del(m1) + ins(m2) + del(M) + ins(M)) / 2 + l1 mean |1 - M| + tv BTV(M).
 
-    S is the score and x the input.
+    Two masks at once: one that takes the class away where it hides, and one that brings it back where
+    it shows. Their product is asked for both.
 
-    del(M) = mean_s S(x' + s M (x - x')) is what is left where M hides, -ins(M) = mean_s S(x + s M (x' - x))
-    what comes of showing that alone, s = 1/n, ..., 1: masks are 0 where hiding takes the class away and
-    showing brings it back. BTV is the bilateral total variation, by which a mask may be rough where the image
-    is. Scores are measured, searches ended and the L1 made lighter as in I-GOS.
+    del(M) = mean_s S(x' + s M (x - x')) is what is left where M hides, -ins(M) = mean_s S(x + s M (x' -
+    x)) what comes of showing that alone, s = 1/n, ..., 1: masks are 0 where hiding takes the class away
+    and showing brings it back. BTV is the bilateral total variation, by which a mask may be rough where
+    the image is. Scores are measured, searches ended and the L1 made lighter as in I-GOS.
+
+    Formula:
+        M = m_1 m_2 = \arg\min \tfrac{1}{2}\big(d(m_1) + e(m_2) + d(M) + e(M)\big)
+        + \lambda_1 \overline{|1 - M|} + \lambda_2\, \mathrm{BTV}(M)
+
+        $m_1$: the mask of deletion, $m_2$ that of insertion, $M$ their product; the map is 1 - M.
+        $d$: the mean score of pictures from the baseline to what the mask leaves.
+        $e$: minus the mean score of pictures from the whole one to what the mask alone shows.
+        $\lambda_1$: `l1`, the price of what is hidden, on average over the mask.
+        $\lambda_2$: `tv`, the price of roughness.
+        $\mathrm{BTV}$: bilateral total variation: roughness is cheap where the picture is rough.
 
     Args:
         probe: the evidence.
@@ -84,6 +96,21 @@ def i_gos_plus_plus(
         treats the two axes differently, a line search begins at a step of 1000 each time and draws new
         noise for each score that it compares, L1 and roughness weigh 10 and 20, and it is enlarged masks
         that are multiplied.
+
+    Strengths:
+        Less prone to masks that fool the model by their shape: what is hidden must also suffice.
+        Edges follow the picture's.
+
+    Weaknesses:
+        Four times I-GOS's passes.
+        Many options, whose best values differ from model to model.
+
+    Pitfalls:
+        The authors' bilateral variation treats the two axes differently, and draws new noise for each
+            score that it compares.
+
+    See Also:
+        i-gos, extremal-perturbation, insertion, deletion
 
     Example:
         >>> import torch

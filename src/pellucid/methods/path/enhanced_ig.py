@@ -77,13 +77,21 @@ def enhanced_ig(
     encoder: Coder = None,
     decoder: Coder = None,
 ) -> Finding:
-    """Mean over baselines x' of the integral of dS/dx * dx on a path from x': sums to S(x) - mean S(x').
+    r"""Mean over baselines x' of the integral of dS/dx * dx on a path from x': sums to S(x) - mean S(x').
 
-    S is the score and x the input.
+    Integrated gradients with more to choose from: several baselines from your own data, their centres
+    or medians, a path that follows real examples, or one laid in the code of an autoencoder.
 
-    With an encoder and a decoder, baselines are chosen and paths are laid among codes, and each point of a
-    path is decoded: paths run from decoded baselines to decoder(encoder(x)), and it is that copy's score
-    that the map shares out.
+    With an encoder and a decoder, baselines are chosen and paths are laid among codes, and each point
+    of a path is decoded: paths run from decoded baselines to decoder(encoder(x)), and it is that copy's
+    score that the map shares out.
+
+    Formula:
+        M = \frac{1}{K} \sum_{k=1}^K \int_{\gamma_k} \frac{\partial S}{\partial x} \odot \mathrm{d}x
+
+        $\gamma_k$: the path from baseline $k$ of $K$ to the picture.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -118,6 +126,22 @@ def enhanced_ig(
         integrated by the trapezoid rule. The authors' code takes as "median" the references farthest from
         it, leaves out the nearest of the "close" ones also where it is not the image, and draws "random"
         ones with repetition.
+
+    Strengths:
+        Baselines and paths that mean something in the field of the data, such as cells of another
+            tissue.
+        Significance of features between groups, by a test.
+
+    Weaknesses:
+        Needs references, and for coded paths an autoencoder of yours.
+        With a decoder it explains the copy's score, not the picture's: the gap is told.
+
+    Pitfalls:
+        The authors' code takes as median the references farthest from it, and draws random ones with
+            repetition.
+
+    See Also:
+        integrated-gradients, expected-gradients
 
     Example:
         >>> import torch

@@ -46,9 +46,19 @@ def passes(options: Mapping[str, Any]) -> Passes:
 def expected_gradients(
     probe: Probe, *, references: References = None, samples: Samples = 200, tolerance: Tolerance = 0.1
 ) -> Finding:
-    """E[(x - r) * dS/dx(r + a (x - r))] over references r and a ~ U(0, 1): integrated gradients' mean over r.
+    r"""E[(x - r) * dS/dx(r + a (x - r))] over references r and a ~ U(0, 1): mean integrated gradients.
 
-    S is the score and x the input.
+    Integrated gradients averaged over a background of your own pictures instead of one arbitrary
+    baseline, by random points on random lines.
+
+    Formula:
+        M = \mathbb{E}_{r,\, a}\Big[(x - r) \odot \frac{\partial S}{\partial x}\big(r + a (x -
+        r)\big)\Big]
+
+        $r$: a reference, drawn from the background.
+        $a$: where on the line, uniform between 0 and 1.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -73,6 +83,22 @@ def expected_gradients(
         the paper's expectation. Here references and a are stratified, see `stratified`, which leaves less to
         chance: on a photograph with 5 references the variance of 40 samples was half that of independent
         draws, and of 120 samples a fifth.
+
+    Strengths:
+        The question is meaningful: what sets this picture apart from those?
+        Draws are stratified: on a photograph the variance of 120 samples was a fifth of that of
+            independent ones.
+
+    Weaknesses:
+        Complete in expectation only; `details` tells the standard error of the sum.
+        Needs references, and another background is another question.
+
+    Pitfalls:
+        Evenly spaced points in place of random ones are not the estimator, and not free of bias with
+            both ends included.
+
+    See Also:
+        gradient-shap, integrated-gradients, deep-shap
 
     Example:
         >>> import torch

@@ -25,17 +25,26 @@ def guided_ig(
     probe: Probe, *, baseline: Baseline = "zero", steps: int = 200, fraction: float = 0.25,
     max_dist: float = 0.02,
 ) -> Finding:  # fmt: skip
-    """The integral of dS/dx . dx along a path that always moves the values with the smallest |dS/dx|.
+    r"""The integral of dS/dx . dx along a path that always moves the values with the smallest |dS/dx|.
 
-    S is the score and x the input.
+    Integrated gradients on a path that avoids steep places: at each step those values move whose
+    gradient is smallest, so noise met far from the picture is left out.
 
     Every step comes nearer to the image by the same L1 distance, and spends it on the values with the
-    smallest gradients of those that still may move. So noise from high gradients far from the image, met all
-    along a straight path, is left out.
+    smallest gradients of those that still may move. So noise from high gradients far from the image,
+    met all along a straight path, is left out.
 
     Which values move follows from comparing gradients, so what rounding does to them can send the path
-    elsewhere: on EfficientNet-Lite0, gradients altered by 1e-7 of themselves changed the map by 8 % after 40
-    steps, and beyond recognition on a free path. A float64 model has no such trouble.
+    elsewhere: on EfficientNet-Lite0, gradients altered by 1e-7 of themselves changed the map by 8 %
+    after 40 steps, and beyond recognition on a free path. A float64 model has no such trouble.
+
+    Formula:
+        M = \int_\gamma \frac{\partial S}{\partial x} \odot \mathrm{d}x
+
+        $\gamma$: the path from the baseline to the picture that moves, at each step, the values with
+            the smallest gradients, within a distance from the straight line.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -59,6 +68,23 @@ def guided_ig(
         the paper's path, within the bounds of its anchored version. The authors' code keeps points and asks
         which have reached their bounds exactly; here each value's share of its way is kept, which gives the
         same path and cannot miss its bounds by rounding.
+
+    Strengths:
+        Less speckle than the straight path, without smoothing.
+        Keeps completeness as far as its steps allow; `delta` tells the rest.
+
+    Weaknesses:
+        200 passes, one after another: nothing can be batched but pictures.
+        Ill-conditioned in float32: gradients altered by 1e-7 of themselves changed a map by 8 %; a
+            float64 model has no such trouble.
+
+    Pitfalls:
+        Comparing floats for equality with the bounds of the path, as the authors' code does, can miss a
+            bound by rounding.
+        PAIR's code stops with NumPy 2.
+
+    See Also:
+        integrated-gradients, blur-ig, agi
 
     Example:
         >>> import torch

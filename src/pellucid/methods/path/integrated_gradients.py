@@ -63,9 +63,19 @@ def integrated_gradients(
     quadrature: Quadrature = "gauss-legendre",
     tolerance: float = 0.01,
 ) -> Finding:
-    """(x - x') * integral of dS/dx(x' + t (x - x')) over t from 0 to 1: sums to S(x) - S(x').
+    r"""(x - x') * integral of dS/dx(x' + t (x - x')) over t from 0 to 1: sums to S(x) - S(x').
 
-    S is the score and x the input.
+    Go from a baseline to the picture in a straight line, and add up for each pixel what the score gains
+    while that pixel changes. Together the pixels get the whole difference of the two scores.
+
+    Formula:
+        M = (x - x') \odot \int_0^1 \frac{\partial S}{\partial x}\big(x' + t (x - x')\big)\,
+        \mathrm{d}t, \qquad
+        \sum_i M_i = S(x) - S(x')
+
+        $t$: where on the line.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -90,6 +100,29 @@ def integrated_gradients(
     Source:
         eq. 1; the paper's approximation (eq. 3) is quadrature="right". "auto" halves the parts of the line
         whose gradients do not add up to the score's change over them: see `engine.paths.refine`.
+
+    Strengths:
+        Complete: the map sums to the difference of the scores, with signs.
+        Each part of the line knows its own error: steps go where it is large, to 1 % with 61 to 77
+            steps where 200 fixed ones miss by up to 5 % (benchmarks/results/completeness.md).
+        Sensitive, and blind to unused pixels, as its theory promises.
+
+    Weaknesses:
+        The baseline is part of the question: a pixel as in the baseline gets nothing, so black things
+            get nothing on black.
+        Speckled, as all sums of gradients.
+
+    Pitfalls:
+        Black is not 0 in a normalised input: 0 is the mean colour. `baseline="black"` says which is
+            meant.
+        captum's trapezoid rule leaves out a part of the line, so its sum is 1 - 1/n of what it should
+            be (a test shows it).
+        With probabilities for scores the gradient is vanishing over most of the line: most steps are
+            wasted there.
+        Averaging squares over noise, a common recipe, ends both completeness and signs.
+
+    See Also:
+        blur-ig, guided-ig, expected-gradients, deep-lift, completeness
 
     Example:
         >>> import torch

@@ -50,13 +50,22 @@ def random_baseline_ig(
     quadrature: Quadrature = "gauss-legendre",
     tolerance: Tolerance = 0.1,
 ) -> Finding:
-    """The mean of integrated gradients from baselines of uniform noise: sums to S(x) minus their mean score.
+    r"""The mean of integrated gradients from baselines of uniform noise: sums to S(x) minus their mean score.
 
-    S is the score and x the input.
+    Integrated gradients averaged over baselines of noise, so that no single colour counts as nothing.
 
-    Each value of a baseline is drawn between those of black and of white in its channel; for a model that
-    does not say how pixels become inputs, between the image's own smallest and largest value. All images
-    share the draws.
+    Each value of a baseline is drawn between those of black and of white in its channel; for a model
+    that does not say how pixels become inputs, between the image's own smallest and largest value. All
+    images share the draws.
+
+    Formula:
+        M = \frac{1}{N} \sum_{n=1}^N (x - r_n) \odot \int_0^1 \frac{\partial S}{\partial x}\big(r_n + t
+        (x - r_n)\big)\, \mathrm{d}t
+
+        $r_n$: baseline $n$ of $N$: uniform noise between black and white.
+        $t$: where on the line.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -80,6 +89,20 @@ def random_baseline_ig(
         the article's uniform baseline, averaged over several draws. 10 draws are those of the widespread
         PyTorch implementation by TianhongDai, which takes left sums of 50 gradients of probabilities. They
         are too few: on a photograph of a cat its standard error was about as large.
+
+    Strengths:
+        No colour is blind.
+        With a standard error over the baselines.
+
+    Weaknesses:
+        Ten draws are too few: on a photograph the standard error was about as large as the map.
+        Noise is no picture: what the model says of it means little.
+
+    Pitfalls:
+        A widespread implementation takes left sums of 50 gradients of probabilities.
+
+    See Also:
+        integrated-gradients, expected-gradients, smooth-grad
 
     Example:
         >>> import torch

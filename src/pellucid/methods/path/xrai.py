@@ -48,10 +48,22 @@ def xrai(
     channels: Channels = "max",
     segments: RegionSegments = MULTI_SCALE,
 ) -> Finding:
-    """Regions of the picture, each with the mean of integrated gradients from black and from white in it.
+    r"""Regions of the picture, each with the mean of integrated gradients from black and from white in it.
 
-    The picture is cut into overlapping segments of six sizes. Of these the one whose new pixels have the
-    largest mean attribution is added next, again and again, until the picture is covered.
+    Integrated gradients, but for regions: the picture is cut into overlapping segments, and they are
+    taken in by the order of their mean attribution.
+
+    The picture is cut into overlapping segments of six sizes. Of these the one whose new pixels have
+    the largest mean attribution is added next, again and again, until the picture is covered.
+
+    Formula:
+        M_i = \frac{1}{|R|} \sum_{j \in R} \max_c a_{cj}, \qquad i \in R
+
+        $M$: the map.
+        $R$: the region that a pixel belongs to: the new pixels of the segment that was taken in with
+            it.
+        $a_{cj}$: integrated gradients at channel c of pixel j, the mean of those from black and from
+            white.
 
     Args:
         probe: the evidence.
@@ -81,6 +93,22 @@ def xrai(
     Source:
         the paper's algorithm with the sizes and thresholds of the authors' code. That code segments the
         model's input; here the picture that it shows is segmented, whose colours preprocessing has not bent.
+
+    Strengths:
+        Regions instead of speckle, in an order that one can read off.
+        From black and from white, so neither colour is blind.
+
+    Weaknesses:
+        Shows the segmentation as much as the model.
+        The largest channel instead of the sum loses completeness; `channels="sum"` keeps it.
+
+    Pitfalls:
+        The authors' code segments the model's input; here it is the picture that it shows, whose
+            colours preprocessing has not bent.
+        A picture of one colour divides 0 by 0 elsewhere.
+
+    See Also:
+        integrated-gradients, lime, irof
 
     Example:
         >>> import torch

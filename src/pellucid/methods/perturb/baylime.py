@@ -60,10 +60,25 @@ def baylime(
     features: int = 0,
     selection: Selection = "auto",
 ) -> Finding:
-    """mu = (lambda I + alpha Z'WZ)^-1 (lambda mu_0 + alpha Z'W y): LIME with a prior over its coefficients.
+    r"""mu = (lambda I + alpha Z'WZ)^-1 (lambda mu_0 + alpha Z'W y): LIME with a prior over its coefficients.
+
+    LIME with prior knowledge: the linear model's coefficients are estimated as a Bayesian regression
+    does, so few samples are drawn towards what one expects.
 
     The posterior's standard deviations are in the details, as `posterior`; `stderr` says, as for every
     sampled method, how far the map would move with other samples.
+
+    Formula:
+        \mu = (\lambda I + \alpha Z^{\mathsf{T}} W Z)^{-1} (\lambda \mu_0 + \alpha Z^{\mathsf{T}} W y)
+
+        $\mu$: the coefficients of the superpixels.
+        $\mu_0$: what is expected of them before.
+        $\lambda$: the precision of that.
+        $\alpha$: the precision of the scores.
+        $Z$: rows of superpixels, kept (1) or hidden (0).
+        $W$: their weights, larger the closer to the whole picture.
+        $y$: their scores.
+        $I$: the identity.
 
     Args:
         probe: the evidence.
@@ -93,6 +108,21 @@ def baylime(
 
     Source:
         eqs. 5 to 7, exactly; the authors' code adds the prior afterwards, by a diagonal approximation.
+
+    Strengths:
+        Steadier than LIME with few samples.
+        Says how sure the coefficients are, twice: by the posterior and by other samples.
+
+    Weaknesses:
+        A wrong prior is believed.
+        All that LIME cannot do.
+
+    Pitfalls:
+        The authors' code adds the prior afterwards by a diagonal approximation; here the equation is
+            solved.
+
+    See Also:
+        lime, kernel-shap
 
     Example:
         >>> import torch

@@ -47,17 +47,28 @@ def kernel_shap(
     segments: Segments = "slic",
     baseline: SegmentBaseline = "zero",
 ) -> Finding:
-    """argmin_phi sum_z pi(z) (S(z) - S(0) - z phi)^2, sum phi = S(1) - S(0): Shapley values of superpixels.
+    r"""argmin_phi sum_z pi(z) (S(z) - S(0) - z phi)^2, sum phi = S(1) - S(0): Shapley values of superpixels.
 
-    S is the score.
+    How much does each superpixel add, on average over all orders in which superpixels could be shown? A
+    weighted regression on random coalitions gives these Shapley values.
 
-    pi(z) = (d - 1) / (C(d, m) m (d - m)) for m of d segments kept. The map has each superpixel's value at its
-    pixels; the values sum to what the superpixels add to the score, exactly.
+    pi(z) = (d - 1) / (C(d, m) m (d - m)) for m of d segments kept. The map has each superpixel's value
+    at its pixels; the values sum to what the superpixels add to the score, exactly.
 
-    Coalitions of sizes that the number of samples suffices for are all taken, the others drawn in pairs z and
-    1 - z, which cancels every interaction of even order, with their sizes stratified. What the score owes to
-    the number of segments alone is the same for each of them, so a curve in m is taken off before the fit
-    and its ends are shared out after it: nothing changes but the standard errors, which are far smaller.
+    Coalitions of sizes that the number of samples suffices for are all taken, the others drawn in pairs
+    z and 1 - z, which cancels every interaction of even order, with their sizes stratified. What the
+    score owes to the number of segments alone is the same for each of them, so a curve in m is taken
+    off before the fit and its ends are shared out after it: nothing changes but the standard errors,
+    which are far smaller.
+
+    Formula:
+        \phi = \arg\min_\phi \sum_z \pi(z) \big(S(z) - S(0) - z^{\mathsf{T}} \phi\big)^2, \quad
+        \sum_i \phi_i = S(1) - S(0), \quad
+        \pi(z) = \frac{d - 1}{\binom{d}{m}\, m\, (d - m)}
+
+        $\phi$: the values of the superpixels, $d$ in all.
+        $z$: a coalition: $m$ superpixels kept, the others hidden; 1 and 0 stand for all and none.
+        $\pi$: Shapley's weights.
 
     Args:
         probe: the evidence.
@@ -79,6 +90,24 @@ def kernel_shap(
 
     Source:
         theorem 2. Pairs: Covert & Lee 2021, arXiv:2012.01536.
+
+    Strengths:
+        The values sum to what the superpixels add to the score, exactly.
+        All the axioms of Shapley values; needs nothing but scores.
+        Pairs and strata: two seeds of 1000 samples correlate 0.84 where captum's correlate 0.34
+            (benchmarks/results/accuracy.md).
+
+    Weaknesses:
+        A superpixel is hidden by a colour: hidden pictures look like nothing that the model knows.
+        Many superpixels need many samples.
+
+    Pitfalls:
+        captum puts the two ends in as samples of a large weight, and its default of 25 samples is fewer
+            than most pictures have superpixels.
+        Without an error bar nobody sees that two seeds differ.
+
+    See Also:
+        partition-shap, lime, gradient-shap
 
     Example:
         >>> import torch

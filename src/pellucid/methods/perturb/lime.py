@@ -43,12 +43,23 @@ def lime(
     features: int = 0,
     selection: Selection = "auto",
 ) -> Finding:
-    """argmin_g sum_z pi(z) (S(z) - g(z))^2 + |g|^2: a linear model of superpixels, each kept or hidden.
+    r"""argmin_g sum_z pi(z) (S(z) - g(z))^2 + |g|^2: a linear model of superpixels, each kept or hidden.
 
-    S is the score.
+    Hide superpixels at random, see what the model says, and fit a linear model to it: its coefficients
+    say which superpixels speak for the class.
 
-    The map has each superpixel's coefficient at its pixels. The fit's local R2, the coefficients with their
-    standard errors and the segments are in the details.
+    The map has each superpixel's coefficient at its pixels. The fit's local R2, the coefficients with
+    their standard errors and the segments are in the details.
+
+    Formula:
+        g = \arg\min_g \sum_z \pi(z) \big(S(z) - g(z)\big)^2 + \lVert g \rVert^2, \qquad
+        \pi(z) = \exp\Big(-\frac{D(z)^2}{2 w^2}\Big)
+
+        $g$: a linear function of the superpixels, the squares of whose coefficients are its price.
+        $z$: a picture with some superpixels hidden.
+        $\pi$: its weight.
+        $D$: its distance from the whole picture, by the cosine.
+        $w$: `width`.
 
     Args:
         probe: the evidence.
@@ -74,6 +85,26 @@ def lime(
 
     Source:
         eq. 1 and algorithm 1; kernel, penalty and selection as in the authors' code.
+
+    Strengths:
+        Needs nothing but scores: black boxes, ONNX, remote models.
+        Few numbers, with standard errors, that one can name: this region, by so much.
+        Its fit is told: R2 says how linear the score was.
+
+    Weaknesses:
+        As good as its segments.
+        A linear model of pictures with holes: interactions are lost.
+        Depends on the width, the colour of what is hidden, and on chance with few samples.
+
+    Pitfalls:
+        The weight is exp(-D^2 / (2 w^2)), as the authors' code has it; the paper and tutorials write
+            another by a factor of the square root of 2 in the width.
+        A model that returns logits, or rows of class and probability, is explained as what it returns:
+            tutorials explain the class's number so.
+        Segments must be numbered from 0 without gaps, or one is never hidden.
+
+    See Also:
+        baylime, kernel-shap, occlusion, rise
 
     Example:
         >>> import torch

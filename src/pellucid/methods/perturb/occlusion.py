@@ -31,11 +31,20 @@ def _passes(options: Mapping[str, Any]) -> Passes:
 def occlusion(
     probe: Probe, *, window: Size = "auto", stride: Size = "auto", baseline: Baseline = "zero"
 ) -> Finding:
-    """A_ij = mean over windows that cover (i, j) of S(x) - S(x with the window hidden).
+    r"""A_ij = mean over windows that cover (i, j) of S(x) - S(x with the window hidden).
 
-    S is the score and x the input.
+    Slide a window over the picture, and see how much the score falls where it hides something.
 
     Windows lie a stride apart, and the last ones end with the image, so that every pixel is covered.
+
+    Formula:
+        M_{ij} = \frac{1}{|\Omega_{ij}|} \sum_{\omega \in \Omega_{ij}} \big(S(x) - S(x_{\setminus
+        \omega})\big)
+
+        $\Omega_{ij}$: the windows that cover the pixel in row i and column j.
+        $\omega$: a window.
+        $x_{\setminus \omega}$: the picture with the window hidden.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -56,6 +65,21 @@ def occlusion(
 
     Source:
         section 4.2.
+
+    Strengths:
+        The plainest question one can ask, of any black box; signed.
+        No randomness.
+
+    Weaknesses:
+        One window at a time: what is there twice is never missed, wherever it is hidden.
+        The window's size decides what can be found.
+
+    Pitfalls:
+        PAIR adds windows up, so that borders count less; here, as in captum, they are averaged.
+        zennit keeps the window and hides the rest by default.
+
+    See Also:
+        rise, ablation-cam, lime
 
     Example:
         >>> import torch

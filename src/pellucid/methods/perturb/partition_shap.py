@@ -43,13 +43,23 @@ def partition_shap(
     segments: Segments = "slic",
     baseline: SegmentBaseline = "zero",
 ) -> Finding:
-    """phi_i = mean of S(z + i) - S(z) over all orders that a tree of superpixels allows: Owen values.
+    r"""phi_i = mean of S(z + i) - S(z) over all orders that a tree of superpixels allows: Owen values.
 
-    S is the score.
+    Shapley values when superpixels form a tree of neighbours: coalitions join whole branches, which
+    needs far fewer of them.
 
-    In each node of the tree one side comes wholly before the other, in either order alike. Where the largest
-    differences are the tree is opened first; what is left when the samples are used up is shared out evenly
-    among its superpixels. Nothing is drawn at random, and the values always sum to S(1) - S(0).
+    In each node of the tree one side comes wholly before the other, in either order alike. Where the
+    largest differences are the tree is opened first; what is left when the samples are used up is
+    shared out evenly among its superpixels. Nothing is drawn at random, and the values always sum to
+    S(1) - S(0).
+
+    Formula:
+        \phi_i = \frac{1}{|\Pi|} \sum_{\pi \in \Pi} \big(S(z^\pi_i \cup \{i\}) - S(z^\pi_i)\big)
+
+        $\phi_i$: the value of superpixel i.
+        $\Pi$: the orders that the tree allows: in each node one side comes wholly before the other.
+        $\pi$: one of them.
+        $z^\pi_i$: the superpixels that come before i in it.
 
     Args:
         probe: the evidence.
@@ -70,6 +80,20 @@ def partition_shap(
 
     Source:
         Owen 1977, "Values of games with a priori unions"; nested unions: Winter 1989.
+
+    Strengths:
+        No randomness: the same map each time.
+        Values sum to the difference of the scores however few samples are used.
+
+    Weaknesses:
+        Another tree, other values: they are Owen values, not Shapley values.
+        What the samples do not reach is shared out evenly.
+
+    Pitfalls:
+        The tree here is of neighbours that look alike; SHAP cuts the picture in halves.
+
+    See Also:
+        kernel-shap, lime
 
     Example:
         >>> import torch

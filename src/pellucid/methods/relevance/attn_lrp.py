@@ -27,11 +27,23 @@ def attn_lrp(
     biases: Biases = "share",
     start: Start = "logit",
 ) -> Finding:
-    """R_i = sum_j (share of i in j) R_j, through attention as well, by gamma rules against the noise of ViTs.
+    r"""R_i = sum_j (share of i in j) R_j, through attention as well, with gamma rules against ViTs' noise.
 
-    Softmax: R_i = x_i (R_i - s_i sum R), its first-order expansion. Products of two: half for each. Norms:
-    their scale taken as it is. Activations: R_i = R_i. Sums, and what else is linear without weights: in
-    proportion.
+    LRP that goes through attention: softmax, products and norms have rules of their own, and rules with
+    gamma calm what ViTs make noisy.
+
+    Softmax: R_i = x_i (R_i - s_i sum R), its first-order expansion. Products of two: half for each.
+    Norms: their scale taken as it is. Activations: R_i = R_i. Sums, and what else is linear without
+    weights: in proportion.
+
+    Formula:
+        R_i = \sum_j \frac{z_{ij}}{\sum_{k} z_{kj}} R_j, \qquad
+        \text{softmax: } R_i = x_i \Big(R_i - s_i \sum_j R_j\Big)
+
+        $R_i$: the relevance of value i, from that of the values j behind it.
+        $z_{ij}$: what i contributes to j.
+        $s_i$: the softmax of x_i, its input.
+        $k$: all that contribute to j.
 
     Args:
         probe: the evidence.
@@ -58,6 +70,21 @@ def attn_lrp(
         section 3. Two things differ from the authors' code: gamma also holds for the
         projections within torch.nn.MultiheadAttention, which their hooks do not reach, and stabilisers have
         the sign of what they stabilise. A model without attention gives what lrp gives by the same gammas.
+
+    Strengths:
+        Made for transformers, at the resolution of pixels, with signs.
+        Everything is accounted for: map, biases and what stabilisers took add up to the score.
+
+    Weaknesses:
+        Where biases hold much of the score the pixels hold little.
+        Gammas are settings; other values, other maps.
+
+    Pitfalls:
+        LXT adds stabilisers without the sign of what they stabilise, and its hooks do not reach the
+            projections inside torch.nn.MultiheadAttention.
+
+    See Also:
+        lrp, transformer-attribution, legrad
 
     Example:
         >>> import torch

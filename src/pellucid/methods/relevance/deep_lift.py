@@ -35,12 +35,22 @@ class Difference(NamedTuple):
     promises=("completeness", "sensitivity", "linearity"),
 )
 def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
-    """(x - x') * m, m = dS/dx chained from each operation's finite differences: sums to S(x) - S(x').
+    r"""(x - x') * m, m = dS/dx chained from each operation's finite differences: sums to S(x) - S(x').
 
-    S is the score and x the input.
+    Compare the picture with a baseline, unit by unit: each unit's change is traced back to its inputs'
+    changes. Evidence passes where the gradient is zero.
 
-    The multiplier of a nonlinearity is (f(x) - f(x')) / (x - x') instead of f'(x), so evidence passes where
-    the gradient is zero, behind a saturated unit.
+    The multiplier of a nonlinearity is (f(x) - f(x')) / (x - x') instead of f'(x), so evidence passes
+    where the gradient is zero, behind a saturated unit.
+
+    Formula:
+        M = (x - x') \odot m, \qquad m_f = \frac{f(z) - f(z')}{z - z'}, \qquad \sum_i M_i = S(x) - S(x')
+
+        $m$: the product of the multipliers along all paths, by the chain rule.
+        $m_f$: the multiplier of a nonlinearity f.
+        $z$: what goes into it for the picture, and $z'$ for the baseline.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -64,6 +74,22 @@ def deep_lift(probe: Probe, *, baseline: Baseline = "zero") -> Finding:
         condition, that multipliers times differences sum to the difference: see `engine.rescale`. Max pooling
         gives its change to the larger maximum's place, as captum does. Where captum takes the gradient if x
         and x' differ by less than 1e-10, here it is where their quotient would be of rounding errors.
+
+    Strengths:
+        Complete in two forward passes and one backward.
+        Sees behind saturated units, where the gradient is vanishing.
+
+    Weaknesses:
+        The baseline is part of the question.
+        Not invariant: the same function written as another network may have another map.
+
+    Pitfalls:
+        captum's softmax rule couples the samples of a batch, and its max pool takes the first sample's
+            gradient; a module used twice stops it.
+        Rules by module type miss functions: ReLU6 then gets the gradient in disguise.
+
+    See Also:
+        deep-shap, integrated-gradients, lrp
 
     Example:
         >>> import torch

@@ -28,9 +28,18 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     quick={"references": "zero,mean"},
 )
 def deep_shap(probe: Probe, *, references: References = None) -> Finding:
-    """The mean of DeepLIFT's maps over references r: sums to S(x) - mean of S(r).
+    r"""The mean of DeepLIFT's maps over references r: sums to S(x) - mean of S(r).
 
-    S is the score and x the input.
+    DeepLIFT averaged over a background of your own pictures, instead of one baseline.
+
+    Formula:
+        M = \frac{1}{K} \sum_{k=1}^K (x - r_k) \odot m(x, r_k), \qquad
+        \sum_i M_i = S(x) - \frac{1}{K} \sum_{k=1}^K S(r_k)
+
+        $r_k$: reference $k$ of $K$.
+        $m$: DeepLIFT's multipliers for the picture and that reference.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -52,6 +61,20 @@ def deep_shap(probe: Probe, *, references: References = None) -> Finding:
         section 4.2: SHAP values from DeepLIFT's multipliers, as expectations over a background. The paper's
         multipliers for products and maxima are Shapley values of one operation; here they are those of
         deep-lift, which agree with them on products of two.
+
+    Strengths:
+        Complete, for two passes and one back for each reference.
+        With a standard error that says what the choice of references brings.
+
+    Weaknesses:
+        Needs references.
+        No Shapley value of pixels in a deep network, whatever its name says.
+
+    Pitfalls:
+        As deep-lift: what captum cannot follow, it cannot average.
+
+    See Also:
+        deep-lift, expected-gradients, kernel-shap
 
     Example:
         >>> import torch

@@ -33,7 +33,18 @@ def excitation_backprop(
     contrastive: bool = False,
     signed: bool = False,
 ) -> Finding:
-    """P_i = sum_j P_j a_i w_ij+ / sum_i a_i w_ij+: where a winner-take-all process from the class comes to.
+    r"""P_i = sum_j P_j a_i w_ij+ / sum_i a_i w_ij+: where a winner-take-all process from the class comes to.
+
+    A winner is drawn at the class, and from each unit one of those that excite it, back to a layer: the
+    map is how probable it is to arrive at each place.
+
+    Formula:
+        P_i = \sum_j P_j \frac{a_i\, w_{ij}^+}{\sum_{k} a_k\, w_{kj}^+}
+
+        $P_i$: the probability of unit i, from that of the units j that it excites.
+        $a_i$: its activation.
+        $w_{ij}^+$: the positive part of the weight from i to j.
+        $k$: all units that excite j.
 
     Args:
         probe: the evidence.
@@ -60,6 +71,23 @@ def excitation_backprop(
         section 3. What is negative in a contrast is left out in the authors' code. The paper has no negative
         activations: here they go with negative weights, and sums of both signs (residual networks) are shared
         in proportion, so that probabilities may be negative. Batch norms are folded; biases win nothing.
+
+    Strengths:
+        A distribution: easy to read and to compare.
+        `contrastive=true` takes off what other classes find as well.
+
+    Weaknesses:
+        Without the contrast it shows much the same for every class.
+        In MobileNets and their kin most probability ends at units that only their bias excites:
+            `absorbed` tells how much.
+
+    Pitfalls:
+        Batch norms must be folded into weights first; left in place they are passed as if nothing
+            happened.
+        Negative activations have no part in the paper; here they go with negative weights.
+
+    See Also:
+        lrp, relevance-cam, pointing-game
 
     Example:
         >>> import torch

@@ -28,15 +28,30 @@ full = partial(method, paper="Srinivas & Fleuret 2019, arXiv:1905.00780")
 
 @full("full-grad", passes=(1, 1), reads="replaced operations")
 def full_grad(probe: Probe) -> Finding:
-    """psi(x * dS/dx) + sum over biases l and channels c of psi(b_l * dS/dz_l)_c, psi = upsample(minmax(|.|)).
+    r"""psi(x * dS/dx) + sum over biases l, channels c of psi(b_l * dS/dz_l)_c, psi = upsample(minmax(|.|)).
 
-    S is the score, x the input, b_l the l-th bias and z_l what it is added to.
+    A network's score is its input times the gradient plus its biases times theirs: exactly. FullGrad
+    draws both, each layer's biases where they act.
 
-    A network's score is x * dS/dx + sum_l b_l * dS/dz_l, summed over everything: exactly, if every bias is
-    counted, explicit or implicit. They are found per operation and call, whatever module or function it is
-    of: those of convolutions, linear layers and norms; batch norm's beta - mean gamma / sigma; whatever
-    constant is added or joined on, as position embeddings and class tokens; f(z) - f'(z) z of every other
-    operation, which ReLU and max pools do not have but GELU, SiLU, layer norm, softmax and products do.
+    A network's score is x * dS/dx + sum_l b_l * dS/dz_l, summed over everything: exactly, if every bias
+    is counted, explicit or implicit. They are found per operation and call, whatever module or function
+    it is of: those of convolutions, linear layers and norms; batch norm's beta - mean gamma / sigma;
+    whatever constant is added or joined on, as position embeddings and class tokens; f(z) - f'(z) z of
+    every other operation, which ReLU and max pools do not have but GELU, SiLU, layer norm, softmax and
+    products do.
+
+    Formula:
+        M = \psi\Big(x \odot \frac{\partial S}{\partial x}\Big) + \sum_l \sum_c \psi\Big(b_l \odot
+        \frac{\partial S}{\partial z_l}\Big)_c, \qquad
+        S = \sum_i x_i \frac{\partial S}{\partial x_i} + \sum_l b_l^{\mathsf{T}} \frac{\partial
+        S}{\partial z_l}
+
+        $b_l$: the l-th bias, explicit or implicit.
+        $z_l$: what it is added to.
+        $c$: a channel.
+        $\psi$: magnitude, scaled to [0, 1], enlarged to the input's size.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Returns:
         (N, H, W), at least 0, without a unit: each term is scaled to [0, 1] by itself. Biases whose
@@ -57,6 +72,23 @@ def full_grad(probe: Probe) -> Finding:
         only; resizes with align_corners=True, which moves evidence towards the borders, where this takes
         False; and adds 1e-6 to the range it divides by, by which terms with small gradients fade.
 
+    Strengths:
+        Every bias of any operation is found, GELU and attention included: `missed` tells by how much
+            the sum misses the score.
+        Sharp where the input matters, wide where layers do.
+
+    Weaknesses:
+        Each term is scaled by itself, so the map has no unit, no signs and no sum.
+        Hardly differs between classes.
+
+    Pitfalls:
+        pytorch-grad-cam knows exact types of modules only: on timm's EfficientNet-Lite0 it finds no
+            bias at all (a test shows it).
+        Pairing biases and gradients by the order of registration is wrong where modules are reused.
+
+    See Also:
+        simple-full-grad, smooth-full-grad, input-x-gradient
+
     Example:
         >>> import torch
         >>> from torch import nn
@@ -73,11 +105,22 @@ def full_grad(probe: Probe) -> Finding:
 
 @full("simple-full-grad", passes=(1, 1), reads="replaced operations")
 def simple_full_grad(probe: Probe) -> Finding:
-    """psi(x * dS/dx) + sum over biases l and channels c of psi(dS/dz_l)_c: gradients of biases.
+    r"""psi(x * dS/dx) + sum over biases l, channels c of psi(dS/dz_l)_c: gradients of biases.
 
-    S is the score, x the input and z_l what the l-th bias is added to; psi is full-grad's.
+    FullGrad with the gradients at the biases, but without the biases themselves: every layer has its
+    say, however small its biases are.
 
     Only operations that add constants count: convolutions, linear layers, norms, and additions.
+
+    Formula:
+        M = \psi\Big(x \odot \frac{\partial S}{\partial x}\Big) + \sum_l \sum_c \psi\Big(\frac{\partial
+        S}{\partial z_l}\Big)_c
+
+        $z_l$: what the l-th bias is added to.
+        $c$: a channel.
+        $\psi$: magnitude, scaled to [0, 1], enlarged to the input's size.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Returns:
         (N, H, W), at least 0, without a unit.
@@ -87,6 +130,19 @@ def simple_full_grad(probe: Probe) -> Finding:
 
     Source:
         the authors' code (SimpleFullGrad); differs as full-grad does.
+
+    Strengths:
+        Does not depend on how a network spreads its biases.
+
+    Weaknesses:
+        Not the sum that FullGrad rests on: no theory.
+        No unit, no signs.
+
+    Pitfalls:
+        Only operations that add constants count; implicit biases of GELU or softmax do not.
+
+    See Also:
+        full-grad, smooth-full-grad
 
     Example:
         >>> import torch
@@ -114,11 +170,27 @@ def _passes(options: Mapping[str, Any]) -> Passes:
     quick={"samples": 3},
 )
 def smooth_full_grad(probe: Probe, *, samples: int = 25, noise: float = 0.15) -> Finding:
-    """full-grad of the mean terms: x * dS/dx and every b_l * dS/dz_l, over copies x + e, before psi.
+    r"""full-grad of the mean terms: x * dS/dx and every b_l * dS/dz_l, over copies x + e, before psi.
 
-    S is the score, x the input and b_l the l-th bias, which is added to z_l; psi is full-grad's.
+    FullGrad of noisy copies: its terms are averaged with their signs before they are made magnitudes,
+    so that what flickers cancels.
 
-    e ~ N(0, (noise * (max x - min x))^2); signs that change from copy to copy cancel, as in smooth-grad.
+    e ~ N(0, (noise * (max x - min x))^2); signs that change from copy to copy cancel, as in
+    smooth-grad.
+
+    Formula:
+        M = \psi\Big(\frac{1}{N} \sum_n x_n \odot \frac{\partial S}{\partial x}(x_n)\Big) + \sum_l
+        \sum_c \psi\Big(\frac{1}{N} \sum_n b_l \odot \frac{\partial S}{\partial z_l}(x_n)\Big)_c, \quad
+        x_n = x + e_n
+
+        $e_n$: noise, of copy $n$ of $N$, normal with a standard deviation of `noise` times the image's
+            range.
+        $b_l$: the l-th bias.
+        $z_l$: what it is added to.
+        $c$: a channel.
+        $\psi$: magnitude, scaled to [0, 1], enlarged to the input's size.
+        $\odot$: the product entry by entry.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -137,6 +209,19 @@ def smooth_full_grad(probe: Probe, *, samples: int = 25, noise: float = 0.15) ->
     Source:
         the authors' code (SmoothFullGrad), which sums x * dS/dx over the colours first; here it is treated
         as full-grad treats it. full-grad with `smooth=` is the mean of whole maps instead.
+
+    Strengths:
+        Less speckle than FullGrad.
+
+    Weaknesses:
+        25 times its passes.
+        No unit, no signs; hardly differs between classes.
+
+    Pitfalls:
+        FullGrad with `smooth=` averages whole maps instead, after magnitudes are taken: another method.
+
+    See Also:
+        full-grad, smooth-grad
 
     Example:
         >>> import torch

@@ -19,7 +19,18 @@ from pellucid.probe import Probe
 def guided_grad_cam(
     probe: Probe, *, layer: LayerOption = "auto", layout: LayoutOption = None, signed: bool = False
 ) -> Finding:
-    """Guided backprop times Grad-CAM, which is first resized to the input's resolution.
+    r"""Guided backprop times Grad-CAM, which is first resized to the input's resolution.
+
+    Guided backprop's fine lines where Grad-CAM says that the class is.
+
+    Formula:
+        M = G \odot u(L)
+
+        $G$: guided backprop's map.
+        $L$: Grad-CAM's map, at least 0.
+        $u$: enlargement to the input's size, bilinear.
+        $\odot$: the product pixel by pixel.
+        $M$: the map.
 
     Args:
         probe: the evidence.
@@ -38,6 +49,19 @@ def guided_grad_cam(
 
     Source:
         section 3.2: bilinear (align_corners=False), times elementwise. Neither factor is scaled first.
+
+    Strengths:
+        Fine, and class-specific as far as Grad-CAM is.
+
+    Weaknesses:
+        The fine lines are guided backprop's, which hardly depend on the class: sharpness is not
+            evidence.
+
+    Pitfalls:
+        captum enlarges Grad-CAM by repetition of cells, others bilinearly.
+
+    See Also:
+        guided-backprop, grad-cam
 
     Example:
         >>> import torch

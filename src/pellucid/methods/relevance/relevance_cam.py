@@ -49,11 +49,20 @@ def relevance_cam(
     composite: CompositeOption = "z-plus;bias=ignored",
     start: Literal["contrast", "one"] = "contrast",
 ) -> Float[Tensor, "N K"]:
-    """L = ReLU(sum_k w_k A_k) with w_k = sum_ij R_kij, the layer's relevance by a contrastive start.
+    r"""L = ReLU(sum_k w_k A_k) with w_k = sum_ij R_kij, the layer's relevance by a contrastive start.
 
-    A_k is channel k of the layer's activations.
+    Grad-CAM with LRP's relevance in place of the gradient: each channel of a layer is weighed by the
+    relevance that arrives at it, of the class against all others.
 
     Works at shallow layers too, where gradients are noise.
+
+    Formula:
+        L = \mathrm{ReLU}\Big(\sum_k w_k A_k\Big), \qquad w_k = \sum_{ij} R_k(i, j)
+
+        $w_k$: the relevance of channel k.
+        $R_k$: its relevance at each position, from a start of 1 for the class and -1/(K - 1) for each
+            other of $K$ classes.
+        $L$: the map.
 
     Args:
         at: the evidence at the layer.
@@ -76,6 +85,21 @@ def relevance_cam(
         is one and not the logit, which only scales, and would turn the map's sign where it is negative. Their
         networks let relevance pass batch norms; here these are folded, and a layer between an operation and
         its norm has the relevance of both.
+
+    Strengths:
+        Works at shallow layers, where gradients are noise.
+        Contrastive: what speaks for all classes alike cancels.
+
+    Weaknesses:
+        As coarse as its layer.
+        Rules are settings, as of LRP.
+
+    Pitfalls:
+        The authors' networks let relevance pass batch norms; here these are folded.
+        A start of the logit would turn the map's sign where that is negative.
+
+    See Also:
+        lrp, grad-cam, layer-cam
 
     Example:
         >>> import torch

@@ -27,13 +27,18 @@ def completeness(
     replacement: Baseline = "zero",
     relative: bool = True,
 ) -> Measurement:
-    """|sum_i A_i - (S(x) - S(x'))| / |S(x) - S(x')|: by how much the map's sum misses the score's difference.
+    r"""|sum_i A_i - (S(x) - S(x'))| / |S(x) - S(x')|: by how much the sum misses the score's difference.
 
-    A is the map, all of whose values are summed, S the score, x the input and x' the baseline. Absolute, it
-    is not divided.
+    A map that shares out the score should sum to what there was to share: the score of the picture less
+    that of the baseline.
 
-    It cannot tell whether evidence lies in the right place, only whether there is as much as there should be;
-    only methods that promise it, for this baseline and this output, are to be held to it.
+    A is the map, all of whose values are summed, S the score, x the input and x' the baseline.
+    Absolute, it is not divided.
+
+    Formula:
+        \frac{\big|\sum_i A_i - (S(x) - S(x'))\big|}{|S(x) - S(x')|}
+
+        $A_i$: a value of the map, all of which are summed.
 
     Args:
         probe: the evidence.
@@ -51,6 +56,18 @@ def completeness(
     Source:
         proposition 1. Quantus' `Completeness` asks for exact equality, after it has divided the map by its
         maximum: no map has it.
+
+    Strengths:
+        Exact, and costs two passes.
+        Finds too few steps, a wrong baseline, a map of another output.
+
+    Weaknesses:
+        It cannot tell whether evidence lies in the right place, only whether there is as much as there
+            should be; only methods that promise it, for this baseline and this output, are to be held
+            to it.
+
+    See Also:
+        integrated-gradients, deep-lift, lrp, non-sensitivity
 
     Example:
         >>> import torch

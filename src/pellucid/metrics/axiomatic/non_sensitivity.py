@@ -34,15 +34,23 @@ def non_sensitivity(
     samples: Count = 4,
     tolerance: Magnitude = 1e-3,
 ) -> Measurement:
-    """|A_0 xor X_0| / cells: the share of cells of a grid that have evidence but no effect, or the reverse.
+    r"""|A_0 xor X_0| / cells: the share of cells of a grid that have evidence but no effect, or the reverse.
 
-    A_0 are the cells without evidence, in which sum_i |A_i| over pixels i is at most the tolerance times the
-    largest cell's, A_i being the sum of the channels; X_0 those without effect, whose content may be replaced
-    by noise, uniform over the image's range, and the score differs by at most the tolerance times the largest
-    difference of any cell.
+    Where a map is empty nothing should matter, and where nothing matters it should be empty: count the
+    cells of which this is not so.
 
-    It cannot tell how much evidence there should be, only whether there is some; and as deep networks react
-    to every part of a picture a little, it mostly counts the cells that a map leaves empty.
+    A_0 are the cells without evidence, in which sum_i |A_i| over pixels i is at most the tolerance
+    times the largest cell's, A_i being the sum of the channels; X_0 those without effect, whose content
+    may be replaced by noise, uniform over the image's range, and the score differs by at most the
+    tolerance times the largest difference of any cell.
+
+    Formula:
+        \frac{|A_0 \mathbin{\triangle} X_0|}{K}
+
+        $A_0$: the cells of a grid without evidence.
+        $X_0$: the cells without effect on the score.
+        $K$: the number of cells.
+        $\triangle$: what is in one of the two sets alone.
 
     Args:
         probe: the evidence.
@@ -60,6 +68,17 @@ def non_sensitivity(
     Source:
         non-sensitivity, as defined there, as a share. Quantus replaces by a constant and looks at the
         variance over its samples, which is 0.
+
+    Strengths:
+        Asks for both: evidence without effect, and effect without evidence.
+
+    Weaknesses:
+        It cannot tell how much evidence there should be, only whether there is some; and as deep
+            networks react to every part of a picture a little, it mostly counts the cells that a map
+            leaves empty.
+
+    See Also:
+        completeness, effective-complexity
 
     Example:
         >>> from pellucid.measure import measure

@@ -17,12 +17,17 @@ from pellucid.probe import Probe, of_each
     range=(0.0, float("inf")),
 )
 def complexity(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Float[Tensor, " N"]:
-    """-sum_i p_i ln p_i, p_i = |A_i| / sum_j |A_j|: the entropy of the shares of the pixels, in nats.
+    r"""-sum_i p_i ln p_i, p_i = |A_i| / sum_j |A_j|: the entropy of the shares of the pixels, in nats.
+
+    How many pixels does a map need to say what it says? The entropy of its shares.
 
     A_i is the evidence of pixel i of P, its channels' sum. ln P is a constant map, 0 a single pixel.
 
-    It cannot tell whether the map is right: it does not look at the model. Its largest value, ln P, depends
-    on the input's size.
+    Formula:
+        -\sum_i p_i \ln p_i, \qquad p_i = \frac{|A_i|}{\sum_j |A_j|}
+
+        $p_i$: the share of pixel i.
+        $A_i$: the evidence of pixel i, its channels' sum.
 
     Args:
         probe: the evidence.
@@ -36,6 +41,17 @@ def complexity(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Float[Ten
 
     Source:
         the definition of low complexity.
+
+    Strengths:
+        No pass of the model: it costs nothing.
+        Does not depend on the map's scale.
+
+    Weaknesses:
+        It cannot tell whether the map is right: it does not look at the model. Its largest value, ln P,
+            depends on the input's size.
+
+    See Also:
+        sparseness, effective-complexity, adcc
 
     Example:
         >>> from pellucid.measure import measure

@@ -20,13 +20,18 @@ from pellucid.probe import Probe, of_each
 def effective_complexity(
     probe: Probe, attribution: Float[Tensor, "N D H W"], *, tolerance: Magnitude = 1e-5
 ) -> Float[Tensor, " N"]:
-    """#{i : |A_i| > tolerance max_j |A_j|}: the number of pixels with evidence.
+    r"""#{i : |A_i| > tolerance max_j |A_j|}: the number of pixels with evidence.
 
-    A_i is the evidence of pixel i, its channels' sum. This is the form in common use, which does not ask
-    the model; the paper's is how many of the strongest pixels keep the model's expected loss small.
+    Count the pixels that have evidence.
 
-    It cannot tell whether the map is right, nor a map that fades out from one that is the same everywhere:
-    one part in a hundred thousand counts as much as the maximum.
+    This is the form in common use, which does not ask the model; the paper's is how many of the
+    strongest pixels keep the model's expected loss small.
+
+    Formula:
+        \#\big\{i : |A_i| > \tau \max_j |A_j|\big\}
+
+        $A_i$: the evidence of pixel i, its channels' sum.
+        $\tau$: `tolerance`.
 
     Args:
         probe: the evidence.
@@ -41,6 +46,17 @@ def effective_complexity(
 
     Source:
         effective complexity, as Quantus counts it.
+
+    Strengths:
+        A number that one can picture.
+        No pass of the model.
+
+    Weaknesses:
+        It cannot tell whether the map is right, nor a map that fades out from one that is the same
+            everywhere: one part in a hundred thousand counts as much as the maximum.
+
+    See Also:
+        complexity, sparseness
 
     Example:
         >>> from pellucid.measure import measure

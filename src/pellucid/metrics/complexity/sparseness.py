@@ -17,13 +17,19 @@ from pellucid.probe import Probe, of_each
     range=(0.0, 1.0),
 )
 def sparseness(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Float[Tensor, " N"]:
-    """sum_i (2 i - P - 1) a_(i) / (P sum_i a_i): the Gini index of the magnitudes a_i = |A_i|.
+    r"""sum_i (2 i - P - 1) a_(i) / (P sum_i a_i): the Gini index of the magnitudes a_i = |A_i|.
 
-    A_i is the evidence of pixel i of P, its channels' sum, and a_(i) the i-th smallest magnitude. 0 is a
-    constant map, 1 - 1/P a single pixel.
+    How unevenly is the evidence spread? The Gini index, as of incomes.
 
-    It cannot tell whether the map is right: it does not look at the model. A coarse map that is interpolated
-    is less sparse than a fine one, whatever they say.
+    A_i is the evidence of pixel i of P, its channels' sum, and a_(i) the i-th smallest magnitude. 0 is
+    a constant map, 1 - 1/P a single pixel.
+
+    Formula:
+        \frac{\sum_{i=1}^P (2 i - P - 1)\, a_{(i)}}{P \sum_{i=1}^P a_i}
+
+        $a_i$: the magnitude of pixel i's evidence, the channels summed.
+        $a_{(i)}$: the i-th smallest of them.
+        $P$: the number of pixels.
 
     Args:
         probe: the evidence.
@@ -37,6 +43,17 @@ def sparseness(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Float[Ten
 
     Source:
         the Gini index, as defined there. Quantus adds 1e-7 to each magnitude.
+
+    Strengths:
+        Between 0 and 1 whatever the size, and without a threshold.
+        No pass of the model.
+
+    Weaknesses:
+        It cannot tell whether the map is right: it does not look at the model. A coarse map that is
+            interpolated is less sparse than a fine one, whatever they say.
+
+    See Also:
+        complexity, effective-complexity
 
     Example:
         >>> from pellucid.measure import measure

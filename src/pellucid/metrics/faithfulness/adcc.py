@@ -21,15 +21,23 @@ from pellucid.probe import Probe
     output="probability",
 )
 def adcc(probe: Probe, attribution: Float[Tensor, "N D H W"], explain: Explain) -> Measurement:
-    """3 / (1 / coherency + 1 / (1 - complexity) + 1 / (1 - drop)): the harmonic mean of what a map should be.
+    r"""3 / (1 / coherency + 1 / (1 - complexity) + 1 / (1 - drop)): harmonic mean of what a map should be.
 
-    L is the map in [0, 1]: its evidence for the class over its maximum. Coherency is (r + 1) / 2, where r is
-    Pearson's correlation of L and of the map of the picture times L, made in the same way; complexity is the
-    mean of L; drop is `average-drop`. Where one of the three is 0, or one of the two maps is constant, by
-    which r has no value, the score is 0.
+    A good map is small, loses little when it is all that is shown, and stays the same when asked again
+    of what it shows: one number for all three.
 
-    It cannot tell a right map from a wrong one that is small and that its method repeats: coherency asks
-    the method about itself, and a random map that stays the same has the best.
+    L is the map in [0, 1]: its evidence for the class over its maximum. Coherency is (r + 1) / 2, where
+    r is Pearson's correlation of L and of the map of the picture times L, made in the same way;
+    complexity is the mean of L; drop is `average-drop`. Where one of the three is 0, or one of the two
+    maps is constant, by which r has no value, the score is 0.
+
+    Formula:
+        \frac{3}{\frac{1}{H} + \frac{1}{1 - C} + \frac{1}{1 - D}}
+
+        $H$: coherency, (r + 1) / 2 with r the correlation of the map and of the map of the picture
+            times it.
+        $C$: complexity, the map's mean in [0, 1].
+        $D$: the average drop.
 
     Args:
         probe: the evidence.
@@ -45,6 +53,16 @@ def adcc(probe: Probe, attribution: Float[Tensor, "N D H W"], explain: Explain) 
 
     Source:
         equations 3 to 6.
+
+    Strengths:
+        One number in which a map of ones, and a map of nothing, both fail.
+
+    Weaknesses:
+        It cannot tell a right map from a wrong one that is small and that its method repeats: coherency
+            asks the method about itself, and a random map that stays the same has the best.
+
+    See Also:
+        average-drop, increase-in-confidence, complexity
 
     Example:
         >>> import torch

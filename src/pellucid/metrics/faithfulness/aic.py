@@ -22,13 +22,21 @@ from pellucid.probe import Probe
     passes=(PASSES,),
 )
 def aic(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Measurement:
-    """Accuracy information curve: int_0^1 max_{k: I(x_k) <= i} 1[the class of x_k is that of x] di.
+    r"""Accuracy information curve: int_0^1 max_{k: I(x_k) <= i} 1[the class of x_k is that of x] di.
 
-    The pictures x_k and their information I are those of `sic`. What is asked is whether the model predicts
-    the class that it predicts for the whole picture, whatever class the map is about.
+    Begin with a blurred picture, show the pixels of most evidence first, and ask how soon, measured in
+    information, the model predicts what it predicts of the whole.
 
-    It cannot tell by how much the class is ahead, and where the blurred picture is of the class already it is
-    1 for every map. The paper's curve is the mean over many pictures; one picture's is a step.
+    The pictures x_k and their information I are those of `sic`. What is asked is whether the model
+    predicts the class that it predicts for the whole picture, whatever class the map is about.
+
+    Formula:
+        \int_0^1 \max_{k:\, I(x_k) \le i} \mathbb{1}[\hat{y}(x_k) = \hat{y}(x)]\, \mathrm{d}i
+
+        $x_k$: the picture with the k-th share of pixels sharp.
+        $I$: the information shown, from 0 to 1.
+        $i$: an amount of information.
+        $\hat{y}$: the class predicted.
 
     Args:
         probe: the evidence.
@@ -42,6 +50,18 @@ def aic(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Measurement:
 
     Source:
         section 4.2, and `saliency.metrics.pic`.
+
+    Strengths:
+        Maps pay for the detail that they show, not for its area.
+        No black holes: what is hidden is blurred.
+
+    Weaknesses:
+        It cannot tell by how much the class is ahead, and where the blurred picture is of the class
+            already it is 1 for every map. The paper's curve is the mean over many pictures; one
+            picture's is a step.
+
+    See Also:
+        sic, insertion
 
     Example:
         >>> import torch

@@ -33,14 +33,21 @@ def aopc(
     regions: Count = 100,
     replacement: Baseline = "noise",
 ) -> Measurement:
-    """1/(L + 1) sum_{k=0}^L f(x) - f(x^(k)): the area over the perturbation curve, most evidence first.
+    r"""1/(L + 1) sum_{k=0}^L f(x) - f(x^(k)): the area over the perturbation curve, most evidence first.
 
-    f is the score, x the input, cut into square regions from the top left on, and x^(k) has the k regions of
-    most evidence replaced; ties are in random order. The area counts the picture itself, k = 0, whose term is
-    0; `region-perturbation` leaves it out and knows other orders.
+    Perturb one region after another, most evidence first, and average how far the score has fallen on
+    the way.
 
-    It cannot tell evidence that is gone from perturbations that look like nothing the model has seen, and
-    grows with the score: compare maps of one picture, or means over the same pictures.
+    f is the score, x the input, cut into square regions from the top left on, and x^(k) has the k
+    regions of most evidence replaced; ties are in random order. The area counts the picture itself, k =
+    0, whose term is 0; `region-perturbation` leaves it out and knows other orders.
+
+    Formula:
+        \frac{1}{L + 1} \sum_{k=0}^{L} \big(f(x) - f(x^{(k)})\big)
+
+        $f$: the score.
+        $x^{(k)}$: the picture with k regions perturbed.
+        $L$: the number of regions perturbed.
 
     Args:
         probe: the evidence.
@@ -58,6 +65,17 @@ def aopc(
 
     Source:
         equation 12.
+
+    Strengths:
+        Regions instead of single pixels: holes that the model can see.
+
+    Weaknesses:
+        It cannot tell evidence that is gone from perturbations that look like nothing the model has
+            seen, and grows with the score: compare maps of one picture, or means over the same
+            pictures.
+
+    See Also:
+        region-perturbation, morf, selectivity
 
     Example:
         >>> import torch

@@ -17,14 +17,18 @@ from pellucid.probe import Probe
     output="probability",
 )
 def average_drop(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Float[Tensor, " N"]:
-    """max(0, Y - O) / Y: the share of the score Y of the picture that the picture times its map, O, lacks.
+    r"""max(0, Y - O) / Y: the share of the score Y of the picture that the picture times its map, O, lacks.
 
-    The map, its evidence for the class over its maximum, multiplies the model's own input, whose 0 is what
-    hides a pixel. The paper gives the mean over pictures in percent: 100 times the mean of these.
+    Show the model only what the map shows. Which share of the score is lost?
 
-    It cannot tell a precise map from one that shows everything: a map of ones loses nothing. Read it
-    beside `increase-in-confidence` and the map's size, as `adcc` does. pytorch-grad-cam's DropInConfidence
-    is Y - O, not divided by Y, and of logits unless told otherwise.
+    The map, its evidence for the class over its maximum, multiplies the model's own input, whose 0 is
+    what hides a pixel. The paper gives the mean over pictures in percent: 100 times the mean of these.
+
+    Formula:
+        \frac{\max(0, Y - O)}{Y}
+
+        $Y$: the score of the picture.
+        $O$: the score of the picture times its map in [0, 1].
 
     Args:
         probe: the evidence.
@@ -38,6 +42,17 @@ def average_drop(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Float[T
 
     Source:
         section 5.1.1.
+
+    Strengths:
+        One more pass, and a number that one can read.
+
+    Weaknesses:
+        It cannot tell a precise map from one that shows everything: a map of ones loses nothing. Read
+            it beside `increase-in-confidence` and the map's size, as `adcc` does. pytorch-grad-cam's
+            DropInConfidence is Y - O, not divided by Y, and of logits unless told otherwise.
+
+    See Also:
+        increase-in-confidence, adcc, insertion
 
     Example:
         >>> import torch

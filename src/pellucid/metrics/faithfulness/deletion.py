@@ -28,13 +28,19 @@ def deletion(
     steps: Count = 28,
     replacement: Baseline = "zero",
 ) -> Measurement:
-    """int_0^1 S(x with the share t of pixels of most evidence removed) dt: low where the map is right.
+    r"""int_0^1 S(x with the share t of pixels of most evidence removed) dt: low where the map is right.
 
-    S is the score and x the input. Pixels are ranked by the sum of their channels' evidence, all channels are
-    removed together, and ties are in random order. The integral is by trapezoids.
+    Remove pixels, those of most evidence first. The faster the score falls, the better the map knew
+    what it rests on.
 
-    It cannot tell whether the score falls because evidence is gone or because the holes look like nothing
-    the model has seen, so scores are comparable only under the same steps, replacement and output.
+    Pixels are ranked by the sum of their channels' evidence, all channels are removed together, and
+    ties are in random order. The integral is by trapezoids.
+
+    Formula:
+        \int_0^1 S(x_{-t})\, \mathrm{d}t
+
+        $x_{-t}$: the picture without the share t of pixels of most evidence.
+        $t$: a share of the pixels.
 
     Args:
         probe: the evidence.
@@ -52,6 +58,23 @@ def deletion(
 
     Source:
         section 4.1, and the authors' code.
+
+    Strengths:
+        Needs nothing but scores, and judges any map.
+        The most used metric of faithfulness: numbers to compare with, under the same protocol.
+
+    Weaknesses:
+        It cannot tell whether the score falls because evidence is gone or because the holes look like
+            nothing the model has seen, so scores are comparable only under the same steps, replacement
+            and output.
+
+    Pitfalls:
+        A tie order that follows the sort gives constant maps an arbitrary score; here ties are in
+            random order.
+        Other step sizes, replacements and outputs, common among libraries, make other numbers.
+
+    See Also:
+        insertion, morf, road, srg
 
     Example:
         >>> import torch

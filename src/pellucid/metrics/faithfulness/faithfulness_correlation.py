@@ -32,14 +32,20 @@ def faithfulness_correlation(
     samples: Count = 100,
     replacement: Baseline = "zero",
 ) -> Measurement:
-    """corr_T (sum_{i in T} A_i, S(x) - S(x with T replaced)), over random subsets T of `size` pixels.
+    r"""corr_T (sum_{i in T} A_i, S(x) - S(x with T replaced)), over random subsets T of `size` pixels.
 
-    A_i is the evidence of pixel i, its channels' sum; all channels are replaced together. S is the score, x
-    the input, and corr Pearson's. A map that gives every subset the same evidence has 0.
+    If a set of pixels has twice the evidence of another, the score should fall twice as much without
+    it: the correlation over random sets.
 
-    It cannot tell much from few pixels strewn over a large picture: they hardly change the score, and what
-    they change is noise to the model, so right maps come close to 0 on deep networks. Scores are comparable
-    only under the same size, replacement and output.
+    A_i is the evidence of pixel i, its channels' sum; all channels are replaced together. S is the
+    score, x the input, and corr Pearson's. A map that gives every subset the same evidence has 0.
+
+    Formula:
+        \mathrm{corr}_T\Big(\sum_{i \in T} A_i,\; S(x) - S(x_{\setminus T})\Big)
+
+        $T$: a random set of pixels.
+        $A_i$: the evidence of pixel i, its channels' sum.
+        $x_{\setminus T}$: the picture with T replaced.
 
     Args:
         probe: the evidence.
@@ -60,6 +66,17 @@ def faithfulness_correlation(
 
     Source:
         the definition of faithfulness. Quantus replaces single channels.
+
+    Strengths:
+        Uses the values of a map, with their signs, not only their order.
+
+    Weaknesses:
+        It cannot tell much from few pixels strewn over a large picture: they hardly change the score,
+            and what they change is noise to the model, so right maps come close to 0 on deep networks.
+            Scores are comparable only under the same size, replacement and output.
+
+    See Also:
+        sensitivity-n, mu-fidelity, intervention
 
     Example:
         >>> from pellucid.measure import measure

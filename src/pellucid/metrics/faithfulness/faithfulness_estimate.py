@@ -31,15 +31,22 @@ def faithfulness_estimate(
     steps: Count = 28,
     replacement: Baseline = "zero",
 ) -> Measurement:
-    """Pearson's correlation of the evidence in a part and the drop f(x) - f(x without it), over parts.
+    r"""Pearson's correlation of the evidence in a part and the drop f(x) - f(x without it), over parts.
 
-    f is the score and x the input. The parts are the pixels in order of their evidence, the channels' sum,
-    cut into equal parts; each is removed alone. With as many parts as pixels it is the paper's, feature by
-    feature; parts of an image of 224 by 224 hold 1792 pixels each at the default.
+    Cut the pixels into parts by their evidence, take each away alone, and compare: does evidence
+    predict the drop?
 
-    It cannot tell parts that matter only together, since each is removed alone, and sees the order within
-    a part as little as where its pixels lie. A constant map has 0; a model to
-    which no part matters gives none.
+    The parts are the pixels in order of their evidence, the channels' sum, cut into equal parts; each
+    is removed alone. With as many parts as pixels it is the paper's, feature by feature; parts of an
+    image of 224 by 224 hold 1792 pixels each at the default.
+
+    Formula:
+        \mathrm{corr}_P\Big(\sum_{i \in P} A_i,\; f(x) - f(x_{\setminus P})\Big)
+
+        $P$: a part of the pixels.
+        $A_i$: the evidence of pixel i, its channels' sum.
+        $f$: the score.
+        $x_{\setminus P}$: the picture without P.
 
     Args:
         probe: the evidence.
@@ -55,6 +62,18 @@ def faithfulness_estimate(
 
     Source:
         section 4, "faithfulness".
+
+    Strengths:
+        No randomness but that of ties.
+        Each part is removed alone: drops do not pile up.
+
+    Weaknesses:
+        It cannot tell parts that matter only together, since each is removed alone, and sees the order
+            within a part as little as where its pixels lie. A constant map has 0; a model to which no
+            part matters gives none.
+
+    See Also:
+        faithfulness-correlation, monotonicity-correlation
 
     Example:
         >>> import torch

@@ -17,13 +17,18 @@ from pellucid.probe import Probe
     output="probability",
 )
 def increase_in_confidence(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Float[Tensor, " N"]:
-    """1 where O > Y, else 0: whether the picture times its map scores higher than the picture itself.
+    r"""1 where O > Y, else 0: whether the picture times its map scores higher than the picture itself.
 
-    Y is the score of the picture, O that of the picture times its map, as in `average-drop`. The paper gives
-    the mean over pictures in percent: 100 times the mean of these.
+    Does the model become surer when it sees only what the map shows?
 
-    It cannot tell by how much the score rises: a rise of a millionth counts as much as one of a half, and
-    where the score is close to 1 already hardly any map can make it rise.
+    Y is the score of the picture, O that of the picture times its map, as in `average-drop`. The paper
+    gives the mean over pictures in percent: 100 times the mean of these.
+
+    Formula:
+        \mathbb{1}[O > Y]
+
+        $Y$: the score of the picture.
+        $O$: the score of the picture times its map in [0, 1].
 
     Args:
         probe: the evidence.
@@ -37,6 +42,16 @@ def increase_in_confidence(probe: Probe, attribution: Float[Tensor, "N D H W"]) 
 
     Source:
         section 5.1.2.
+
+    Strengths:
+        One more pass, shared with the average drop.
+
+    Weaknesses:
+        It cannot tell by how much the score rises: a rise of a millionth counts as much as one of a
+            half, and where the score is close to 1 already hardly any map can make it rise.
+
+    See Also:
+        average-drop, adcc
 
     Example:
         >>> import torch

@@ -38,16 +38,23 @@ def infidelity(
     multiply_by_inputs: bool = True,
     normalised: bool = True,
 ) -> Measurement:
-    """E_I (beta I . A - (S(x) - S(x - I)))^2: by how much evidence misses what a change I does to the score.
+    r"""E_I (beta I . A - (S(x) - S(x - I)))^2: by how much evidence misses what a change I does to the score.
 
-    S is the score, x the input, and I the random change, of its shape: for "patches" x - x' in a square at a
-    random place, so that x is replaced by x' there; for "gaussian" noise of every value. A is the map, and
-    I . A the sum of I_i A_i over pixels and channels. For a map that includes the input, I is divided by
-    x - x' there, where that is not 0: the evidence counts as what a value contributes when it is replaced.
+    Change the picture at random, predict from the map what the score will do, and take the mean squared
+    error.
 
-    It cannot tell maps apart by more than what its changes do: a square as large as the object, or noise that
-    the model ignores, judges little. It is in units of the squared score: not comparable between models or
-    pictures whose scores have other spreads.
+    S is the score, x the input, and I the random change, of its shape: for "patches" x - x' in a square
+    at a random place, so that x is replaced by x' there; for "gaussian" noise of every value. A is the
+    map, and I . A the sum of I_i A_i over pixels and channels. For a map that includes the input, I is
+    divided by x - x' there, where that is not 0: the evidence counts as what a value contributes when
+    it is replaced.
+
+    Formula:
+        \mathbb{E}_I\Big[\big(\beta\, I^{\mathsf{T}} A - (S(x) - S(x - I))\big)^2\Big]
+
+        $I$: a random change of the input.
+        $A$: the map.
+        $\beta$: the scale that fits best, or 1.
 
     Args:
         probe: the evidence.
@@ -72,6 +79,19 @@ def infidelity(
     Source:
         definition 2.1, with the changes of section 2.2. Quantus changes one block after another and puts none
         back, so its changes grow until they are the whole picture.
+
+    Strengths:
+        Uses the values of a map, with their signs.
+        0 for a map that is exact about such changes: the gradient's for small ones, of a linear model
+            for all.
+
+    Weaknesses:
+        It cannot tell maps apart by more than what its changes do: a square as large as the object, or
+            noise that the model ignores, judges little. It is in units of the squared score: not
+            comparable between models or pictures whose scores have other spreads.
+
+    See Also:
+        max-sensitivity, faithfulness-correlation, sensitivity-n
 
     Example:
         >>> from pellucid.measure import measure

@@ -28,13 +28,20 @@ def insertion(
     steps: Count = 28,
     replacement: Baseline = "blur",
 ) -> Measurement:
-    """int_0^1 S(x' with the share t of pixels of most evidence shown) dt: high where the map is right.
+    r"""int_0^1 S(x' with the share t of pixels of most evidence shown) dt: high where the map is right.
 
-    S is the score, x the input and x' what hides it. Pixels are ranked by the sum of their channels'
-    evidence, all channels are shown together, and ties are in random order. The integral is by trapezoids.
+    Show pixels on a blurred picture, those of most evidence first. The faster the score rises, the
+    better the map.
 
-    It cannot tell a map that finds all of the evidence from one that finds enough of it, and favours smooth
-    maps, which show whole parts. Scores are comparable only under the same steps, replacement and output.
+    Pixels are ranked by the sum of their channels' evidence, all channels are shown together, and ties
+    are in random order. The integral is by trapezoids.
+
+    Formula:
+        \int_0^1 S(x'_{+t})\, \mathrm{d}t
+
+        $x'_{+t}$: what hides the picture, with the share t of pixels of most evidence shown.
+        $x'$: what hides the picture, a blur.
+        $t$: a share of the pixels.
 
     Args:
         probe: the evidence.
@@ -51,6 +58,21 @@ def insertion(
 
     Source:
         section 4.1, and the authors' code.
+
+    Strengths:
+        Needs nothing but scores, and judges any map.
+        Beside deletion it asks the other half: is what the map names enough?
+
+    Weaknesses:
+        It cannot tell a map that finds all of the evidence from one that finds enough of it, and
+            favours smooth maps, which show whole parts. Scores are comparable only under the same
+            steps, replacement and output.
+
+    Pitfalls:
+        A blur framed by zeros darkens borders; other baselines are common and make other numbers.
+
+    See Also:
+        deletion, lerf, sic
 
     Example:
         >>> import torch

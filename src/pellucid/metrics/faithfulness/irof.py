@@ -44,16 +44,21 @@ def irof(
     segments: Segments = "slic",
     replacement: Baseline = "mean",
 ) -> Measurement:
-    """Iterative removal of features: 1 - int_0^1 S(x with the share t of segments removed) / S(x) dt.
+    r"""Iterative removal of features: 1 - int_0^1 S(x with the share t of segments removed) / S(x) dt.
 
-    S is the score and x the input, cut into superpixels of its picture. These are ranked by the mean evidence
-    of their pixels and removed one after another, most evidence first; ties are in random order. The
-    integral is by trapezoids over the share of segments, so a picture of many segments counts as one of few.
+    Remove superpixels instead of pixels, those of most mean evidence first: nothing smaller than what
+    one sees.
 
-    It cannot tell where within a segment evidence lies, and has no value where the score is 0 to begin
-    with. Of two segments of the same evidence the smaller one comes first, however little that removes.
-    Quantus 0.6 stops on pictures of several channels; of one channel it adds up the segments with a width of
-    1 each, without the picture itself: its numbers grow with the number of segments.
+    S is the score and x the input, cut into superpixels of its picture. These are ranked by the mean
+    evidence of their pixels and removed one after another, most evidence first; ties are in random
+    order. The integral is by trapezoids over the share of segments, so a picture of many segments
+    counts as one of few.
+
+    Formula:
+        1 - \int_0^1 \frac{S(x_{-t})}{S(x)}\, \mathrm{d}t
+
+        $x_{-t}$: the picture without the share t of its segments, those of most evidence.
+        $t$: a share of the segments.
 
     Args:
         probe: the evidence.
@@ -69,6 +74,22 @@ def irof(
 
     Source:
         section 3.2, equation 1.
+
+    Strengths:
+        Segments follow the picture's edges, so holes look less strange.
+        Relative to the score: pictures can be averaged.
+
+    Weaknesses:
+        It cannot tell where within a segment evidence lies, and has no value where the score is 0 to
+            begin with. Of two segments of the same evidence the smaller one comes first, however little
+            that removes.
+
+    Pitfalls:
+        Quantus 0.6 stops on pictures of several channels; of one channel it adds up the segments with a
+            width of 1 each, without the picture itself: its numbers grow with the number of segments.
+
+    See Also:
+        deletion, region-perturbation, xrai
 
     Example:
         >>> import torch

@@ -28,13 +28,18 @@ def lerf(
     steps: Count = 28,
     replacement: Baseline = "mean",
 ) -> Measurement:
-    """int_0^1 S(x with the share t of pixels removed, least relevant first) dt: high where the map is right.
+    r"""int_0^1 S(x with the share t of pixels removed, least relevant first) dt: high where the map is right.
 
-    S is the score and x the input. Pixels are ranked by the sum of their channels' evidence, evidence
-    against the class first, and ties are in random order. The integral is by trapezoids.
+    Remove the least relevant pixels first. A good map keeps the score up to the end.
 
-    It cannot tell a map that finds all of the evidence from one that finds enough of it, and a score that
-    stays because nothing matters from one that stays because the right pixels are left.
+    Pixels are ranked by the sum of their channels' evidence, evidence against the class first, and ties
+    are in random order. The integral is by trapezoids.
+
+    Formula:
+        \int_0^1 S(x_{-t})\, \mathrm{d}t
+
+        $x_{-t}$: the picture without the share t of pixels of least relevance.
+        $t$: a share of the pixels.
 
     Args:
         probe: the evidence.
@@ -50,6 +55,17 @@ def lerf(
 
     Source:
         Samek, equation 7; Bluecher, section 3.
+
+    Strengths:
+        Finds maps that miss evidence, which deletion does not.
+
+    Weaknesses:
+        It cannot tell a map that finds all of the evidence from one that finds enough of it, and a
+            score that stays because nothing matters from one that stays because the right pixels are
+            left.
+
+    See Also:
+        morf, srg, insertion
 
     Example:
         >>> import torch

@@ -30,15 +30,20 @@ def monotonicity(
     steps: Count = 28,
     replacement: Baseline = "zero",
 ) -> Measurement:
-    """1/K sum_k 1[S(x_k) >= S(x_{k-1})]: the share of the steps at which the score does not fall.
+    r"""1/K sum_k 1[S(x_k) >= S(x_{k-1})]: the share of the steps at which the score does not fall.
 
-    S is the score, x_0 the replacement and x_k the input of which the share k / K of pixels is shown, least
-    evidence first, so x_K is the whole input. Pixels are ranked by the sum of their channels' evidence; ties
-    are in random order. The paper asks only whether the share is 1, which `monotonic` in the details says.
+    Show pixels by rising evidence: does every step raise the score?
 
-    It cannot tell by how much the score rises or falls, so a map whose evidence is in the right order but
-    of any size has the best value; and a score that never moves counts as one that rises.
-    Quantus 0.6 fills its baseline with the baseline: no pixel is ever shown, and every map is monotonic.
+    S is the score, x_0 the replacement and x_k the input of which the share k / K of pixels is shown,
+    least evidence first, so x_K is the whole input. Pixels are ranked by the sum of their channels'
+    evidence; ties are in random order. The paper asks only whether the share is 1, which `monotonic` in
+    the details says.
+
+    Formula:
+        \frac{1}{K} \sum_{k=1}^K \mathbb{1}\big[S(x_k) \ge S(x_{k-1})\big]
+
+        $x_k$: the replacement with the share k / K of pixels shown, least evidence first.
+        $K$: the number of steps.
 
     Args:
         probe: the evidence.
@@ -55,6 +60,21 @@ def monotonicity(
 
     Source:
         section "Metrics", and `monotonicity_metric` of the authors' code.
+
+    Strengths:
+        Asks for the order of the whole map, not only its top.
+
+    Weaknesses:
+        It cannot tell by how much the score rises or falls, so a map whose evidence is in the right
+            order but of any size has the best value; and a score that never moves counts as one that
+            rises.
+
+    Pitfalls:
+        Quantus 0.6 fills its baseline with the baseline: no pixel is ever shown, and every map is
+            monotonic.
+
+    See Also:
+        monotonicity-correlation, insertion
 
     Example:
         >>> import torch

@@ -19,7 +19,7 @@ _DRAWS = 1 << 42  # draws of its own
 
 @metric(
     "monotonicity-correlation",
-    paper="Nguyen and Martinez 2020, arXiv:2007.07584",
+    paper="Nguyen and Martínez 2020, arXiv:2007.07584",
     higher_is_better=True,
     range=(-1.0, 1.0),
     passes=lambda options, size: MetricPasses(options["steps"] * options["samples"] + 1),
@@ -33,14 +33,22 @@ def monotonicity_correlation(
     steps: Count = 28,
     samples: Count = 10,
 ) -> Measurement:
-    """Spearman's correlation of |evidence| in a part and E[(f(x) - f(x with it drawn anew))^2], over parts.
+    r"""Spearman's correlation of |evidence| in a part and E[(f(x) - f(x with it drawn anew))^2], over parts.
 
-    f is the score and x the input. The parts are the pixels in order of the magnitude of their evidence, its
-    channels' sum, cut into equal parts. Each is drawn anew alone: every value uniformly between the least
-    and the greatest that the image has in its channel; the mean over draws stands for the expectation.
+    Parts of larger evidence should matter more when they are drawn anew: a rank correlation of
+    magnitudes.
 
-    It cannot tell evidence for a class from evidence against it, since only magnitudes count, nor parts that
-    matter only together. A constant map has 0; a model to which no part matters gives no value.
+    The parts are the pixels in order of the magnitude of their evidence, its channels' sum, cut into
+    equal parts. Each is drawn anew alone: every value uniformly between the least and the greatest that
+    the image has in its channel; the mean over draws stands for the expectation.
+
+    Formula:
+        \mathrm{rank\,corr}_P\Big(\sum_{i \in P} |A_i|,\; \mathbb{E}\big[(f(x) - f(x_{P}))^2\big]\Big)
+
+        $P$: a part of the pixels.
+        $A_i$: the evidence of pixel i, its channels' sum.
+        $f$: the score.
+        $x_{P}$: the picture with P drawn anew.
 
     Args:
         probe: the evidence.
@@ -56,6 +64,17 @@ def monotonicity_correlation(
 
     Source:
         section 3.3, "monotonicity", equation 8.
+
+    Strengths:
+        An expectation over values that the picture could have, in place of one fixed replacement.
+
+    Weaknesses:
+        It cannot tell evidence for a class from evidence against it, since only magnitudes count, nor
+            parts that matter only together. A constant map has 0; a model to which no part matters
+            gives no value.
+
+    See Also:
+        monotonicity, faithfulness-estimate
 
     Example:
         >>> import torch

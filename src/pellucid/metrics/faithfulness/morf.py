@@ -28,13 +28,18 @@ def morf(
     steps: Count = 28,
     replacement: Baseline = "mean",
 ) -> Measurement:
-    """int_0^1 S(x with the share t of pixels removed, most relevant first) dt: low where the map is right.
+    r"""int_0^1 S(x with the share t of pixels removed, most relevant first) dt: low where the map is right.
 
-    S is the score and x the input. Pixels are ranked by the sum of their channels' evidence, and ties are
-    in random order. The integral is by trapezoids. `deletion` is the same with its own paper's replacement.
+    Remove the most relevant pixels first: the score of a good map falls at once.
 
-    It cannot tell evidence that is gone from holes that confuse the model: any order looks good where every
-    hole makes the score fall. `srg` takes away what both orders have in common.
+    Pixels are ranked by the sum of their channels' evidence, and ties are in random order. The integral
+    is by trapezoids. `deletion` is the same with its own paper's replacement.
+
+    Formula:
+        \int_0^1 S(x_{-t})\, \mathrm{d}t
+
+        $x_{-t}$: the picture without the share t of pixels of most relevance.
+        $t$: a share of the pixels.
 
     Args:
         probe: the evidence.
@@ -50,6 +55,16 @@ def morf(
 
     Source:
         Samek, equation 6; Bluecher, section 3.
+
+    Strengths:
+        With `lerf` it makes `srg`, at no extra cost.
+
+    Weaknesses:
+        It cannot tell evidence that is gone from holes that confuse the model: any order looks good
+            where every hole makes the score fall. `srg` takes away what both orders have in common.
+
+    See Also:
+        lerf, srg, deletion
 
     Example:
         >>> import torch

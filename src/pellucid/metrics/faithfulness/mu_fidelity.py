@@ -35,13 +35,20 @@ def mu_fidelity(
     samples: Count = 200,
     replacement: Baseline = "zero",
 ) -> Measurement:
-    """rank corr_T (sum_{i in T} A_i, S(x) - S(x with T replaced)), over random sets T of a grid's cells.
+    r"""rank corr_T (sum_{i in T} A_i, S(x) - S(x with T replaced)), over random sets T of a grid's cells.
 
-    A_i is the evidence of pixel i, its channels' sum; all channels are replaced together. S is the score, x
-    the input, and the correlation is Spearman's. A map that gives every T the same evidence has 0.
+    Hide random sets of a coarse grid's cells, and rank: do sets of more evidence cost more score?
 
-    It cannot tell evidence from the effect of holes, which look like nothing the model has seen, and not how
-    evidence is spread within a cell. Scores are comparable only under the same cells, share and replacement.
+    A_i is the evidence of pixel i, its channels' sum; all channels are replaced together. S is the
+    score, x the input, and the correlation is Spearman's. A map that gives every T the same evidence
+    has 0.
+
+    Formula:
+        \mathrm{rank\,corr}_T\Big(\sum_{i \in T} A_i,\; S(x) - S(x_{\setminus T})\Big)
+
+        $T$: a random set of a grid's cells.
+        $A_i$: the evidence of pixel i, its channels' sum.
+        $x_{\setminus T}$: the picture with T replaced.
 
     Args:
         probe: the evidence.
@@ -61,6 +68,18 @@ def mu_fidelity(
     Source:
         Bhatt et al. 2020, arXiv:2005.00631, on cells with ranks, as xplique's `MuFidelity` has it, which
         replaces one cell more.
+
+    Strengths:
+        Ranks: no outlier decides.
+        Cells are large enough for the score to move.
+
+    Weaknesses:
+        It cannot tell evidence from the effect of holes, which look like nothing the model has seen,
+            and not how evidence is spread within a cell. Scores are comparable only under the same
+            cells, share and replacement.
+
+    See Also:
+        faithfulness-correlation, intervention, sensitivity-n
 
     Example:
         >>> from pellucid.measure import measure

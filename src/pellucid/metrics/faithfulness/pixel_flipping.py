@@ -29,16 +29,21 @@ def pixel_flipping(
     steps: Count = 28,
     replacement: Baseline = "zero",
 ) -> Measurement:
-    """int_0^1 f(x with the share t of pixels of most evidence flipped) dt: low where the map is right.
+    r"""int_0^1 f(x with the share t of pixels of most evidence flipped) dt: low where the map is right.
 
-    f is the score and x the input. Pixels are ranked by the sum of their channels' evidence, all channels
-    are flipped together, and ties are in random order. The integral is by trapezoids, so it is the mean score
-    on the way, on the scale of the output.
+    Flip pixels one after another, most evidence first, and average the score on the way: the oldest of
+    its kind.
 
-    It cannot tell whether the score falls because evidence is gone or because the flipped pixels look like
-    nothing the model has seen; scores of different models, pictures and replacements do not compare.
-    Quantus 0.6 spreads a map over the channels and flips these one by one, which takes as many times more
-    passes and first flips a colour; its area has steps of width 1 and leaves out the picture itself.
+    Pixels are ranked by the sum of their channels' evidence, all channels are flipped together, and
+    ties are in random order. The integral is by trapezoids, so it is the mean score on the way, on the
+    scale of the output.
+
+    Formula:
+        \int_0^1 f(x_{-t})\, \mathrm{d}t
+
+        $f$: the score.
+        $x_{-t}$: the picture with the share t of pixels of most evidence flipped.
+        $t$: a share of the pixels.
 
     Args:
         probe: the evidence.
@@ -54,6 +59,22 @@ def pixel_flipping(
 
     Source:
         section "Pixel-flipping" of the evaluation.
+
+    Strengths:
+        Made for logits as well: no probability needed.
+
+    Weaknesses:
+        It cannot tell whether the score falls because evidence is gone or because the flipped pixels
+            look like nothing the model has seen; scores of different models, pictures and replacements
+            do not compare.
+
+    Pitfalls:
+        Quantus 0.6 spreads a map over the channels and flips these one by one, which takes as many
+            times more passes and first flips a colour; its area has steps of width 1 and leaves out the
+            picture itself.
+
+    See Also:
+        deletion, morf, region-perturbation
 
     Example:
         >>> import torch

@@ -35,13 +35,21 @@ def region_perturbation(
     regions: Count = 100,
     replacement: Baseline = "noise",
 ) -> Measurement:
-    """1/L sum_{k=1}^L f(x) - f(x^(k)): the mean drop while one region after another is perturbed.
+    r"""1/L sum_{k=1}^L f(x) - f(x^(k)): the mean drop while one region after another is perturbed.
+
+    Perturb regions in the map's order, in the reverse, or at random, and take the mean drop.
 
     f is the score, x the input, cut into square regions from the top left on, and x^(k) has k of them
     perturbed: those of most evidence first ("morf"), of least ("lerf"), or in a random order that knows
-    nothing of the map, which is what to compare with. Ties are in random order. With "lerf" lower is better.
+    nothing of the map, which is what to compare with. Ties are in random order. With "lerf" lower is
+    better.
 
-    It cannot tell evidence that is gone from perturbations that look like nothing the model has seen.
+    Formula:
+        \frac{1}{L} \sum_{k=1}^{L} \big(f(x) - f(x^{(k)})\big)
+
+        $f$: the score.
+        $x^{(k)}$: the picture with k regions perturbed.
+        $L$: the number of regions perturbed.
 
     Args:
         probe: the evidence.
@@ -60,6 +68,16 @@ def region_perturbation(
 
     Source:
         equations 5 to 8.
+
+    Strengths:
+        A random order tells what any hole costs.
+
+    Weaknesses:
+        It cannot tell evidence that is gone from perturbations that look like nothing the model has
+            seen.
+
+    See Also:
+        aopc, irof, morf
 
     Example:
         >>> import torch

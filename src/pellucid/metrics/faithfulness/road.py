@@ -40,18 +40,24 @@ def road(
     variant: Variant = "combined",
     noise: float = 0.01,
 ) -> Measurement:
-    """Remove and debias: mean over shares t of S(x without the least t) - S(x without the most t), halved.
+    r"""Remove and debias: mean over shares t of S(x without the least t) - S(x without the most t), halved.
 
-    S is the score and x the input. Shares are 10 % to 90 % of the pixels, ranked by the sum of the channels'
-    evidence, ties in random order. Removed pixels become the weighted mean of their eight neighbours, all
-    of them at once (see `pellucid.metrics.imputation`), plus noise, so that no holes give away where
-    the map is. "combined" is (LeRF - MoRF) / 2; "morf" alone is the mean of S(x) - S(x without the most t),
-    "lerf" alone the mean of S(x without the least t) - S(x): higher is better in each.
+    Remove pixels without leaving holes: each becomes the mean of its neighbours, so that the shape of
+    what is missing gives nothing away.
 
-    It cannot tell evidence that neighbours repeat from no evidence: a smooth part of the object is filled in
-    as it was. It scores outputs, where the paper also counts how often the prediction stays right.
-    pytorch-grad-cam 1.5.7 ignores the weights of neighbours that it is given; Quantus 0.6 stops with an
-    IndexError on maps of several channels.
+    Shares are 10 % to 90 % of the pixels, ranked by the sum of the channels' evidence, ties in random
+    order. Removed pixels become the weighted mean of their eight neighbours, all of them at once (see
+    `pellucid.metrics.imputation`), plus noise, so that no holes give away where the map is. "combined"
+    is (LeRF - MoRF) / 2; "morf" alone is the mean of S(x) - S(x without the most t), "lerf" alone the
+    mean of S(x without the least t) - S(x): higher is better in each.
+
+    Formula:
+        \frac{1}{2 |T|} \sum_{t \in T} \big(S(x_{-t}^{\text{least}}) - S(x_{-t}^{\text{most}})\big)
+
+        $T$: the shares removed, 10 % to 90 %.
+        $t$: one of them.
+        $x_{-t}^{\text{least}}$: the picture without the share t of least evidence, filled in from its
+            neighbours; likewise of most.
 
     Args:
         probe: the evidence.
@@ -68,6 +74,19 @@ def road(
 
     Source:
         section 4.2, equation 5, and the authors' code.
+
+    Strengths:
+        No retraining, and hardly a trace of the mask for the model to read.
+        Both orders in one number: what every removal costs cancels.
+
+    Weaknesses:
+        It cannot tell evidence that neighbours repeat from no evidence: a smooth part of the object is
+            filled in as it was. It scores outputs, where the paper also counts how often the prediction
+            stays right. pytorch-grad-cam 1.5.7 ignores the weights of neighbours that it is given;
+            Quantus 0.6 stops with an IndexError on maps of several channels.
+
+    See Also:
+        deletion, srg
 
     Example:
         >>> import torch

@@ -32,14 +32,20 @@ def selectivity(
     patch: Count = 8,
     replacement: Baseline = "zero",
 ) -> Measurement:
-    """int_0^1 f(x with the share t of patches of most evidence removed) dt: low where the map is right.
+    r"""int_0^1 f(x with the share t of patches of most evidence removed) dt: low where the map is right.
 
-    f is the score and x the input, cut into square patches from the top left on. Patches are ranked by the
-    evidence in them, all of it summed, and removed one after another; ties are in random order. The integral
-    is by trapezoids over the share of patches.
+    Remove patches by the evidence in them, and average the score on the way.
 
-    It cannot tell evidence that is gone from patches that confuse the model, nor where within a patch
-    evidence lies.
+    f is the score and x the input, cut into square patches from the top left on. Patches are ranked by
+    the evidence in them, all of it summed, and removed one after another; ties are in random order. The
+    integral is by trapezoids over the share of patches.
+
+    Formula:
+        \int_0^1 f(x_{-t})\, \mathrm{d}t
+
+        $f$: the score.
+        $x_{-t}$: the picture without the share t of patches of most evidence.
+        $t$: a share of the patches.
 
     Args:
         probe: the evidence.
@@ -55,6 +61,16 @@ def selectivity(
 
     Source:
         section 7.2.
+
+    Strengths:
+        Patches instead of single pixels: few passes.
+
+    Weaknesses:
+        It cannot tell evidence that is gone from patches that confuse the model, nor where within a
+            patch evidence lies.
+
+    See Also:
+        deletion, region-perturbation, aopc
 
     Example:
         >>> import torch

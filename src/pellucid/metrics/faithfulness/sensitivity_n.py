@@ -35,15 +35,24 @@ def sensitivity_n(
     samples: Count = 100,
     replacement: Baseline = "zero",
 ) -> Measurement:
-    """mean_n corr_T (sum_{i in T} A_i, S(x) - S(x with T replaced)), over random subsets T of n pixels.
+    r"""mean_n corr_T (sum_{i in T} A_i, S(x) - S(x with T replaced)), over random subsets T of n pixels.
 
-    A_i is the evidence of pixel i, its channels' sum; all channels are replaced together. S is the score, x
-    the input, and corr Pearson's. The sizes n are spread evenly by their logarithm from 1 to most * P, of P
-    pixels. A map that is linear in what is replaced has 1 for every n.
+    For sets of n pixels, drawn at random: does the sum of their evidence follow the drop without them?
+    Averaged over sizes n.
 
-    It cannot tell whether a map ranks parts rightly that are larger than single pixels: subsets strewn over
-    the picture say little about an object, so right maps of coarse grain have low values at small n. Scores
-    are comparable only under the same sizes, replacement and output.
+    A_i is the evidence of pixel i, its channels' sum; all channels are replaced together. S is the
+    score, x the input, and corr Pearson's. The sizes n are spread evenly by their logarithm from 1 to
+    most * P, of P pixels. A map that is linear in what is replaced has 1 for every n.
+
+    Formula:
+        \frac{1}{|N|} \sum_{n \in N} \mathrm{corr}_{T:\, |T| = n}\Big(\sum_{i \in T} A_i,\; S(x) -
+        S(x_{\setminus T})\Big)
+
+        $N$: the sizes, evenly spread by their logarithm.
+        $n$: one of them.
+        $T$: a random set of pixels.
+        $A_i$: the evidence of pixel i, its channels' sum.
+        $x_{\setminus T}$: the picture with T replaced.
 
     Args:
         probe: the evidence.
@@ -63,6 +72,18 @@ def sensitivity_n(
     Source:
         section 4.1. Quantus' metric of this name removes the strongest pixels one after another: it is
         another metric, a correlation along the deletion curve.
+
+    Strengths:
+        1 for every size where a map is exact: of linear models it is.
+        Tells by size where a map stops being right.
+
+    Weaknesses:
+        It cannot tell whether a map ranks parts rightly that are larger than single pixels: subsets
+            strewn over the picture say little about an object, so right maps of coarse grain have low
+            values at small n. Scores are comparable only under the same sizes, replacement and output.
+
+    See Also:
+        faithfulness-correlation, intervention, infidelity
 
     Example:
         >>> from pellucid.measure import measure

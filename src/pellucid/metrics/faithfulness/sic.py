@@ -20,15 +20,22 @@ from pellucid.probe import Probe
     output="probability",
 )
 def sic(probe: Probe, attribution: Float[Tensor, "N D H W"], *, rescaled: bool = False) -> Measurement:
-    """Softmax information curve: int_0^1 max_{k: I(x_k) <= i} S(x_k) / S(x) di, at most 1 at each point.
+    r"""Softmax information curve: int_0^1 max_{k: I(x_k) <= i} S(x_k) / S(x) di, at most 1 at each point.
 
-    S is the score, x the input, x_0 the input blurred, by linear interpolation between 1 % of its pixels, and
-    x_k the same with the k-th share of pixels of most evidence shown, from 0.5 % to 75 %. I(x_k) is the
-    information shown: the bytes that the picture takes, compressed without loss, from 0 (x_0) to 1 (x).
+    Begin with a blurred picture, show the pixels of most evidence first, and ask how much of the score
+    comes back for how much information.
 
-    It cannot tell whether the score comes back by the evidence or by what interpolation makes of it. Bytes
-    are WebP's, whose versions differ a little. Fine, scattered maps show much information for each pixel
-    and pay for it here, which deletion and insertion do not ask.
+    S is the score, x the input, x_0 the input blurred, by linear interpolation between 1 % of its
+    pixels, and x_k the same with the k-th share of pixels of most evidence shown, from 0.5 % to 75 %.
+    I(x_k) is the information shown: the bytes that the picture takes, compressed without loss, from 0
+    (x_0) to 1 (x).
+
+    Formula:
+        \int_0^1 \max_{k:\, I(x_k) \le i} \frac{S(x_k)}{S(x)}\, \mathrm{d}i
+
+        $x_k$: the picture with the k-th share of pixels sharp.
+        $I$: the information shown, from 0 to 1.
+        $i$: an amount of information.
 
     Args:
         probe: the evidence.
@@ -44,6 +51,18 @@ def sic(probe: Probe, attribution: Float[Tensor, "N D H W"], *, rescaled: bool =
 
     Source:
         section 4.2, and `saliency.metrics.pic`.
+
+    Strengths:
+        Maps pay for the detail that they show, not for its area.
+        No black holes: what is hidden is blurred.
+
+    Weaknesses:
+        It cannot tell whether the score comes back by the evidence or by what interpolation makes of
+            it. Bytes are WebP's, whose versions differ a little. Fine, scattered maps show much
+            information for each pixel and pay for it here, which deletion and insertion do not ask.
+
+    See Also:
+        aic, insertion
 
     Example:
         >>> import torch

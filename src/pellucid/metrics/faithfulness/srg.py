@@ -30,14 +30,21 @@ def srg(
     steps: Count = 28,
     replacement: Baseline = "mean",
 ) -> Measurement:
-    """Symmetric relevance gain: `lerf` - `morf`, 0 where the order of the pixels makes no difference.
+    r"""Symmetric relevance gain: `lerf` - `morf`, 0 where the order of the pixels makes no difference.
 
-    Both curves begin with the picture and end with its replacement, so these two are scored once. What any
-    hole does to the score is in both and cancels, by which methods are ranked alike whatever replaces
-    pixels. A constant map has 0: both orders are then the same random one.
+    Remove the least relevant first, remove the most relevant first, and take the difference: what any
+    hole does to the score cancels.
 
-    It cannot tell which of the two orders made the difference (the details can), nor how much evidence
-    there is: like every curve it sees the order of the pixels and not their values.
+    Both curves begin with the picture and end with its replacement, so these two are scored once. What
+    any hole does to the score is in both and cancels, by which methods are ranked alike whatever
+    replaces pixels. A constant map has 0: both orders are then the same random one.
+
+    Formula:
+        \int_0^1 S(x_{-t}^{\text{least}})\, \mathrm{d}t - \int_0^1 S(x_{-t}^{\text{most}})\, \mathrm{d}t
+
+        $x_{-t}^{\text{least}}$: the picture without the share t of pixels of least relevance; likewise
+            of most.
+        $t$: a share of the pixels.
 
     Args:
         probe: the evidence.
@@ -53,6 +60,17 @@ def srg(
 
     Source:
         section 4, "symmetric relevance gain".
+
+    Strengths:
+        Ranks methods alike whatever replaces the pixels.
+        0 means: no better than a random order.
+
+    Weaknesses:
+        It cannot tell which of the two orders made the difference (the details can), nor how much
+            evidence there is: like every curve it sees the order of the pixels and not their values.
+
+    See Also:
+        lerf, morf, road
 
     Example:
         >>> import torch

@@ -18,13 +18,18 @@ from pellucid.probe import Probe
 def energy_pointing_game(
     probe: Probe, attribution: Float[Tensor, "N D H W"], truth: Bool[Tensor, "N H W"]
 ) -> Float[Tensor, " N"]:
-    """sum_{i in box} max(A_i, 0) / sum_i max(A_i, 0): the share of positive evidence in the object's box.
+    r"""sum_{i in box} max(A_i, 0) / sum_i max(A_i, 0): the share of positive evidence in the object's box.
 
-    A_i is the evidence of pixel i, its channels' sum, and the box the smallest one around all of `truth`.
+    Which share of the evidence for a class lies in the box of its object?
 
-    It cannot tell whether the model uses the object, only where the evidence lies, and it depends on the
-    box: one of half the picture already holds half of a constant map. The paper leaves out such pictures,
-    and those of several objects.
+    A_i is the evidence of pixel i, its channels' sum, and the box the smallest one around all of
+    `truth`.
+
+    Formula:
+        \frac{\sum_{i \in B} \max(A_i, 0)}{\sum_i \max(A_i, 0)}
+
+        $B$: the object's box.
+        $A_i$: the evidence of pixel i, its channels' sum.
 
     Args:
         probe: the evidence.
@@ -40,6 +45,17 @@ def energy_pointing_game(
     Source:
         the section on localisation. The authors' code takes the box's x for rows: another box, unless it
         lies on the diagonal.
+
+    Strengths:
+        The whole map counts, not its maximum alone.
+
+    Weaknesses:
+        It cannot tell whether the model uses the object, only where the evidence lies, and it depends
+            on the box: one of half the picture already holds half of a constant map. The paper leaves
+            out such pictures, and those of several objects.
+
+    See Also:
+        pointing-game, relevance-mass
 
     Example:
         >>> from pellucid.measure import measure

@@ -19,12 +19,18 @@ from pellucid.ranks import ranks
 def localisation_auc(
     probe: Probe, attribution: Float[Tensor, "N D H W"], truth: Bool[Tensor, "N H W"]
 ) -> Float[Tensor, " N"]:
-    """P(A_i > A_j) + P(A_i = A_j) / 2, i of the object, j outside: the area under the ROC curve.
+    r"""P(A_i > A_j) + P(A_i = A_j) / 2, i of the object, j outside: the area under the ROC curve.
 
-    A_i is the evidence of pixel i, its channels' sum. 0.5 is what a constant or a random map has.
+    Pick a pixel of the object and one beside it: how often has the first more evidence?
 
-    It cannot tell how far evidence stands out, only its order, nor whether the model uses the object; where
-    objects are small, a map that marks ten times as much around them still comes close to 1.
+    0.5 is what a constant or a random map has.
+
+    Formula:
+        P(A_i > A_j) + \tfrac{1}{2} P(A_i = A_j), \qquad i \in T,\; j \notin T
+
+        $A_i$: the evidence of pixel i, its channels' sum.
+        $T$: the object.
+        $P$: the share of pairs.
 
     Args:
         probe: the evidence.
@@ -39,6 +45,18 @@ def localisation_auc(
 
     Source:
         section 7, by the ranks of Mann and Whitney; ties count half, as trapezoids do.
+
+    Strengths:
+        No threshold.
+        0.5 is chance, whatever the object's size.
+
+    Weaknesses:
+        It cannot tell how far evidence stands out, only its order, nor whether the model uses the
+            object; where objects are small, a map that marks ten times as much around them still comes
+            close to 1.
+
+    See Also:
+        relevance-rank, energy-pointing-game
 
     Example:
         >>> import torch

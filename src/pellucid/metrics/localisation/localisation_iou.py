@@ -28,13 +28,18 @@ def localisation_iou(
     threshold: Share = 0.2,
     region: Literal["box", "mask"] = "box",
 ) -> Float[Tensor, " N"]:
-    """|B ∩ T| / |B ∪ T|, B the box of the largest connected part of {A >= threshold max A}, T the object's.
+    r"""|B ∩ T| / |B ∪ T|, B the box of the largest connected part of {A >= threshold max A}, T the object's.
 
-    A_i is the evidence of pixel i, its channels' sum; pixels are connected along their sides, and of parts
-    of equal size the one with most evidence counts. The papers call 0.5 and more a hit.
+    Draw a box around the strongest part of the map, and compare it with the object's.
 
-    It cannot tell whether the model uses the object: a model may decide by its head alone, of which the right
-    map has a low value. It depends much on the threshold, whose best value differs from method to method.
+    A_i is the evidence of pixel i, its channels' sum; pixels are connected along their sides, and of
+    parts of equal size the one with most evidence counts. The papers call 0.5 and more a hit.
+
+    Formula:
+        \frac{|B \cap T|}{|B \cup T|}
+
+        $B$: the box of the largest connected part of {A >= threshold max A}.
+        $T$: the object's box.
 
     Args:
         probe: the evidence.
@@ -51,6 +56,17 @@ def localisation_iou(
 
     Source:
         section 3.2.
+
+    Strengths:
+        The measure of weakly supervised localisation: comparable with that literature.
+
+    Weaknesses:
+        It cannot tell whether the model uses the object: a model may decide by its head alone, of which
+            the right map has a low value. It depends much on the threshold, whose best value differs
+            from method to method.
+
+    See Also:
+        pointing-game, localisation-auc
 
     Example:
         >>> from pellucid.measure import measure

@@ -23,13 +23,20 @@ def pointing_game(
     *,
     tolerance: Magnitude = 15.0,
 ) -> Float[Tensor, " N"]:
-    """1 if the pixel of most evidence is on the object, or less than `tolerance` pixels away from it; else 0.
+    r"""1 if the pixel of most evidence is on the object, or less than `tolerance` pixels from it; else 0.
 
-    The evidence of a pixel is the sum of its channels. Where pixels tie for the maximum, the share of them
-    that hit counts: what a tie broken at random gives on average.
+    Does the strongest pixel hit the object?
 
-    It cannot tell a map of the object from one that marks the centre, where photographs have their objects
-    (a blob in the centre hits 70 of 100 in VOC 2007), and does not look at any pixel but the strongest.
+    Where pixels tie for the maximum, the share of them that hit counts: what a tie broken at random
+    gives on average.
+
+    Formula:
+        \mathbb{1}\big[\mathrm{dist}(\arg\max_i A_i,\, T) < \tau\big]
+
+        $A_i$: the evidence of pixel i, its channels' sum.
+        $T$: the object.
+        $\tau$: `tolerance`, in pixels.
+        $\mathrm{dist}$: the distance.
 
     Args:
         probe: the evidence.
@@ -48,6 +55,17 @@ def pointing_game(
     Source:
         the section on the pointing game; the disc is that of TorchRay's `PointingGame`,
         |x - maximum|^2 < tolerance^2.
+
+    Strengths:
+        One bit, easily read, with a long record of published numbers.
+
+    Weaknesses:
+        It cannot tell a map of the object from one that marks the centre, where photographs have their
+            objects (a blob in the centre hits 70 of 100 in VOC 2007), and does not look at any pixel
+            but the strongest.
+
+    See Also:
+        energy-pointing-game, localisation-auc
 
     Example:
         >>> from pellucid.measure import measure

@@ -38,12 +38,17 @@ def relevance_mass(
     *,
     pooling: Pooling = "max-norm",
 ) -> Float[Tensor, " N"]:
-    """sum_{i in object} R_i / sum_i R_i: the share of relevance that lies on the object.
+    r"""sum_{i in object} R_i / sum_i R_i: the share of relevance that lies on the object.
+
+    Which share of all relevance lies on the object's pixels?
 
     R_i >= 0 is the relevance of pixel i, pooled over its channels.
 
-    It cannot tell whether the model uses the object, only where the evidence lies; and as the model may use
-    a part of the object alone, or what is beside it, the right map need not have 1.
+    Formula:
+        \frac{\sum_{i \in T} R_i}{\sum_i R_i}
+
+        $R_i$: the relevance of pixel i, at least 0, pooled over its channels.
+        $T$: the object.
 
     Args:
         probe: the evidence.
@@ -60,6 +65,16 @@ def relevance_mass(
 
     Source:
         relevance mass accuracy, and the pooling of channels, as defined there.
+
+    Strengths:
+        The whole map counts; made for data whose evidence is known.
+
+    Weaknesses:
+        It cannot tell whether the model uses the object, only where the evidence lies; and as the model
+            may use a part of the object alone, or what is beside it, the right map need not have 1.
+
+    See Also:
+        relevance-rank, energy-pointing-game
 
     Example:
         >>> import torch

@@ -22,13 +22,20 @@ def relevance_rank(
     *,
     pooling: Pooling = "max-norm",
 ) -> Float[Tensor, " N"]:
-    """|top-K of R ∩ object| / K, K = |object|: the share of the K pixels of most relevance on the object.
+    r"""|top-K of R ∩ object| / K, K = |object|: the share of the K pixels of most relevance on the object.
 
-    R_i >= 0 is the relevance of pixel i, pooled over its channels, and K the number of the object's pixels.
-    Pixels that tie for the last places share them: a constant map has the object's share of the picture.
+    Of the strongest pixels, as many as the object has, how many lie on it?
 
-    It cannot tell how much relevance lies outside, only whether the strongest does, nor whether the model
-    uses the whole object: a map of the part that it uses is judged by how the rest ranks.
+    R_i >= 0 is the relevance of pixel i, pooled over its channels, and K the number of the object's
+    pixels. Pixels that tie for the last places share them: a constant map has the object's share of the
+    picture.
+
+    Formula:
+        \frac{|\mathrm{top}_K(R) \cap T|}{K}, \qquad K = |T|
+
+        $R$: the relevance of the pixels.
+        $T$: the object, of K pixels.
+        $\mathrm{top}_K$: the K pixels of most relevance.
 
     Args:
         probe: the evidence.
@@ -44,6 +51,16 @@ def relevance_rank(
 
     Source:
         relevance rank accuracy, as defined there.
+
+    Strengths:
+        No threshold, and no outlier decides.
+
+    Weaknesses:
+        It cannot tell how much relevance lies outside, only whether the strongest does, nor whether the
+            model uses the whole object: a map of the part that it uses is judged by how the rest ranks.
+
+    See Also:
+        relevance-mass, top-k-intersection
 
     Example:
         >>> import torch

@@ -24,12 +24,19 @@ def top_k_intersection(
     *,
     k: Count = 1000,
 ) -> Float[Tensor, " N"]:
-    """|top-k of A ∩ object| / k: the share of the k pixels of most evidence that lie on the object.
+    r"""|top-k of A ∩ object| / k: the share of the k pixels of most evidence that lie on the object.
 
-    A_i is the evidence of pixel i, its channels' sum. Pixels that tie for the last places share them.
+    Of the k strongest pixels, how many lie on the object?
 
-    It cannot tell a map that finds the whole object from one that finds k pixels of it, and an object of
-    fewer than k pixels keeps it below 1, however right the map.
+    Pixels that tie for the last places share them.
+
+    Formula:
+        \frac{|\mathrm{top}_k(A) \cap T|}{k}
+
+        $A$: the evidence of the pixels, their channels' sum.
+        $T$: the object.
+        $\mathrm{top}_k$: the k pixels of most evidence.
+        $k$: `k`, a number of pixels.
 
     Args:
         probe: the evidence.
@@ -48,6 +55,16 @@ def top_k_intersection(
 
     Source:
         the influence of a concept, before it is divided by the concept's share of the picture.
+
+    Strengths:
+        The same number of pixels for every picture.
+
+    Weaknesses:
+        It cannot tell a map that finds the whole object from one that finds k pixels of it, and an
+            object of fewer than k pixels keeps it below 1, however right the map.
+
+    See Also:
+        relevance-rank, pointing-game
 
     Example:
         >>> import torch

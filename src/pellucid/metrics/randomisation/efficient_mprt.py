@@ -23,13 +23,20 @@ from pellucid.probe import Probe, of_each
 def efficient_mprt(
     probe: Probe, attribution: Float[Tensor, "N D H W"], explain: Explain, *, bins: Count = 100
 ) -> Measurement:
-    """(xi(A') - xi(A)) / xi(A), A' the map by the model with all weights drawn anew, xi a map's entropy.
+    r"""(xi(A') - xi(A)) / xi(A), A' the map by the model with all weights drawn anew, xi a map's entropy.
 
-    xi(A) = -sum_b p_b ln p_b, p_b the share of the pixels of A, its channels summed, that fall in bin b of as
-    many equal ones from its least to its largest value. Weights are drawn as in `mprt`.
+    Draw all weights anew at once, and see whether the map becomes as disordered as its model.
 
-    It cannot tell a right map from any other that depends on the weights, and a histogram does not see where
-    evidence lies: a map whose pixels are shuffled has the same value.
+    xi(A) = -sum_b p_b ln p_b, p_b the share of the pixels of A, its channels summed, that fall in bin b
+    of as many equal ones from its least to its largest value. Weights are drawn as in `mprt`.
+
+    Formula:
+        \frac{\xi(A') - \xi(A)}{\xi(A)}, \qquad \xi(A) = -\sum_b p_b \ln p_b
+
+        $A$: the map.
+        $A'$: the map by the model with all weights drawn anew.
+        $\xi$: the entropy of a map's histogram.
+        $p_b$: the share of pixels in bin b.
 
     Args:
         probe: the evidence.
@@ -48,6 +55,16 @@ def efficient_mprt(
 
     Source:
         efficient MPRT, as defined there, with 100 bins.
+
+    Strengths:
+        One further explanation, whatever the number of layers.
+
+    Weaknesses:
+        It cannot tell a right map from any other that depends on the weights, and a histogram does not
+            see where evidence lies: a map whose pixels are shuffled has the same value.
+
+    See Also:
+        mprt, smooth-mprt
 
     Example:
         >>> from pellucid import explain

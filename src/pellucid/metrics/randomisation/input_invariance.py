@@ -21,14 +21,20 @@ from pellucid.probe import Probe
 def input_invariance(
     probe: Probe, attribution: Float[Tensor, "N D H W"], explain: Explain, *, shift: float = 1.0
 ) -> Float[Tensor, " N"]:
-    """|A'(x + s) - A(x)| / |A(x)|, A' the map by a model that takes the shift s off its input first.
+    r"""|A'(x + s) - A(x)| / |A(x)|, A' the map by a model that takes the shift s off its input first.
 
-    A(x) is the map of the input x, |.| the L2 norm and s a constant. Both models say the same of the two
-    inputs, so their maps should be the same: gradients' are, while those multiplied by the input, or that
-    compare it with a baseline, depend on where 0 is.
+    Add a constant to the input, and take it off again inside the model. Does the map stay?
 
-    It cannot tell whether the map is right, and where a baseline has a meaning, such as black, it holds
-    against the method that it stays where it is.
+    A(x) is the map of the input x, |.| the L2 norm and s a constant. Both models say the same of the
+    two inputs, so their maps should be the same: gradients' are, while those multiplied by the input,
+    or that compare it with a baseline, depend on where 0 is.
+
+    Formula:
+        \frac{\lVert A'(x + s) - A(x) \rVert}{\lVert A(x) \rVert}
+
+        $A$: the map.
+        $A'$: the map by a model that takes the shift off first.
+        $s$: the shift.
 
     Args:
         probe: the evidence.
@@ -44,6 +50,16 @@ def input_invariance(
 
     Source:
         section 2. The paper takes the shift off in the bias of the first layer, which is the same function.
+
+    Strengths:
+        Finds what a map owes to where 0 is.
+
+    Weaknesses:
+        It cannot tell whether the map is right, and where a baseline has a meaning, such as black, it
+            holds against the method that it stays where it is.
+
+    See Also:
+        mprt, input-x-gradient, integrated-gradients
 
     Example:
         >>> import torch

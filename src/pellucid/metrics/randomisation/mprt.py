@@ -30,14 +30,22 @@ def mprt(
     similarity: Similarity = "spearman",
     absolute: bool = False,
 ) -> Measurement:
-    """mean_k sim(A, A_k), A_k the map by the model with the weights of step k drawn anew.
+    r"""mean_k sim(A, A_k), A_k the map by the model with the weights of step k drawn anew.
 
-    A is the map, its channels summed, and sim a similarity. The target stays the class of the trained model.
-    Weights are drawn by every module's own `reset_parameters`, from the seed alone, in the model's order;
-    buffers are kept, so a batch norm goes on with the statistics that it has learnt.
+    Draw the model's weights anew, layer by layer from the output on. A map that explains the model must
+    change.
 
-    It cannot tell a right map from any other that depends on the weights, and the values of a map that keeps
-    the picture's edges stay high though its evidence changes. Noisy maps are dissimilar to everything.
+    A is the map, its channels summed, and sim a similarity. The target stays the class of the trained
+    model. Weights are drawn by every module's own `reset_parameters`, from the seed alone, in the
+    model's order; buffers are kept, so a batch norm goes on with the statistics that it has learnt.
+
+    Formula:
+        \frac{1}{K} \sum_{k=1}^K \mathrm{sim}(A, A_k)
+
+        $A$: the map.
+        $A_k$: the map by the model with the weights of step k drawn anew.
+        $K$: the number of steps.
+        $\mathrm{sim}$: a similarity.
 
     Args:
         probe: the evidence.
@@ -60,6 +68,17 @@ def mprt(
 
     Source:
         sections 3 and 4. Quantus has one step for each module, and draws batch norms' statistics anew, too.
+
+    Strengths:
+        Finds maps that redraw the picture whatever the model says: guided backprop and its kin.
+
+    Weaknesses:
+        It cannot tell a right map from any other that depends on the weights, and the values of a map
+            that keeps the picture's edges stay high though its evidence changes. Noisy maps are
+            dissimilar to everything.
+
+    See Also:
+        efficient-mprt, smooth-mprt, random-logit
 
     Example:
         >>> import torch

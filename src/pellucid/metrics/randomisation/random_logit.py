@@ -29,13 +29,20 @@ def random_logit(
     *,
     similarity: Similarity = "ssim",
 ) -> Float[Tensor, " N"]:
-    """sim(A_c, A_d): how similar the map of the class c is to that of a class d drawn at random.
+    r"""sim(A_c, A_d): how similar the map of the class c is to that of a class d drawn at random.
 
-    A_c is the map, its channels summed, and d another class than c, all as likely; sim a similarity. A method
-    that does not depend on the class has 1, as Eigen-CAM.
+    Ask for another class at random. A map that explains a class must change.
 
-    It cannot tell whether the map is right; and two classes may well have their evidence in the same place,
-    where only its sign can differ.
+    A_c is the map, its channels summed, and d another class than c, all as likely; sim a similarity. A
+    method that does not depend on the class has 1, as Eigen-CAM.
+
+    Formula:
+        \mathrm{sim}(A_c, A_d)
+
+        $A_c$: the map of class c, that of the picture.
+        $A_d$: the map of class d, drawn at random.
+        $d$: the other class.
+        $\mathrm{sim}$: a similarity.
 
     Args:
         probe: the evidence.
@@ -54,6 +61,16 @@ def random_logit(
 
     Source:
         section 5, with the structural similarity.
+
+    Strengths:
+        Two explanations tell whether a method knows of classes at all.
+
+    Weaknesses:
+        It cannot tell whether the map is right; and two classes may well have their evidence in the
+            same place, where only its sign can differ.
+
+    See Also:
+        mprt, guided-backprop, eigen-cam
 
     Example:
         >>> from pellucid import explain

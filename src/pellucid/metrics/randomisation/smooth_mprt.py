@@ -37,13 +37,22 @@ def smooth_mprt(
     similarity: Similarity = "spearman",
     absolute: bool = False,
 ) -> Measurement:
-    """mean_k sim(mean_j A(x + e_j), mean_j A_k(x + e_j)): `mprt` of maps averaged over noise e.
+    r"""mean_k sim(mean_j A(x + e_j), mean_j A_k(x + e_j)): `mprt` of maps averaged over noise e.
 
-    A is the map, and A_k that by the model with the weights of step k drawn anew; see `mprt`. Averaging takes
-    out the shattered part of gradients, which makes noisy maps dissimilar to everything.
+    `mprt` with maps averaged over noise, so that noisy methods are not taken for sensitive ones.
 
-    It cannot tell a right map from any other that depends on the weights. It judges the averaged map of the
-    method, not the map that is given.
+    A is the map, and A_k that by the model with the weights of step k drawn anew; see `mprt`. Averaging
+    takes out the shattered part of gradients, which makes noisy maps dissimilar to everything.
+
+    Formula:
+        \frac{1}{K} \sum_{k=1}^K \mathrm{sim}\Big(\frac{1}{J} \sum_j A(x + e_j),\; \frac{1}{J} \sum_j
+        A_k(x + e_j)\Big)
+
+        $A$: the map.
+        $A_k$: the map by the model with the weights of step k drawn anew.
+        $K$: the number of steps.
+        $e_j$: noise $j$ of $J$.
+        $\mathrm{sim}$: a similarity.
 
     Args:
         probe: the evidence.
@@ -67,6 +76,16 @@ def smooth_mprt(
 
     Source:
         smooth MPRT, as defined there.
+
+    Strengths:
+        Does not reward noise.
+
+    Weaknesses:
+        It cannot tell a right map from any other that depends on the weights. It judges the averaged
+            map of the method, not the map that is given.
+
+    See Also:
+        mprt, efficient-mprt
 
     Example:
         >>> import torch

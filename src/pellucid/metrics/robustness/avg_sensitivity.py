@@ -26,13 +26,21 @@ def avg_sensitivity(
     samples: Count = 10,
     radius: Positive = 0.02,
 ) -> Float[Tensor, " N"]:
-    """mean_e |A(x + e) - A(x)| / |A(x)|, e uniform in the cube |e_i| <= r: the mean change.
+    r"""mean_e |A(x + e) - A(x)| / |A(x)|, e uniform in the cube |e_i| <= r: the mean change.
 
-    A(x) is the map of the input x, |.| the L2 norm, and r the radius as a share of the image's range. The
-    class that is explained stays the one of x. Methods that draw numbers draw the same ones for all maps.
+    Change the picture by next to nothing: how much does the map change, on average?
 
-    It cannot tell whether the map is right: a map that never changes has 0. A map follows its model, so what
-    is not robust may be the model.
+    A(x) is the map of the input x, |.| the L2 norm, and r the radius as a share of the image's range.
+    The class that is explained stays the one of x. Methods that draw numbers draw the same ones for all
+    maps.
+
+    Formula:
+        \mathbb{E}_{\lVert e \rVert_\infty \le r} \frac{\lVert A(x + e) - A(x) \rVert}{\lVert A(x)
+        \rVert}
+
+        $A$: the map of an input.
+        $e$: a change of the input, uniform in the cube of half the side r.
+        $r$: `radius`, as a share of the image's range.
 
     Args:
         probe: the evidence.
@@ -50,6 +58,16 @@ def avg_sensitivity(
     Source:
         definition 3.1, with the mean in place of the maximum; divided by |A(x)|, as captum's is, so that the
         map's scale does not matter. captum's radius is in units of the input.
+
+    Strengths:
+        A mean: steadier than the maximum over few draws.
+
+    Weaknesses:
+        It cannot tell whether the map is right: a map that never changes has 0. A map follows its
+            model, so what is not robust may be the model.
+
+    See Also:
+        max-sensitivity, local-lipschitz
 
     Example:
         >>> import torch

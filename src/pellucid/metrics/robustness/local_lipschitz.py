@@ -27,13 +27,20 @@ def local_lipschitz(
     radius: Positive = 0.02,
     normalised: bool = True,
 ) -> Float[Tensor, " N"]:
-    """max_e |A(x + e) - A(x)| / |e|, e uniform in the cube |e_i| <= r: the steepest change of the map.
+    r"""max_e |A(x + e) - A(x)| / |e|, e uniform in the cube |e_i| <= r: the steepest change of the map.
 
-    A(x) is the map of the input x, |.| the L2 norm, and r the radius as a share of the image's range. The
-    class that is explained stays the one of x. Methods that draw numbers draw the same ones for all maps.
+    How steeply does the map change around the picture, for its worst neighbour?
 
-    It cannot tell whether the map is right: a map that never changes has 0. The largest of a few random
-    directions is far below the true maximum in so many dimensions.
+    A(x) is the map of the input x, |.| the L2 norm, and r the radius as a share of the image's range.
+    The class that is explained stays the one of x. Methods that draw numbers draw the same ones for all
+    maps.
+
+    Formula:
+        \max_{\lVert e \rVert_\infty \le r} \frac{\lVert A(x + e) - A(x) \rVert}{\lVert e \rVert}
+
+        $A$: the map of an input.
+        $e$: a change of the input, uniform in the cube of half the side r.
+        $r$: `radius`, as a share of the image's range.
 
     Args:
         probe: the evidence.
@@ -51,6 +58,16 @@ def local_lipschitz(
 
     Source:
         equation 2, with random neighbours in place of a search.
+
+    Strengths:
+        Divides by the change: neighbours at any distance compare.
+
+    Weaknesses:
+        It cannot tell whether the map is right: a map that never changes has 0. The largest of a few
+            random directions is far below the true maximum in so many dimensions.
+
+    See Also:
+        max-sensitivity, avg-sensitivity
 
     Example:
         >>> import torch

@@ -26,16 +26,23 @@ def relative_input_stability(
     samples: Count = 10,
     radius: Positive = 0.02,
 ) -> Float[Tensor, " N"]:
-    """max_e |(A(x) - A(x + e)) / A(x)| / max(|(x - x') / x|, 1e-6), e uniform in |e_i| <= r.
+    r"""max_e |(A(x) - A(x + e)) / A(x)| / max(|(x - x') / x|, 1e-6), e uniform in |e_i| <= r.
+
+    How much does the map change, value by value, for how much the input does?
 
     A(x) is the map of the input x, x' = x + e, divided element by element, |.| the L2 norm, and r the
-    radius as a share of the image's range. Only neighbours that the model takes for the same class count, and
-    the class that is explained stays the one of x. Where an element is below a millionth of the largest,
-    that stands in the denominator.
+    radius as a share of the image's range. Only neighbours that the model takes for the same class
+    count, and the class that is explained stays the one of x. Where an element is below a millionth of
+    the largest, that stands in the denominator.
 
-    It cannot tell whether the map is right. Its value is made by the few pixels whose evidence is next to 0,
-    where any change is a large relative one, and lies orders of magnitude apart from map to map: compare its
-    logarithm.
+    Formula:
+        \max_{\lVert e \rVert_\infty \le r} \frac{\big\lVert \frac{A(x) - A(x + e)}{A(x)}
+        \big\rVert}{\max\big(\big\lVert \frac{e}{x} \big\rVert, \epsilon\big)}
+
+        $A$: the map of an input; divided value by value.
+        $e$: a change of the input, uniform in the cube of half the side r, by which the class stays.
+        $r$: `radius`, as a share of the image's range.
+        $\epsilon$: a millionth, in place of a denominator that is smaller.
 
     Args:
         probe: the evidence.
@@ -52,6 +59,17 @@ def relative_input_stability(
 
     Source:
         relative input stability, as defined there.
+
+    Strengths:
+        Relative on both sides: no unit.
+
+    Weaknesses:
+        It cannot tell whether the map is right. Its value is made by the few pixels whose evidence is
+            next to 0, where any change is a large relative one, and lies orders of magnitude apart from
+            map to map: compare its logarithm.
+
+    See Also:
+        relative-output-stability, relative-representation-stability, max-sensitivity
 
     Example:
         >>> import torch

@@ -26,16 +26,25 @@ def relative_output_stability(
     samples: Count = 10,
     radius: Positive = 0.02,
 ) -> Float[Tensor, " N"]:
-    """max_e |(A(x) - A(x + e)) / A(x)| / max(|h(x) - h(x + e)|, 1e-6), e uniform in |e_i| <= r.
+    r"""max_e |(A(x) - A(x + e)) / A(x)| / max(|h(x) - h(x + e)|, 1e-6), e uniform in |e_i| <= r.
 
-    A(x) is the map of the input x, divided element by element, h(x) the model's outputs for all classes, |.|
-    the L2 norm, and r the radius as a share of the image's range. Only neighbours that the model takes for
-    the same class count, and the class that is explained stays the one of x. Where an element is below a
-    millionth of the largest, that stands in the denominator.
+    How much does the map change for how much the model's outputs do? A map may follow a model that is
+    not steady.
 
-    It cannot tell whether the map is right. Its value is made by the few pixels whose evidence is next to 0,
-    where any change is a large relative one, and lies orders of magnitude apart from map to map: compare its
-    logarithm.
+    A(x) is the map of the input x, divided element by element, h(x) the model's outputs for all
+    classes, |.| the L2 norm, and r the radius as a share of the image's range. Only neighbours that the
+    model takes for the same class count, and the class that is explained stays the one of x. Where an
+    element is below a millionth of the largest, that stands in the denominator.
+
+    Formula:
+        \max_{\lVert e \rVert_\infty \le r} \frac{\big\lVert \frac{A(x) - A(x + e)}{A(x)}
+        \big\rVert}{\max\big(\lVert h(x) - h(x + e) \rVert, \epsilon\big)}
+
+        $A$: the map of an input; divided value by value.
+        $e$: a change of the input, uniform in the cube of half the side r, by which the class stays.
+        $r$: `radius`, as a share of the image's range.
+        $\epsilon$: a millionth, in place of a denominator that is smaller.
+        $h$: the model's outputs for all classes.
 
     Args:
         probe: the evidence.
@@ -52,6 +61,17 @@ def relative_output_stability(
 
     Source:
         relative output stability, as defined there.
+
+    Strengths:
+        Does not blame the map for what the model does.
+
+    Weaknesses:
+        It cannot tell whether the map is right. Its value is made by the few pixels whose evidence is
+            next to 0, where any change is a large relative one, and lies orders of magnitude apart from
+            map to map: compare its logarithm.
+
+    See Also:
+        relative-input-stability, relative-representation-stability
 
     Example:
         >>> import torch

@@ -28,16 +28,24 @@ def relative_representation_stability(
     radius: Positive = 0.02,
     layer: LayerOption = "auto",
 ) -> Float[Tensor, " N"]:
-    """max_e |(A(x) - A(x + e)) / A(x)| / max(|(L(x) - L(x + e)) / L(x)|, 1e-6), e uniform in |e_i| <= r.
+    r"""max_e |(A(x) - A(x + e)) / A(x)| / max(|(L(x) - L(x + e)) / L(x)|, 1e-6), e uniform in |e_i| <= r.
 
-    A(x) is the map of the input x and L(x) the layer's activations, divided element by element, |.| the L2
-    norm, and r the radius as a share of the image's range. Only neighbours that the model takes for the same
-    class count, and the class that is explained stays the one of x. Where an element is below a millionth of
-    the largest, that stands in the denominator.
+    How much does the map change for how much the layer's activations do?
 
-    It cannot tell whether the map is right. Its value is made by the few pixels and activations that are next
-    to 0, where any change is a large relative one, and lies orders of magnitude apart from map to map:
-    compare its logarithm.
+    A(x) is the map of the input x and L(x) the layer's activations, divided element by element, |.| the
+    L2 norm, and r the radius as a share of the image's range. Only neighbours that the model takes for
+    the same class count, and the class that is explained stays the one of x. Where an element is below
+    a millionth of the largest, that stands in the denominator.
+
+    Formula:
+        \max_{\lVert e \rVert_\infty \le r} \frac{\big\lVert \frac{A(x) - A(x + e)}{A(x)}
+        \big\rVert}{\max\big(\big\lVert \frac{L(x) - L(x + e)}{L(x)} \big\rVert, \epsilon\big)}
+
+        $A$: the map of an input; divided value by value.
+        $e$: a change of the input, uniform in the cube of half the side r, by which the class stays.
+        $r$: `radius`, as a share of the image's range.
+        $\epsilon$: a millionth, in place of a denominator that is smaller.
+        $L$: the layer's activations, divided value by value.
 
     Args:
         probe: the evidence.
@@ -55,6 +63,17 @@ def relative_representation_stability(
 
     Source:
         relative representation stability, as defined there.
+
+    Strengths:
+        Looks inside: a map may follow a layer that is not steady.
+
+    Weaknesses:
+        It cannot tell whether the map is right. Its value is made by the few pixels and activations
+            that are next to 0, where any change is a large relative one, and lies orders of magnitude
+            apart from map to map: compare its logarithm.
+
+    See Also:
+        relative-output-stability, relative-input-stability
 
     Example:
         >>> import torch

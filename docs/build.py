@@ -1,0 +1,173 @@
+"""Builds the documentation site into site/, with warnings fatal: `python docs/build.py [FOLDER]`.
+
+Pages are put together in a folder that is removed again: those of docs/, README.md and the other pages of the
+repository, the results of benchmarks, and the reference of the public API, with their links turned to where
+the pages lie there.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from pages import BUILT_IN, DOCS, KNOWN, slug
+
+import pellucid
+
+ROOT = DOCS.parent
+MOVED = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
+         "SECURITY.md": "security.md"}  # fmt: skip
+"""Pages of the repository, and what they are called here."""
+REFERENCE = {
+    "Verbs": (
+        "load explain compare evaluate choose axioms cite lime open_picture quantus_explain keep_memory"
+    ),
+    "Records": "Model Preprocess Contrast Explanation Comparison Verdict Evaluation Choice AxiomReport",
+    "Extensions": "Method Metric Rule method metric rule methods metrics",
+}
+"""The public API, page by page."""
+AHEAD = ("verdict.md", "relevance.md")
+"""Pages of docs/ that stand among the guides."""
+LINK = re.compile(r"(?<!`)(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+
+Nav = list["str | dict[str, Any]"]
+
+
+def main(site: Path) -> None:
+    """Puts the pages together and has Zensical build them."""
+    with tempfile.TemporaryDirectory(prefix="pellucid-docs-") as folder:
+        gather(Path(folder))
+        zensical = Path(sys.executable).with_name("zensical")
+        subprocess.run([zensical, "build", "--strict", "--clean"], cwd=folder, check=True)
+        (Path(folder) / "site/404.html").unlink()  # for servers: its links begin at their root
+        shutil.rmtree(site, ignore_errors=True)
+        shutil.move(Path(folder) / "site", site)
+    size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
+    print(f"{size / 1e6:.1f} MB; open {os.path.relpath(site / 'index.html')}")
+
+
+def gather(folder: Path) -> None:
+    """Writes all pages and the settings for Zensical."""
+    stage = folder / "docs"
+    for source, page in sorted(pages().items()):
+        write(stage / page, turned(source, page))
+    for name, names in REFERENCE.items():
+        write(stage / f"api/{name.lower()}.md", reference(name, names.split()))
+    for part in ("images", "assets"):
+        shutil.copytree(DOCS / part, stage / part, ignore=shutil.ignore_patterns("*.json"))
+    settings = (DOCS / "zensical.toml").read_text("utf-8").replace("ROOT/", f"{ROOT}/")
+    settings = settings.replace("[project]\n", f"[project]\nnav = {toml(navigation())}\n", 1)
+    write(folder / "zensical.toml", settings)
+
+
+def write(path: Path, text: str) -> None:
+    """A file, and the folders that it needs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def pages() -> dict[Path, str]:
+    """Every page of the repository that the site has, and its place there."""
+    found = {ROOT / name: page for name, page in MOVED.items()}
+    found |= {path: str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+    return found | {path: f"results/{path.name}" for path in (ROOT / "benchmarks/results").glob("*.md")}
+
+
+def turned(source: Path, page: str) -> str:
+    """A page whose links lead to where pages lie here; what lies only in the repository is named alone."""
+    places = pages()
+
+    def link(found: re.Match[str]) -> str:
+        picture, text, address = found.groups()
+        path, hash, anchor = address.partition("#")
+        if not path or re.match(r"[a-z]+:", address):
+            return found[0]
+        aim = (source.parent / path).resolve()
+        if aim in places:
+            return f"[{text}]({os.path.relpath(places[aim], Path(page).parent)}{hash}{anchor})"
+        if aim.is_relative_to(DOCS) and aim.exists():
+            return f"{picture}[{text}]({os.path.relpath(aim.relative_to(DOCS), Path(page).parent)})"
+        if not aim.exists():
+            sys.exit(f"{source.relative_to(ROOT)} links to {address}, which is not there.")
+        return f"{text} (`{aim.relative_to(ROOT)}`)"
+
+    return floors(outside_code(source.read_text("utf-8"), lambda text: LINK.sub(link, text)))
+
+
+def outside_code(text: str, change: Any) -> str:
+    """A page whose text is changed and whose blocks of code are not."""
+    parts = re.split(r"(^ *```.*?^ *```$)", text, flags=re.DOTALL | re.MULTILINE)
+    return "".join(part if n % 2 else change(part) for n, part in enumerate(parts))
+
+
+def floors(text: str) -> str:
+    """The house as boxes one above the other, in place of a diagram that would need a library to be drawn."""
+
+    def boxes(found: re.Match[str]) -> str:
+        names = re.findall(r'\["(.+?)"\]', found[0])
+        shown = "\n".join(f"<div>{name.replace('<br/>', ' ')}</div>" for name in names)
+        return f'<div class="floors">\n{shown}\n</div>'
+
+    return re.sub(r"^```mermaid\n.*?^```$", boxes, text, flags=re.DOTALL | re.MULTILINE)
+
+
+def reference(title: str, names: Iterable[str]) -> str:
+    """A page of the reference: each name from where it is defined."""
+    return "\n\n".join([f"# {title}", *(f"::: pellucid.{home(name)}" for name in names)]) + "\n"
+
+
+def home(name: str) -> str:
+    """Where a public name is defined, below the package."""
+    return f"{pellucid._HOMES[name]}.{name}" if name in pellucid._HOMES else name
+
+
+def navigation() -> Nav:
+    """What there is, in order; a new guide appears by being there."""
+    guides = [f"guides/{path.name}" for path in sorted((DOCS / "guides").glob("*.md"))]
+    results = [f"results/{path.name}" for path in sorted((ROOT / "benchmarks/results").glob("*.md"))]
+    return [
+        {"Home": ["index.md", *there("start.md"), *there("comparison.md"), "gallery.md"]},
+        {"Guides": [*there("guides.md"), *there("digits.md"), *AHEAD, *guides, *there("errors.md")]},
+        {"Methods": ["methods.md", *families("methods", BUILT_IN.values())]},
+        {"Metrics": ["metrics.md", *families("metrics", KNOWN.values())]},
+        {"Reference": [f"api/{name.lower()}.md" for name in REFERENCE]},
+        {"Under the hood": ["architecture.md", *there("numerics.md"), *there("performance.md"), *results]},
+        {"Project": ["contributing.md", "changelog.md", "security.md"]},
+    ]
+
+
+def there(name: str) -> Iterator[str]:
+    """A page of docs/, if it is there."""
+    if (DOCS / name).exists():
+        yield name
+
+
+def families(folder: str, entries: Iterable[Any]) -> Nav:
+    """Pages by family."""
+    found: dict[str, list[str]] = {}
+    for one in entries:
+        found.setdefault(one.family, []).append(f"{folder}/{slug(one.name)}.md")
+    return [{family: paths} for family, paths in found.items()]
+
+
+def toml(value: Any) -> str:
+    """Strings, lists and tables in one line of TOML.
+
+    >>> toml([{"Home": ["index.md"]}])
+    '[{"Home" = ["index.md"]}]'
+    """
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {toml(inner)}" for name, inner in value.items()) + "}"
+    return f"[{', '.join(map(toml, value))}]" if isinstance(value, list) else json.dumps(value)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "site")

@@ -1,0 +1,67 @@
+"""The documentation site: it builds without a warning, opens from the disk alone, and is found through."""
+
+import inspect
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pellucid
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    found = subprocess.run(
+        [sys.executable, str(ROOT / "docs/build.py"), str(folder)],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout + found.stderr
+    return folder
+
+
+def test_it_is_small_and_holds_a_page_for_everything(site: Path):
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 30e6
+    for page in [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/*/*.md")]:
+        assert (site / page.relative_to(ROOT / "docs").with_suffix(".html")).exists(), page
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path):
+    for page in site.rglob("*.html"):
+        text = page.read_text("utf-8")
+        loaded = re.findall(r'<(?:script|img|link|iframe|source)\b[^>]*?(?:src|href)="?([^" >]+)', text)
+        far = [a for a in loaded if re.match(r"(https?:)?//", a)]
+        assert not far, (page, far)
+        for address in loaded:
+            if not address.startswith(("data:", "#")):
+                assert (page.parent / address.partition("#")[0].partition("?")[0]).exists(), (page, address)
+
+
+def test_every_public_name_is_in_the_reference(site: Path):
+    pages = {path.stem: path.read_text("utf-8") for path in (site / "api").glob("*.html")}
+    build = runpy.run_path(str(ROOT / "docs/build.py"))
+    named = " ".join(build["REFERENCE"].values()).split()
+    assert sorted(named) == sorted(pellucid.__all__)
+    for title, names in build["REFERENCE"].items():
+        for name in names.split():
+            assert f'id="pellucid.{build["home"](name)}"' in pages[title.lower()], name
+    assert inspect.getdoc(pellucid.explain).splitlines()[0] in pages["verbs"]  # type: ignore[union-attr]
+
+
+def test_links_are_turned_to_where_pages_lie_there():
+    build = runpy.run_path(str(ROOT / "docs/build.py"))
+    page = ROOT / "docs/gallery.md"
+    assert "[x](relevance.md#z)" in build["outside_code"]("[x](relevance.md#z)", lambda text: text)
+    turned = build["turned"](page, "gallery.md")
+    assert "](images/paths.png)" in turned
+    moved = build["turned"](ROOT / "README.md", "index.md")
+    assert "](results/accuracy.md)" in moved
+    assert "](docs/" not in moved
+    assert "`examples/own_resnet.py`" in moved
+    assert "mermaid" not in build["turned"](ROOT / "docs/architecture.md", "architecture.md")
