@@ -98,10 +98,10 @@ def formula_of(doc: str) -> Formula:
 
 
 def on_screen(doc: str) -> str:
-    """A docstring for a terminal, where its first line is the formula: the symbols, without the LaTeX.
+    r"""A docstring for a terminal, where its first line is the formula: the symbols, without the LaTeX.
 
     Example:
-        >>> print(on_screen("Sum.\n\nFormula:\n    \\sum_k w_k\n\n    $w_k$: a weight.\n\nCost:\n    None."))
+        >>> print(on_screen("Sum.\n\nFormula:\n    L = w_k\n\n    $w_k$: a weight.\n\nCost:\n    None."))
         Sum.
         <BLANKLINE>
         Symbols:

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.padding import Padding
-from rich.text import Text
-
-from pellucid.cli.screen import console
+from pellucid.cli.screen import console, print_indented
 from pellucid.cli.tables import Column, print_table
+from pellucid.formula import on_screen
 from pellucid.options.types import Option
 
 
@@ -15,9 +13,7 @@ def show_definition(name: str, doc: str, options: Sequence[Option], facts: Seque
     """For people."""
     screen = console()
     screen.print(name, style="bold")
-    for line in doc.splitlines():
-        text = line.lstrip()
-        screen.print(Padding(Text(text), (0, 0, 0, len(line) - len(text))))
+    print_indented(screen, on_screen(doc))
     screen.print()
     if options:
         rows = [(option.name, option.kind, plain(option.default)) for option in options]

@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 from pellucid.engine.cost import Cost
 from pellucid.errors import PellucidError
@@ -20,6 +22,13 @@ def console(*, stderr: bool = False) -> Console:
     made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     made.soft_wrap = not made.is_terminal
     return made
+
+
+def print_indented(screen: Console, text: str) -> None:
+    """Lines that a narrow terminal wraps below their own beginning; elsewhere nothing is cut."""
+    for line in text.splitlines():
+        told = Text(line.lstrip() if screen.is_terminal else line)
+        screen.print(Padding(told, (0, 0, 0, len(line) - len(told))) if screen.is_terminal else told)
 
 
 def complain(message: object) -> None:
