@@ -1,10 +1,18 @@
 """The guides' generated pages are current, and what they say has its place in the repository."""
 
+import re
 import runpy
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
 
 import pellucid
+from pellucid.errors import PellucidError, SomeFailed
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,3 +31,43 @@ def test_the_limits_of_each_method_are_told_once():
     told = Counter(name for kind in kinds for name in kind["methods"].split())
     assert set(told) == {m.name for m in pellucid.methods() if m.built_in}
     assert set(told.values()) == {1}
+
+
+@pytest.fixture(scope="module")
+def errors() -> dict[str, Any]:
+    """What docs/errors.py defines."""
+    return runpy.run_path(str(ROOT / "docs/errors.py"))
+
+
+def test_the_page_of_errors_has_every_error_of_the_source(errors: dict[str, Any]):
+    written = (ROOT / "docs/errors.md").read_text("utf-8")
+    assert written == errors["render"](), "docs/errors.md is out of date: run `python docs/errors.py`"
+    assert len({text for _, _, text in errors["raised"]()}) > 380
+
+
+def test_errors_met_most_often_are_those_of_the_source(errors: dict[str, Any]):
+    texts = [text for _, _, text in errors["raised"]()]
+    texts.append(str(SomeFailed(None, [0], {1: PellucidError("no")})))
+    for question in errors["WORDS"]["question"]:
+        assert any(question["text"] in text for text in texts), question["text"]
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        lambda: pellucid.explain(lambda x: x.mean((2, 3)), torch.rand(1, 3, 8, 8), "grad-cam"),
+        lambda: pellucid.explain(nn.Flatten(), torch.rand(1, 3, 8, 8), "grad-cam", sample=3),
+        lambda: pellucid.explain(nn.Flatten(), torch.rand(1, 3, 4, 4), "saliency", target=99),
+        lambda: pellucid.explain(nn.Flatten(), "nowhere.png"),
+        lambda: pellucid.explain(nn.Identity(), torch.rand(1, 3, 4, 4), "saliency"),
+        lambda: pellucid.load("timm:no_such_model", random_weights=True),
+        lambda: pellucid.explain(nn.Flatten(), torch.full((1, 3, 4, 4), torch.nan)),
+        lambda: pellucid.Preprocess((8, 8), scale_to=8, mean=(0.0,), std=(0.0,)),
+    ],
+)
+def test_an_error_that_comes_stands_on_the_page(errors: dict[str, Any], fails: Callable[[], object]):
+    with pytest.raises(PellucidError) as caught:
+        fails()
+    kind, said = type(caught.value).__name__, " ".join(str(caught.value).split())
+    forms = [text for _, name, text in errors["raised"]() if name == kind]
+    assert any(re.fullmatch(re.escape(form).replace("…", ".*"), said) for form in forms), said
