@@ -149,7 +149,8 @@ def topics() -> Iterator[str]:
     for topic in WORDS["topic"]:
         found = by_title[topic["title"]]
         listed = (f"- {escaped(text)} (`{name}`)\n" for text, name in sorted(found.items(), key=by_words))
-        yield f"## {topic['title']}\n\n{topic['cause'].strip()}\n\n{''.join(listed)}\n"
+        if found:
+            yield f"## {topic['title']}\n\n{topic['cause'].strip()}\n\n{''.join(listed)}\n"
 
 
 def render() -> str:
