@@ -37,6 +37,9 @@ RELEVANCE = (
     "excitation-backprop",
 )
 
+MODELS = [f"efficientnet-lite{size}" for size in range(3)]
+BY_MODEL = ("grad-cam", "layer-cam", "hirescam", "integrated-gradients", "lrp", "guided-backprop")
+
 GRIDS = {
     "demo": DEFAULT_METHODS,
     "perturbation": PERTURBATION,
@@ -53,8 +56,18 @@ def small(path: Path, picture: Image.Image) -> None:
     dithered.save(path, optimize=True)
 
 
+def by_model() -> None:
+    """The same methods on three models, a grid for each photograph."""
+    models = [pellucid.load(name) for name in MODELS]
+    for name in PICTURES:
+        grid = IMAGES / f"models-{name.removeprefix('sample:')}.png"
+        pellucid.compare(models, name, BY_MODEL, verdict=False).save(grid)
+        small(grid, Image.open(grid))
+
+
 def main() -> None:
-    """Methods of each kind compared on one picture, and the courses of I-GOS on four."""
+    """Methods of each kind compared on one picture, several models, and the courses of I-GOS on four."""
+    by_model()
     model = pellucid.load()
     for name, methods in GRIDS.items():
         grid = IMAGES / f"{name}.png"
