@@ -1,13 +1,14 @@
-"""Writes docs/methods/, docs/metrics/ and the README's table of methods: `python docs/generate.py`."""
+"""Writes docs/methods/, docs/metrics/, tables of README.md and docs/numerics.md: `python docs/generate.py`."""
 
 import re
 import sys
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from pages import BETTER, BUILT_IN, DOCS, KNOWN, SIZE, linked, page, slug, table
+from pages import BETTER, BUILT_IN, DOCS, KNOWN, PARITY, SIZE, linked, page, slug, table
 
 from pellucid.methods.definition import WRAPPERS
 
@@ -22,9 +23,9 @@ Every method also takes
 is taken), with noise as a share of each image's range, and `augment` averages over copies scaled and
 mirrored. `output` says what is explained, a `logit`, `probability` or `loss`, and `target` of which class:
 an index, a name, a contrast of two, or in Python a function of the output; without it, the class that is
-predicted. Passes are samples run per picture with the defaults, forward once more for each channel of the
-layer where the table says so, or only the head, the part of the model behind the layer; methods compared
-together share them.
+predicted. Passes are samples run per picture with the defaults, forward + backward, and forward once more for
+each channel of the layer where the table says so, or only the head, the part of the model behind the layer;
+methods compared together share them.
 
 CAMs also share `layer`, `auto` for the last feature maps before the pooling (of a ViT: those that go into
 the last attention), a dotted name, or several, with commas on the command line; `fusion`, how the maps of
@@ -53,18 +54,39 @@ def pages() -> dict[str, str]:
     """What each generated page holds, by its path in docs/."""
     found = {"methods.md": methods(), "metrics.md": metrics()}
     found |= {f"methods/{slug(name)}.md": page(one) for name, one in BUILT_IN.items()}
-    return found | {f"metrics/{slug(name)}.md": page(one) for name, one in KNOWN.items()}
+    found |= {f"metrics/{slug(name)}.md": page(one) for name, one in KNOWN.items()}
+    return found | {"numerics.md": compared((DOCS / "numerics.md").read_text("utf-8"))}
+
+
+def compared(text: str) -> str:
+    """The page of numerics with all comparisons as they stand in docs/parity.py."""
+    begin, end = "<!-- parity: made by docs/generate.py -->\n", "<!-- end of parity -->\n"
+    before, rest = text.split(begin)
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for folder, entries in (("methods", BUILT_IN), ("metrics", KNOWN)):
+            for name in entries:
+                for against, tolerance, test in PARITY[name]:
+                    yield (
+                        f"[{name}]({folder}/{slug(name)}.md)",
+                        against,
+                        tolerance or "see there",
+                        f"`{test}`",
+                    )
+
+    shown = table(("what", "against", "agrees to", "test"), rows())
+    return f"{before}{begin}\n{shown}\n{end}{rest.partition(end)[2]}"
 
 
 def methods() -> str:
     """All methods in a table."""
     wrappers = ", ".join(f"`{option.name}={option.default}`" for option in WRAPPERS)
-    head = ("method", "family", "forward", "backward", "per channel", "head per channel", "reads", "paper")
+    head = ("method", "family", "passes", "reads", "paper")
     rows = (
         (
             f"[{m.name}](methods/{slug(m.name)}.md)",
             m.family,
-            *m.cost(m.resolve_options({})),
+            m.cost(m.resolve_options({})),
             m.reads,
             linked(m.paper),
         )

@@ -1,7 +1,7 @@
 """Draws what each method shows of five photographs, into docs/images/methods: `python docs/pictures.py`.
 
-It takes about an hour on a CPU, and goes on where it was stopped: a strip is drawn again only where what is
-asked of its method has changed. Names draw those methods alone: `python docs/pictures.py rise lime`.
+It takes more than half an hour on a CPU, and goes on where it was stopped: a strip is drawn again only where
+what is asked of its method has changed. Names draw those methods alone: `python docs/pictures.py rise lime`.
 """
 
 import json
@@ -21,16 +21,21 @@ PICTURES = ("cat", "coffee", "rocket", "astronaut", "motorcycle")
 SIDE, GAP, LARGEST = 176, 4, 40_000
 REFERENCES = "references=black,white,blur"
 OPTIONS = {
-    "baylime": "segments=slic",
+    "agi": "classes=5",
+    "baylime": "segments=slic,samples=500",
     "deep-shap": REFERENCES,
     "expected-gradients": REFERENCES,
-    "extremal-perturbation": "steps=200",
+    "enhanced-ig": "steps=100",
+    "extremal-perturbation": "steps=150",
     "gradient-shap": REFERENCES,
-    "i-gos++": "steps=8",
+    "i-gos++": "steps=5",
     "is-cam": "steps=2",
-    "lime": "segments=slic",
+    "kernel-shap": "samples=500",
+    "lime": "segments=slic,samples=500",
+    "meaningful-perturbation": "steps=150",
+    "partition-shap": "samples=500",
     "random-baseline-ig": "samples=3",
-    "rise": "samples=1000",
+    "rise": "samples=800",
     "ss-cam": "samples=2",
 }
 """What is not the default: references where the method asks for them, fewer passes where it takes minutes."""
@@ -50,7 +55,7 @@ def asked(name: str) -> str:
     """What is drawn of a method, as one asks for it.
 
     >>> asked("rise")
-    'rise:samples=1000'
+    'rise:samples=800'
     """
     return f"{name}:{OPTIONS[name]}" if name in OPTIONS else name
 
@@ -90,10 +95,14 @@ def draw(name: str, models: dict[str, pellucid.Model]) -> list[str]:
     return labels
 
 
+def made() -> dict[str, str]:
+    """What was asked of each method whose strip is there."""
+    return dict(json.loads(MADE.read_text("utf-8"))) if MADE.exists() else {}
+
+
 def main(names: list[str]) -> None:
     """All strips that are missing, the quick ones first."""
     FOLDER.mkdir(exist_ok=True)
-    made = json.loads(MADE.read_text("utf-8")) if MADE.exists() else {}
     if not (FOLDER / "photographs.webp").exists():
         save(strip([pellucid.open_picture(f"sample:{name}").rgb for name in PICTURES]), "photographs")
     models: dict[str, pellucid.Model] = {}
@@ -101,15 +110,15 @@ def main(names: list[str]) -> None:
     for method in sorted(built_in, key=lambda m: sum(m.cost(m.resolve_options({})))):
         name = method.name
         there = (FOLDER / f"{slug(name)}.webp").exists()
-        if there and made.get(name) == asked(name) and not names:
+        if there and made().get(name) == asked(name) and not names:
             continue
         try:
             labels = draw(name, models)
         except PellucidError as error:
             print(f"{name}: {error}")
             continue
-        made[name] = asked(name)
-        MADE.write_text(json.dumps(dict(sorted(made.items())), indent=1) + "\n", "utf-8")
+        done = made() | {name: asked(name)}
+        MADE.write_text(json.dumps(dict(sorted(done.items())), indent=1) + "\n", "utf-8")
         print(name, *labels, sep=", ", flush=True)
 
 

@@ -1,5 +1,6 @@
 """The documentation: generated pages are up to date, and links lead somewhere."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -64,11 +65,11 @@ def test_the_readmes_python_runs(
 
 def test_what_is_generated_is_what_the_registry_says(generate: dict[str, Any]):
     pages = generate["pages"]()
-    assert len(pages) == 2 + len(generate["BUILT_IN"]) + len(generate["KNOWN"]) == 105
+    assert len(pages) == 3 + len(generate["BUILT_IN"]) + len(generate["KNOWN"]) == 106
     old = [name for name, text in pages.items() if (ROOT / "docs" / name).read_text("utf-8") != text]
     assert not old, "out of date: run `python docs/generate.py`"
     there = {f"{f}/{p.name}" for f in ("methods", "metrics") for p in ROOT.glob(f"docs/{f}/*.md")}
-    assert there | {"methods.md", "metrics.md"} == set(pages)
+    assert there | {"methods.md", "metrics.md", "numerics.md"} == set(pages)
     assert generate["overview"](README) == README, "README.md is out of date: run `python docs/generate.py`"
     assert generate["overview"](README.replace(" hirescam,", "")) == README
 
@@ -114,6 +115,20 @@ def numbers(source: str) -> set[float]:
     """The numbers of a file, and five times each, as one test writes its tolerance."""
     found = {float(text) for text in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?(?!\w)", source)}
     return found | {5 * number for number in found}
+
+
+def test_every_picture_is_made_by_a_script_that_is_here():
+    drawn = runpy.run_path(str(ROOT / "docs/pictures.py"))
+    made = json.loads((ROOT / "docs/images/methods/made.json").read_text("utf-8"))
+    assert {name: drawn["asked"](name) for name in made} == made, "run `python docs/pictures.py`"
+    strips = {f"{drawn['slug'](name)}.webp" for name in made} | {"photographs.webp"}
+    assert {path.name for path in (ROOT / "docs/images/methods").glob("*.*")} == strips | {"made.json"}
+    for path in (ROOT / "docs/images/methods").glob("*.webp"):
+        assert path.stat().st_size <= drawn["LARGEST"]
+    scripts = [*ROOT.glob("docs/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("examples/*.py")]
+    told = "".join(path.read_text("utf-8") for path in scripts)
+    for path in ROOT.glob("docs/images/*.*"):
+        assert re.search(rf"docs/images/{path.name}|\"{path.stem}(\.png)?\"", told), path.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,9 +1,12 @@
 """The documentation site: it builds without a warning, opens from the disk alone, and is found through."""
 
+import html
 import inspect
+import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,34 @@ import pytest
 import pellucid
 
 ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SEARCHED = {"vanishing": "methods/saliency.html", "negative evidence": "methods/grad-cam.html"}
+"""What is looked for, and a page that is among what is found."""
+SEARCH = """
+<script>
+const WORDS = %s;
+const asked = performance.getEntriesByType.bind(performance, "resource");
+addEventListener("load", async () => {
+  const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+  await wait(500);
+  document.querySelector("[for=__search]").click();
+  await wait(500);
+  const shadows = [...document.querySelectorAll("*")].map((one) => one.shadowRoot);
+  const root = shadows.find((one) => one?.querySelector("input"));
+  const input = root.querySelector("input[role=combobox]");
+  const found = {};
+  for (const word of WORDS) {
+    input.value = word;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    await wait(1500);
+    found[word] = [...root.querySelectorAll("[role=listbox] a")].map((a) => a.href);
+  }
+  const far = asked().map((one) => one.name).filter((name) => !name.startsWith("file:"));
+  const formulas = document.querySelectorAll(".katex").length;
+  document.body.textContent = "FOUND" + JSON.stringify({ found, far, formulas }) + "END";
+});
+</script>
+"""
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +96,20 @@ def test_links_are_turned_to_where_pages_lie_there():
     assert "](docs/" not in moved
     assert "`examples/own_resnet.py`" in moved
     assert "mermaid" not in build["turned"](ROOT / "docs/architecture.md", "architecture.md")
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no browser")
+def test_in_a_browser_it_typesets_and_finds_with_no_network(site: Path):
+    page = site / "methods/tried.html"
+    words = json.dumps(list(SEARCHED))
+    page.write_text((site / "methods/grad-cam.html").read_text("utf-8") + SEARCH % words, "utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
+    shown = subprocess.run(
+        [str(CHROMIUM), *flags, page.as_uri()], capture_output=True, text=True, timeout=120
+    ).stdout
+    page.unlink()
+    told = json.loads(html.unescape(re.search(r"FOUND(.*?)END", shown, re.DOTALL)[1]))  # type: ignore[index]
+    assert told["far"] == []
+    assert told["formulas"] > 5
+    for word, aim in SEARCHED.items():
+        assert any(aim in address for address in told["found"][word]), (word, told["found"][word][:5])
