@@ -1,4 +1,4 @@
-"""Writes docs/methods/, docs/metrics/, tables of README.md and docs/numerics.md: `python docs/generate.py`."""
+"""Writes docs/methods/, docs/metrics/, tables of README and docs/numerics.md: `python docs/generate.py`."""
 
 import re
 import sys
