@@ -125,6 +125,15 @@ def test_vmin_vmax_and_percentile_say_what_the_ends_are():
     assert against[90, 0].min() > 245
 
 
+def test_what_would_not_show_makes_no_map_one_of_both_signs():
+    ramp = torch.linspace(0, 1, 100)
+    for lowest, both in ((0.0, False), (-1e-7, False), (-1 / 300, False), (-1 / 200, True)):
+        ramp[0] = lowest
+        e = large(ramp.reshape(1, 1, 10, 10).clone())
+        assert e.has_negative() == both, lowest
+        assert e.panel(0).drawn(e._style({})).signed == both
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

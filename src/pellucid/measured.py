@@ -70,7 +70,7 @@ class Measured(Record):
         return self.panel(index).limit(signed=signed)
 
     def has_negative(self, index: int = 0) -> bool:
-        """Whether the image's map has evidence against the target."""
+        """Whether the image's map has evidence against the target that would show: a 256th of its scale."""
         return self.panel(index).has_negative
 
     def relative_error(self, index: int = 0) -> float | None:

@@ -30,6 +30,8 @@ _SIGNED_ANCHORS = (
     "#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f",
 )  # fmt: skip
 _GREY = "#80868b"  # an outline that shows on pale pictures
+COLOURS = 256
+"""Steps of a colour map: evidence below a step's half has the colour of zero in a map of both signs."""
 _UNSEEN = 0.5  # brightness of what the model did not see
 
 
@@ -63,11 +65,11 @@ def colours(
     values: Float[Tensor, "H W"], cmap: str | None = None, *, signed: bool = False
 ) -> UInt8[Tensor, "H W 3"]:
     """RGB of values in [0, 1], or in [-1, 1] if `signed`; then 0 gets the middle of the map."""
-    steps = 256
-    table = colormap(cmap or (SIGNED if signed else HEAT))(np.linspace(0, 1, steps + 1), bytes=True)[:, :3]
+    steps = np.linspace(0, 1, COLOURS + 1)
+    table = colormap(cmap or (SIGNED if signed else HEAT))(steps, bytes=True)[:, :3]
     positions = values.detach().cpu().float().numpy()
     shifted = (positions + 1) / 2 if signed else positions
-    return torch.from_numpy(table[(shifted * steps).round().clip(0, steps).astype(np.uint16)])
+    return torch.from_numpy(table[(shifted * COLOURS).round().clip(0, COLOURS).astype(np.uint16)])
 
 
 def draw_map(

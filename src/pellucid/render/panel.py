@@ -14,7 +14,7 @@ from pellucid.errors import InvalidValue
 from pellucid.images import Box, Interpolation, place
 from pellucid.prediction import Prediction
 from pellucid.render.blocks import CRISP, Scale
-from pellucid.render.heat import default_cmap
+from pellucid.render.heat import COLOURS, default_cmap
 from pellucid.render.scale import bounding_box, limits, magnitudes, merge_channels, normalise
 from pellucid.render.style import Style
 from pellucid.render.superpixels import Weighted
@@ -100,8 +100,11 @@ class Panel:
 
     @property
     def has_negative(self) -> bool:
-        """Whether the map has evidence against the target."""
-        return bool((self.values < 0).any())
+        """Whether the map has evidence against the target, as much as a colour map of both signs can show.
+
+        What rounding leaves below zero makes no map one of both signs.
+        """
+        return bool((self.values < -self.limit(signed=True) / COLOURS).any())
 
     @property
     def percentile(self) -> float:
