@@ -15,12 +15,13 @@ import pellucid
 FLOORS = [
     # what knows nothing of models: errors, files, structures, statistics of maps
     "errors allocator budget bundle caching certainty choices docstrings files formula hub indexing "
-    "intervals naming notebook plugins prediction ranks references remarks renamed structures totals",
+    "intervals naming notebook plugins prediction ranks references remarks renamed seeding "
+    "structures totals",
     # pictures, how they become inputs, and their superpixels
     "composed gathering grain grey images input_tensors inputs preprocess segments transforms",
     # what is asked, of whom; what stands for a hidden part; the options of methods and metrics
-    "baselines fingerprint labels layers model models options output_scale outputs target target_function "
-    "weights",
+    "baselines fingerprint labels layers model model_file models networks options output_scale outputs "
+    "target target_function weights",
     # how a model is run
     "engine",
     # evidence, each piece computed once
@@ -37,8 +38,8 @@ FLOORS = [
     # what a comparison gives; it writes the page
     "comparison",
     # the verbs
-    "__init__ altering answering attribute axioms bound_method choose cite compare doctor evaluate explain "
-    "fitting judge measure metric_request outcomes quantus request truth",
+    "__init__ altering answering attribute axioms bound_method choose cite compare digits doctor evaluate "
+    "explain fitting judge measure metric_request outcomes quantus request truth",
     # the command line
     "__main__ cli",
 ]

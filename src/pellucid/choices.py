@@ -48,3 +48,12 @@ SUFFIXES = (
     ".webp",
 )
 """Which files of a folder count as pictures."""
+
+Architecture = Literal["cnn", "residual", "vit"]
+"""The networks that `pellucid train` knows."""
+
+Split = Literal["train", "test"]
+"""What networks learn, and what is held out."""
+
+Downloadable = Literal["mnist", "fashion-mnist"]
+"""The sets of pictures that can be downloaded."""

@@ -133,6 +133,13 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def cache_folder() -> Path:
+    """Where what takes long to make is kept: `pellucid` in $XDG_CACHE_HOME, or in ~/.cache."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+    return root / "pellucid"
+
+
 @contextmanager
 def written_to(path: Path, what: str = "file", done: str = "written") -> Iterator[None]:
     """Within this block the system's own errors become sentences about the path.

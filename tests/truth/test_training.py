@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import pellucid
+from pellucid.files import cache_folder
 from pellucid.truth import training
 from pellucid.truth.networks import NETWORKS
 from pellucid.truth.tasks import TASKS
-from pellucid.truth.training import Recipe, cache_folder, fingerprint, right, train, trained
+from pellucid.truth.training import Recipe, fingerprint, right, train, trained
 from pellucid.truth.units import units
 
 TINY = Recipe("tiles", "plain", steps=60, batch=16, scenes=96, tests=60)

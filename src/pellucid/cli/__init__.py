@@ -16,11 +16,13 @@ from pellucid.cli.commands.bench import bench
 from pellucid.cli.commands.choose import choose
 from pellucid.cli.commands.cite import cite
 from pellucid.cli.commands.compare import compare
+from pellucid.cli.commands.digits import digits
 from pellucid.cli.commands.doctor import doctor
 from pellucid.cli.commands.evaluate import evaluate
 from pellucid.cli.commands.explain import explain
 from pellucid.cli.commands.lists import methods, metrics, models
 from pellucid.cli.commands.show import show
+from pellucid.cli.commands.train import train
 from pellucid.cli.completing import answer_bash
 from pellucid.cli.screen import complain
 from pellucid.errors import PluginWarning
@@ -33,7 +35,8 @@ app = typer.Typer(
 )
 for command in (explain, compare, choose, evaluate, show, axioms, methods, metrics, models, cite, doctor):
     app.command()(command)
-app.add_typer(bench)
+for group in (bench, train, digits):
+    app.add_typer(group)
 
 
 def _version(wanted: bool) -> bool:

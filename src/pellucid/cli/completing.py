@@ -40,7 +40,10 @@ def models(incomplete: str) -> list[str]:
             return []
         own = [f"{file}.py:{name}" for name in re.findall(r"^def (\w+)\(", text, re.MULTILINE)]
     else:
-        own = [f"{path}:" if path.endswith(".py") else path for path in _paths(incomplete, (".py",))]
+        own = [
+            f"{path}:" if path.endswith(".py") else path
+            for path in _paths(incomplete, (".py", ".safetensors"))
+        ]
     return [name for name in (*MODELS, *own) if name.startswith(incomplete)]
 
 

@@ -105,7 +105,10 @@ FORMATS = ("png", "jpg", "webp", "pdf", "svg", "error", "npz", "safetensors", "h
 """What `explain` writes."""
 GRIDS = ("png", "jpg", "webp", "pdf", "svg", "html", "npz", "safetensors")
 """What `compare` writes."""
-MODEL_HELP = "efficientnet-lite0, timm:NAME, torchvision:NAME, hf:REPO-OR-FOLDER or FILE.py:function."
+MODEL_HELP = (
+    "efficientnet-lite0, timm:NAME, torchvision:NAME, hf:REPO-OR-FOLDER, FILE.safetensors (see `pellucid "
+    "train`) or FILE.py:function."
+)
 ModelSpec = Annotated[
     str,
     typer.Option(

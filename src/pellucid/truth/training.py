@@ -3,9 +3,7 @@
 import ast
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -20,9 +18,10 @@ from torch.nn import functional
 
 from pellucid.engine.progress import Progress, showing
 from pellucid.errors import NotWritten
-from pellucid.files import atomic_write, make_folder
+from pellucid.files import atomic_write, cache_folder, make_folder
 from pellucid.model import Model
 from pellucid.preprocess import Preprocess
+from pellucid.seeding import seeded
 from pellucid.truth.drawing import CLASS_GLYPHS, SIZE
 from pellucid.truth.kinds import CLASSES, KINDS, Kind
 from pellucid.truth.networks import NETWORKS
@@ -35,7 +34,10 @@ LESSONS, TESTS, UNITS = range(3)
 """Splits of scenes: a network is trained on the first, tested on the second, and explained on the third."""
 
 _MEAN, _STD = 0.5, 0.25
-_SOURCES = ("drawing", "scenes", "kinds", "networks", "training")  # what weights depend on
+_SOURCES = (  # what weights depend on
+    *("truth/drawing.py", "truth/scenes.py", "truth/kinds.py", "truth/networks.py", "truth/training.py"),
+    *("networks/blocks.py", "seeding.py"),
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def train(recipe: Recipe, *, progress: bool | None = None) -> Trained:
     """Trains the network of a recipe, and tests it."""
     kind = KINDS[recipe.kind]
     work = recipe.scenes + recipe.tests + recipe.steps * recipe.batch
-    with _seeded(recipe.seed), showing(f"training {recipe.network} on {recipe.kind}", work, progress) as bar:
+    with seeded(recipe.seed), showing(f"training {recipe.network} on {recipe.kind}", work, progress) as bar:
         x, y = _scenes(kind, LESSONS, recipe.seed, recipe.scenes, bar)
         module = NETWORKS[recipe.network](CLASSES)
         _fit(module, x, y, kind, recipe, bar)
@@ -123,16 +125,9 @@ def right(scores: Float[Tensor, "N K"], wanted: Bool[Tensor, "N K"]) -> Bool[Ten
     return lowest > scores.masked_fill(wanted, -torch.inf).amax(1)
 
 
-def cache_folder() -> Path:
-    """Where what takes long to make is kept: `pellucid` in $XDG_CACHE_HOME, or in ~/.cache."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
-    return root / "pellucid"
-
-
 def fingerprint(recipe: Recipe) -> str:
     """A digest of all that a network's weights follow from: recipe, code and versions."""
-    sources = [_code(files("pellucid.truth").joinpath(f"{name}.py").read_text("utf-8")) for name in _SOURCES]
+    sources = [_code(files("pellucid").joinpath(name).read_text("utf-8")) for name in _SOURCES]
     versions = [version(name) for name in ("torch", "numpy", "pillow")]
     text = json.dumps([asdict(recipe), versions, sources], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -148,14 +143,6 @@ def _code(source: str) -> str:
                 one for one in body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
             ]
     return ast.dump(tree)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """torch's random numbers on the CPU from a seed on; as they were afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def _scenes(
@@ -238,7 +225,7 @@ def _read(path: Path, recipe: Recipe) -> Trained | None:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
-    with _seeded(recipe.seed):
+    with seeded(recipe.seed):
         module = NETWORKS[recipe.network](CLASSES)
     module.load_state_dict(state)
     return Trained(module.eval(), accuracy)
