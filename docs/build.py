@@ -34,8 +34,41 @@ REFERENCE = {
     "Extensions": "Method Metric Rule method metric rule methods metrics",
 }
 """The public API, page by page."""
-AHEAD = ("verdict.md", "relevance.md")
-"""Pages of docs/ that stand among the guides."""
+GUIDES = [
+    "choosing",
+    "own-model",
+    "vits",
+    "black-boxes",
+    "contrast",
+    "outputs",
+    "segmentation-detection",
+    "channels",
+    "embeddings",
+    "report",
+    "verdict",
+    "shortcut",
+    "figures",
+    "servers",
+    "datasets",
+    "gpu",
+    "reproducing",
+    "migrating",
+    "relevance",
+    "digits",
+]
+"""The order of guides; those that are not named here come last."""
+PLACED = [
+    "start",
+    "comparison",
+    "gallery",
+    "errors",
+    "methods",
+    "metrics",
+    "architecture",
+    "numerics",
+    "performance",
+]
+"""Pages of docs/ that are no guides."""
 LINK = re.compile(r"(?<!`)(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 Nav = list["str | dict[str, Any]"]
@@ -131,11 +164,14 @@ def home(name: str) -> str:
 
 def navigation() -> Nav:
     """What there is, in order; a new guide appears by being there."""
-    guides = [f"guides/{path.name}" for path in sorted((DOCS / "guides").glob("*.md"))]
+    found = [*DOCS.glob("*.md"), *(DOCS / "guides").glob("*.md")]
+    rank = {name: place for place, name in enumerate(GUIDES)}
+    ranked = sorted(found, key=lambda path: (rank.get(path.stem, len(rank)), path.stem))
+    guides = [str(path.relative_to(DOCS)) for path in ranked if path.stem not in PLACED]
     results = [f"results/{path.name}" for path in sorted((ROOT / "benchmarks/results").glob("*.md"))]
     return [
         {"Home": ["index.md", *there("start.md"), *there("comparison.md"), "gallery.md"]},
-        {"Guides": [*there("guides.md"), *there("digits.md"), *AHEAD, *guides, *there("errors.md")]},
+        {"Guides": [*guides, *there("errors.md")]},
         {"Methods": ["methods.md", *families("methods", BUILT_IN.values())]},
         {"Metrics": ["metrics.md", *families("metrics", KNOWN.values())]},
         {"Reference": [f"api/{name.lower()}.md" for name in REFERENCE]},

@@ -18,6 +18,7 @@ DOCS = Path(__file__).parent
 PARITY = runpy.run_path(str(DOCS / "parity.py"))["PARITY"]
 PICTURES = runpy.run_path(str(DOCS / "pictures.py"))
 MEASURED: dict[str, Any] = json.loads((DOCS / "promises.json").read_text("utf-8"))
+JUDGED: dict[str, Any] = json.loads((DOCS / "judged.json").read_text("utf-8"))
 MADE: dict[str, str] = json.loads((DOCS / "images/methods/made.json").read_text("utf-8"))
 LINKS = {r"arXiv:(\d{4}\.\d{4,5})": "https://arxiv.org/abs/", r"doi:(10\.[^\s;]+)": "https://doi.org/",
          r"(github\.com/\S+)": "https://"}  # fmt: skip
@@ -42,6 +43,7 @@ def page(one: Method | Metric) -> str:
         *opening(one),
         *formula(one),
         *facts(one),
+        *shown(one),
         *promises(one),
         *judgement(one),
         *use(one),
@@ -63,6 +65,23 @@ def opening(one: Method | Metric) -> Iterator[str]:
         originals = "[the photographs](../images/methods/photographs.webp)"
         yield f"![{one.name} on five photographs](../images/methods/{slug(one.name)}.webp)"
         yield f"*The classes predicted of {names} ({originals}), {told}.*"
+
+
+def shown(one: Method | Metric) -> Iterator[str]:
+    """How a metric judges maps of the five photographs, where that was measured."""
+    if one.name not in JUDGED:
+        return
+    names = [name for name in JUDGED[one.name] if JUDGED[one.name][name]]
+    yield "## On five photographs"
+    for name in names:
+        yield f"![{name} on five photographs](../images/methods/{slug(name)}.webp)"
+
+    def row(name: str) -> list[str]:
+        values = ["–" if value is None else f"{value:g}" for value in JUDGED[one.name][name]]
+        return [f"[{name}](../methods/{slug(name)}.md)", *values]
+
+    yield table(("map", *PICTURES["PICTURES"]), map(row, names)).rstrip()
+    yield "Grad-CAM knows the class, random-cam does not; `docs/judged.py` measured it, with the defaults."
 
 
 def formula(one: Method | Metric) -> Iterator[str]:

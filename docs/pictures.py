@@ -1,6 +1,6 @@
 """Draws what each method shows of five photographs, into docs/images/methods: `python docs/pictures.py`.
 
-It takes more than half an hour on a CPU, and goes on where it was stopped: a strip is drawn again only where
+It takes half an hour on a CPU, and goes on where it was stopped: a strip is drawn again only where
 what is asked of its method has changed. Names draw those methods alone: `python docs/pictures.py rise lime`.
 """
 
@@ -21,22 +21,29 @@ PICTURES = ("cat", "coffee", "rocket", "astronaut", "motorcycle")
 SIDE, GAP, LARGEST = 176, 4, 40_000
 REFERENCES = "references=black,white,blur"
 OPTIONS = {
-    "agi": "classes=5",
-    "baylime": "segments=slic,samples=500",
+    "agi": "classes=3",
+    "baylime": "segments=slic,samples=300",
+    "blur-ig": "steps=50",
     "deep-shap": REFERENCES,
-    "expected-gradients": REFERENCES,
-    "enhanced-ig": "steps=100",
-    "extremal-perturbation": "steps=150",
+    "enhanced-ig": "steps=50",
+    "expected-gradients": f"{REFERENCES},samples=100",
+    "extremal-perturbation": "steps=100",
     "gradient-shap": REFERENCES,
-    "i-gos++": "steps=5",
+    "guided-ig": "steps=100",
+    "i-gos": "steps=8",
+    "i-gos++": "steps=3",
     "is-cam": "steps=2",
-    "kernel-shap": "samples=500",
-    "lime": "segments=slic,samples=500",
-    "meaningful-perturbation": "steps=150",
-    "partition-shap": "samples=500",
-    "random-baseline-ig": "samples=3",
-    "rise": "samples=800",
+    "kernel-shap": "samples=300",
+    "lime": "segments=slic,samples=300",
+    "meaningful-perturbation": "steps=100",
+    "opti-cam": "steps=50",
+    "partition-shap": "samples=300",
+    "random-baseline-ig": "samples=2",
+    "rise": "samples=400",
+    "smooth-grad": "samples=25",
+    "smooth-grad-squared": "samples=25",
     "ss-cam": "samples=2",
+    "var-grad": "samples=25",
 }
 """What is not the default: references where the method asks for them, fewer passes where it takes minutes."""
 TRANSFORMER = "timm:vit_tiny_patch16_224"
@@ -55,7 +62,7 @@ def asked(name: str) -> str:
     """What is drawn of a method, as one asks for it.
 
     >>> asked("rise")
-    'rise:samples=800'
+    'rise:samples=400'
     """
     return f"{name}:{OPTIONS[name]}" if name in OPTIONS else name
 

@@ -85,6 +85,14 @@ def test_every_public_name_is_in_the_reference(site: Path):
     assert inspect.getdoc(pellucid.explain).splitlines()[0] in pages["verbs"]  # type: ignore[union-attr]
 
 
+def test_every_page_has_its_place_in_the_navigation():
+    build = runpy.run_path(str(ROOT / "docs/build.py"))
+    named = re.findall(r'"([\w/-]+\.md)"', build["toml"](build["navigation"]()))
+    assert len(named) == len(set(named))
+    reference = {f"api/{name.lower()}.md" for name in build["REFERENCE"]}
+    assert set(named) == set(build["pages"]().values()) | reference
+
+
 def test_links_are_turned_to_where_pages_lie_there():
     build = runpy.run_path(str(ROOT / "docs/build.py"))
     page = ROOT / "docs/gallery.md"
