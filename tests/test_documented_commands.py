@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 FRAGMENTS = {"CONTRIBUTING.md"}
 """Pages whose Python shows lines of the source: `tests/test_docs.py` looks them up there."""
-LONG = {"README.md", "migrating.md"}
-"""Pages whose Python takes more than a few seconds: the sweeps run it."""
+LONG = {"README.md", "migrating.md", "report.md", "shortcut.md"}
+"""Pages whose Python takes long, or trains: the sweeps run it."""
 QUICK = {
     "explain sample:cat -m legrad --model timm:vit_tiny_patch16_224 --random-weights",
     "explain sample:cat -m gradient-shap:references=black,white,blur",

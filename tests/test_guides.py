@@ -71,3 +71,25 @@ def test_an_error_that_comes_stands_on_the_page(errors: dict[str, Any], fails: C
     kind, said = type(caught.value).__name__, " ".join(str(caught.value).split())
     forms = [text for _, name, text in errors["raised"]() if name == kind]
     assert any(re.fullmatch(re.escape(form).replace("…", ".*"), said) for form in forms), said
+
+
+def test_each_yes_of_the_comparison_leads_to_a_page_or_a_test():
+    """That each link exists, `tests/test_docs.py` checks of all pages; here, that no yes is without one."""
+    page = ROOT / "docs/comparison.md"
+    rows = [
+        line.strip("|").split("|") for line in page.read_text("utf-8").splitlines() if line.startswith("| ")
+    ]
+    rows = [[cell.strip() for cell in row] for row in rows if "Pellucid" not in row[1]]
+    assert len(rows) > 70
+    assert {len(row) for row in rows} == {14}
+    told = 0
+    for name, ours, *theirs in rows:
+        assert set(theirs) <= {"yes", "partly", "–"}, name
+        if ours != "–":
+            link = re.fullmatch(r"\[(?:yes|partly)\]\((\S+)\)", ours)
+            assert link, name
+            path = (page.parent / link[1]).resolve()
+            assert path.is_file(), ours
+            assert path.suffix == ".md" or path.name.startswith("test_"), ours
+            told += 1
+    assert told > 60
