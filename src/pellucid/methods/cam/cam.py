@@ -19,12 +19,11 @@ def class_activation_map(at: LayerEvidence) -> Finding:
     In a network that ends in a global average pool and one linear layer, the score is a weighted mean
     of the last feature maps. CAM shows that sum before the mean is taken: nothing is approximated.
 
-    Its mean over positions is the score without its bias. A contrast or a probability weighs the rows
-    of the Linear by the score's derivative with respect to the logits. g is what the model applies to
-    each value between the layer and the pool: nothing, an activation, a batch norm or both, see
-    `details["chosen"]`. Where the Linear is a 1x1 convolution before the pool with an activation behind
-    it, as in SqueezeNet, the map is that activation of sum_k w_k g(A_k) + b, and its mean is the whole
-    score.
+    Its mean over positions is the score without its bias. A contrast or a probability weighs the rows of
+    the Linear by the score's derivative with respect to the logits. What the model applies between the
+    layer and the pool is nothing, an activation, a batch norm or both: see `details["chosen"]`. Where the
+    Linear is a 1x1 convolution before the pool with an activation behind it, as in SqueezeNet, the map is
+    that activation of sum_k w_k g(A_k) + b, and its mean is the whole score.
 
     Formula:
         L_{ij} = \sum_k w_k\, g(A_k)_{ij}, \qquad \frac{1}{h w} \sum_{ij} L_{ij} = S - b

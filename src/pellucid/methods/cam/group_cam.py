@@ -33,9 +33,8 @@ def group_cam(
     what it adds to a blurred picture when it uncovers the sharp one. Score-CAM's question, asked 32
     times instead of a thousand.
 
-    L_g is Grad-CAM's sum over one of `groups` runs of consecutive channels, rectified, and M_g that map
-    enlarged and scaled to [0, 1]. The gradients are those of the logit, also where probabilities are
-    scored.
+    Groups are `groups` runs of consecutive channels. The gradients are those of the logit, also where
+    probabilities are scored.
 
     Formula:
         L = \mathrm{ReLU}\Big(\sum_g w_g L_g\Big), \qquad

@@ -29,9 +29,8 @@ def opti_cam(at: LayerEvidence, *, steps: int = 100, learning_rate: float = 0.1)
     Which mixture of feature maps, used as a mask, makes the score highest? The weights of the channels
     are found by gradient ascent, and the map is that mixture.
 
-    M is the map enlarged and scaled to [0, 1]. The search begins with all channels alike, follows Adam,
-    and keeps the best u it has met. It ends early once 10 steps bring less than a thousandth of all
-    that was gained.
+    The search begins with all channels alike, follows Adam, and keeps the best u it has met. It ends
+    early once 10 steps bring less than a thousandth of all that was gained.
 
     Formula:
         L = \sum_k \mathrm{softmax}(u)_k\, \mathrm{ReLU}(A_k), \qquad u = \arg\max_u S(x \odot M)

@@ -41,8 +41,8 @@ def ss_cam(
 
     Score-CAM with noise: each mask is disturbed many times, and a channel's weight is the mean score.
 
-    M_k is Score-CAM's mask, in [0, 1]; with its noise it is not clamped. Every mask of every channel
-    has noise of its own, so that the errors of channels do not add up.
+    With its noise a mask is not clamped. Every mask of every channel has noise of its own, so that the
+    errors of channels do not add up.
 
     Formula:
         L = \mathrm{ReLU}\Big(\sum_k w_k A_k\Big), \qquad

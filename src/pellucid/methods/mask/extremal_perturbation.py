@@ -65,10 +65,9 @@ def extremal_perturbation(
     Of all smooth masks that leave a given share of the picture sharp and blur the rest, which keeps the
     score highest? One mask for each area, found by gradient ascent.
 
-    m (x) x is the image, blurred the more the smaller m is there; r_a is 0 in its first 1 - a parts and
-    1 in the rest, so that m is binary and of area a once the weight w has grown large. m is smooth: it
-    is the smooth maximum of kernels at the centres of cells, whose heights, all 1 at first, follow
-    gradient ascent with momentum within [0, 1]. Each area has a mask of its own; the map is their mean.
+    The mask is binary and of area a once the weight of that condition has grown large. It is smooth: the
+    smooth maximum of kernels at the centres of cells, whose heights, all 1 at first, follow gradient
+    ascent with momentum within [0, 1]. Each area has a mask of its own; the map is their mean.
 
     Formula:
         m_a = \arg\max_m\, S(m \otimes x) - \lambda\, \big\lVert \mathrm{sort}(m) - r_a \big\rVert^2

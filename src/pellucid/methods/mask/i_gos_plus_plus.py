@@ -53,10 +53,8 @@ def i_gos_plus_plus(
     Two masks at once: one that takes the class away where it hides, and one that brings it back where
     it shows. Their product is asked for both.
 
-    del(M) = mean_s S(x' + s M (x - x')) is what is left where M hides, -ins(M) = mean_s S(x + s M (x' -
-    x)) what comes of showing that alone, s = 1/n, ..., 1: masks are 0 where hiding takes the class away
-    and showing brings it back. BTV is the bilateral total variation, by which a mask may be rough where
-    the image is. Scores are measured, searches ended and the L1 made lighter as in I-GOS.
+    Masks are 0 where hiding takes the class away and showing brings it back. Scores are measured,
+    searches ended and the L1 made lighter as in I-GOS.
 
     Formula:
         M = m_1 m_2 = \arg\min \tfrac{1}{2}\big(d(m_1) + e(m_2) + d(M) + e(M)\big)

@@ -49,9 +49,9 @@ def meaningful_perturbation(
     Find the smallest smooth mask that blurs the class away: what must be hidden before the model
     changes its mind.
 
-    M is m brought to the input's size by Gaussian interpolation. The search begins with the smallest
-    circle around the centre that takes 99% of what hiding everything takes from the score, follows Adam
-    within [0, 1], and keeps the mask of the smallest loss that it has met.
+    The search begins with the smallest circle around the centre that takes 99% of what hiding everything
+    takes from the score, follows Adam within [0, 1], and keeps the mask of the smallest loss that it has
+    met.
 
     Formula:
         m = \arg\min_m\, \lambda_1 \sum |1 - m| + \lambda_2 \sum |\nabla m|^\beta + S\big(M \odot x + (1

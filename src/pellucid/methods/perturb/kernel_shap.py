@@ -52,8 +52,8 @@ def kernel_shap(
     How much does each superpixel add, on average over all orders in which superpixels could be shown? A
     weighted regression on random coalitions gives these Shapley values.
 
-    pi(z) = (d - 1) / (C(d, m) m (d - m)) for m of d segments kept. The map has each superpixel's value
-    at its pixels; the values sum to what the superpixels add to the score, exactly.
+    The map has each superpixel's value at its pixels; the values sum to what the superpixels add to the
+    score, exactly.
 
     Coalitions of sizes that the number of samples suffices for are all taken, the others drawn in pairs
     z and 1 - z, which cancels every interaction of even order, with their sizes stratified. What the
@@ -66,7 +66,7 @@ def kernel_shap(
         \sum_i \phi_i = S(1) - S(0), \quad
         \pi(z) = \frac{d - 1}{\binom{d}{m}\, m\, (d - m)}
 
-        $\phi$: the values of the superpixels, $d$ in all.
+        $\phi$: the values $\phi_i$ of the superpixels, $d$ in all.
         $z$: a coalition: $m$ superpixels kept, the others hidden; 1 and 0 stand for all and none.
         $\pi$: Shapley's weights.
 

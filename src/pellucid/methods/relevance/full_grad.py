@@ -33,12 +33,11 @@ def full_grad(probe: Probe) -> Finding:
     A network's score is its input times the gradient plus its biases times theirs: exactly. FullGrad
     draws both, each layer's biases where they act.
 
-    A network's score is x * dS/dx + sum_l b_l * dS/dz_l, summed over everything: exactly, if every bias
-    is counted, explicit or implicit. They are found per operation and call, whatever module or function
-    it is of: those of convolutions, linear layers and norms; batch norm's beta - mean gamma / sigma;
-    whatever constant is added or joined on, as position embeddings and class tokens; f(z) - f'(z) z of
-    every other operation, which ReLU and max pools do not have but GELU, SiLU, layer norm, softmax and
-    products do.
+    That sum is the score exactly, if every bias is counted, explicit or implicit. They are found per
+    operation and call, whatever module or function it is of: those of convolutions, linear layers and
+    norms; batch norm's beta - mean gamma / sigma; whatever constant is added or joined on, as position
+    embeddings and class tokens; f(z) - f'(z) z of every other operation, which ReLU and max pools do not
+    have but GELU, SiLU, layer norm, softmax and products do.
 
     Formula:
         M = \psi\Big(x \odot \frac{\partial S}{\partial x}\Big) + \sum_l \sum_c \psi\Big(b_l \odot

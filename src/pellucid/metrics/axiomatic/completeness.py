@@ -32,7 +32,6 @@ def completeness(
     A map that shares out the score should sum to what there was to share: the score of the picture less
     that of the baseline.
 
-    A is the map, all of whose values are summed, S the score, x the input and x' the baseline.
     Absolute, it is not divided.
 
     Formula:

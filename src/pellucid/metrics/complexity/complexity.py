@@ -21,7 +21,7 @@ def complexity(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Float[Ten
 
     How many pixels does a map need to say what it says? The entropy of its shares.
 
-    A_i is the evidence of pixel i of P, its channels' sum. ln P is a constant map, 0 a single pixel.
+    A constant map of P pixels has ln P, a single pixel 0.
 
     Formula:
         -\sum_i p_i \ln p_i, \qquad p_i = \frac{|A_i|}{\sum_j |A_j|}

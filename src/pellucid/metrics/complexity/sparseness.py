@@ -21,8 +21,7 @@ def sparseness(probe: Probe, attribution: Float[Tensor, "N D H W"]) -> Float[Ten
 
     How unevenly is the evidence spread? The Gini index, as of incomes.
 
-    A_i is the evidence of pixel i of P, its channels' sum, and a_(i) the i-th smallest magnitude. 0 is
-    a constant map, 1 - 1/P a single pixel.
+    A constant map has 0, a single pixel of P has 1 - 1/P.
 
     Formula:
         \frac{\sum_{i=1}^P (2 i - P - 1)\, a_{(i)}}{P \sum_{i=1}^P a_i}

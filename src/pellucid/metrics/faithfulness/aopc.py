@@ -38,9 +38,9 @@ def aopc(
     Perturb one region after another, most evidence first, and average how far the score has fallen on
     the way.
 
-    f is the score, x the input, cut into square regions from the top left on, and x^(k) has the k
-    regions of most evidence replaced; ties are in random order. The area counts the picture itself, k =
-    0, whose term is 0; `region-perturbation` leaves it out and knows other orders.
+    The input is cut into square regions from the top left on, which are replaced in the order of their
+    evidence; ties are in random order. The area counts the picture itself, k = 0, whose term is 0;
+    `region-perturbation` leaves it out and knows other orders.
 
     Formula:
         \frac{1}{L + 1} \sum_{k=0}^{L} \big(f(x) - f(x^{(k)})\big)

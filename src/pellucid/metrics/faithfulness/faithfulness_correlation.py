@@ -37,8 +37,8 @@ def faithfulness_correlation(
     If a set of pixels has twice the evidence of another, the score should fall twice as much without
     it: the correlation over random sets.
 
-    A_i is the evidence of pixel i, its channels' sum; all channels are replaced together. S is the
-    score, x the input, and corr Pearson's. A map that gives every subset the same evidence has 0.
+    All channels are replaced together. The correlation is Pearson's. A map that gives every subset the
+    same evidence has 0.
 
     Formula:
         \mathrm{corr}_T\Big(\sum_{i \in T} A_i,\; S(x) - S(x_{\setminus T})\Big)

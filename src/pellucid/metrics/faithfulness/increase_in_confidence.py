@@ -21,8 +21,7 @@ def increase_in_confidence(probe: Probe, attribution: Float[Tensor, "N D H W"]) 
 
     Does the model become surer when it sees only what the map shows?
 
-    Y is the score of the picture, O that of the picture times its map, as in `average-drop`. The paper
-    gives the mean over pictures in percent: 100 times the mean of these.
+    The paper gives the mean over pictures in percent: 100 times the mean of these.
 
     Formula:
         \mathbb{1}[O > Y]

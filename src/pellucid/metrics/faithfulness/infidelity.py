@@ -43,11 +43,9 @@ def infidelity(
     Change the picture at random, predict from the map what the score will do, and take the mean squared
     error.
 
-    S is the score, x the input, and I the random change, of its shape: for "patches" x - x' in a square
-    at a random place, so that x is replaced by x' there; for "gaussian" noise of every value. A is the
-    map, and I . A the sum of I_i A_i over pixels and channels. For a map that includes the input, I is
-    divided by x - x' there, where that is not 0: the evidence counts as what a value contributes when
-    it is replaced.
+    The change is, for "patches", x - x' in a square at a random place, so that x is replaced by x' there;
+    for "gaussian" noise of every value. For a map that includes the input, I is divided by x - x' there,
+    where that is not 0: the evidence counts as what a value contributes when it is replaced.
 
     Formula:
         \mathbb{E}_I\Big[\big(\beta\, I^{\mathsf{T}} A - (S(x) - S(x - I))\big)^2\Big]

@@ -35,11 +35,9 @@ def intervention(
     Hide parts of the picture by boxes that every map shares, and ask of each map whether it predicted
     by how much the score falls.
 
-    S is the score, x the input, and E_c the map's evidence in cell c of a grid of 16 cells to the
-    longer side, channels and pixels summed. H_k are the cells that the k-th of K interventions hides:
-    one or two boxes of 1 to 8 cells a side, behind the picture's mean colour, its blur, or an
-    inpainting, in turn. The interventions do not depend on the map: the same ones judge every map of a
-    picture.
+    The grid has 16 cells to the longer side; channels and pixels are summed. An intervention hides one or
+    two boxes of 1 to 8 cells a side, behind the picture's mean colour, its blur, or an inpainting, in
+    turn. The interventions do not depend on the map: the same ones judge every map of a picture.
 
     Formula:
         \mathrm{corr}_k\Big(\sum_{c \in H_k} \max(E_c, 0),\; S(x) - S(x_{\setminus H_k})\Big)

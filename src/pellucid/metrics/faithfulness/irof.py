@@ -49,10 +49,9 @@ def irof(
     Remove superpixels instead of pixels, those of most mean evidence first: nothing smaller than what
     one sees.
 
-    S is the score and x the input, cut into superpixels of its picture. These are ranked by the mean
-    evidence of their pixels and removed one after another, most evidence first; ties are in random
-    order. The integral is by trapezoids over the share of segments, so a picture of many segments
-    counts as one of few.
+    The superpixels of the picture are ranked by the mean evidence of their pixels and removed one after
+    another, most evidence first; ties are in random order. The integral is by trapezoids over the share
+    of segments, so a picture of many segments counts as one of few.
 
     Formula:
         1 - \int_0^1 \frac{S(x_{-t})}{S(x)}\, \mathrm{d}t

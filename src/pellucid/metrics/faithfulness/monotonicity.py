@@ -34,10 +34,9 @@ def monotonicity(
 
     Show pixels by rising evidence: does every step raise the score?
 
-    S is the score, x_0 the replacement and x_k the input of which the share k / K of pixels is shown,
-    least evidence first, so x_K is the whole input. Pixels are ranked by the sum of their channels'
-    evidence; ties are in random order. The paper asks only whether the share is 1, which `monotonic` in
-    the details says.
+    It begins with the replacement and ends with the whole input. Pixels are ranked by the sum of their
+    channels' evidence; ties are in random order. The paper asks only whether the share is 1, which
+    `monotonic` in the details says.
 
     Formula:
         \frac{1}{K} \sum_{k=1}^K \mathbb{1}\big[S(x_k) \ge S(x_{k-1})\big]

@@ -39,9 +39,8 @@ def mu_fidelity(
 
     Hide random sets of a coarse grid's cells, and rank: do sets of more evidence cost more score?
 
-    A_i is the evidence of pixel i, its channels' sum; all channels are replaced together. S is the
-    score, x the input, and the correlation is Spearman's. A map that gives every T the same evidence
-    has 0.
+    All channels are replaced together. The correlation is Spearman's. A map that gives every T the same
+    evidence has 0.
 
     Formula:
         \mathrm{rank\,corr}_T\Big(\sum_{i \in T} A_i,\; S(x) - S(x_{\setminus T})\Big)

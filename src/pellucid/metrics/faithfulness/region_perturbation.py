@@ -39,10 +39,9 @@ def region_perturbation(
 
     Perturb regions in the map's order, in the reverse, or at random, and take the mean drop.
 
-    f is the score, x the input, cut into square regions from the top left on, and x^(k) has k of them
-    perturbed: those of most evidence first ("morf"), of least ("lerf"), or in a random order that knows
-    nothing of the map, which is what to compare with. Ties are in random order. With "lerf" lower is
-    better.
+    The input is cut into square regions from the top left on, which are perturbed: those of most evidence
+    first ("morf"), of least ("lerf"), or in a random order that knows nothing of the map, which is what
+    to compare with. Ties are in random order. With "lerf" lower is better.
 
     Formula:
         \frac{1}{L} \sum_{k=1}^{L} \big(f(x) - f(x^{(k)})\big)

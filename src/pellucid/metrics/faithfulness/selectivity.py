@@ -36,9 +36,9 @@ def selectivity(
 
     Remove patches by the evidence in them, and average the score on the way.
 
-    f is the score and x the input, cut into square patches from the top left on. Patches are ranked by
-    the evidence in them, all of it summed, and removed one after another; ties are in random order. The
-    integral is by trapezoids over the share of patches.
+    Square patches, from the top left on, are ranked by the evidence in them, all of it summed, and
+    removed one after another; ties are in random order. The integral is by trapezoids over the share of
+    patches.
 
     Formula:
         \int_0^1 f(x_{-t})\, \mathrm{d}t

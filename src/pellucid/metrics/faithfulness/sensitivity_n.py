@@ -40,9 +40,9 @@ def sensitivity_n(
     For sets of n pixels, drawn at random: does the sum of their evidence follow the drop without them?
     Averaged over sizes n.
 
-    A_i is the evidence of pixel i, its channels' sum; all channels are replaced together. S is the
-    score, x the input, and corr Pearson's. The sizes n are spread evenly by their logarithm from 1 to
-    most * P, of P pixels. A map that is linear in what is replaced has 1 for every n.
+    All channels are replaced together. The correlation is Pearson's. The sizes n are spread evenly by
+    their logarithm from 1 to most * P, of P pixels. A map that is linear in what is replaced has 1 for
+    every n.
 
     Formula:
         \frac{1}{|N|} \sum_{n \in N} \mathrm{corr}_{T:\, |T| = n}\Big(\sum_{i \in T} A_i,\; S(x) -

@@ -25,10 +25,9 @@ def sic(probe: Probe, attribution: Float[Tensor, "N D H W"], *, rescaled: bool =
     Begin with a blurred picture, show the pixels of most evidence first, and ask how much of the score
     comes back for how much information.
 
-    S is the score, x the input, x_0 the input blurred, by linear interpolation between 1 % of its
-    pixels, and x_k the same with the k-th share of pixels of most evidence shown, from 0.5 % to 75 %.
-    I(x_k) is the information shown: the bytes that the picture takes, compressed without loss, from 0
-    (x_0) to 1 (x).
+    The picture is blurred by linear interpolation between 1 % of its pixels, and shares of it from 0.5 %
+    to 75 % are shown. Information is measured in the bytes that the picture takes, compressed without
+    loss, from 0 (blurred) to 1 (whole).
 
     Formula:
         \int_0^1 \max_{k:\, I(x_k) \le i} \frac{S(x_k)}{S(x)}\, \mathrm{d}i

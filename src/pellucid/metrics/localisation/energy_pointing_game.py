@@ -22,8 +22,7 @@ def energy_pointing_game(
 
     Which share of the evidence for a class lies in the box of its object?
 
-    A_i is the evidence of pixel i, its channels' sum, and the box the smallest one around all of
-    `truth`.
+    The box is the smallest one around all of `truth`.
 
     Formula:
         \frac{\sum_{i \in B} \max(A_i, 0)}{\sum_i \max(A_i, 0)}

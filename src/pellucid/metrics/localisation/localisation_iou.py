@@ -32,8 +32,8 @@ def localisation_iou(
 
     Draw a box around the strongest part of the map, and compare it with the object's.
 
-    A_i is the evidence of pixel i, its channels' sum; pixels are connected along their sides, and of
-    parts of equal size the one with most evidence counts. The papers call 0.5 and more a hit.
+    Evidence is the channels' sum; pixels are connected along their sides, and of parts of equal size the
+    one with most evidence counts. The papers call 0.5 and more a hit.
 
     Formula:
         \frac{|B \cap T|}{|B \cup T|}

@@ -27,8 +27,8 @@ def efficient_mprt(
 
     Draw all weights anew at once, and see whether the map becomes as disordered as its model.
 
-    xi(A) = -sum_b p_b ln p_b, p_b the share of the pixels of A, its channels summed, that fall in bin b
-    of as many equal ones from its least to its largest value. Weights are drawn as in `mprt`.
+    The bins are equal, from the map's least to its largest value; its channels are summed. Weights are
+    drawn as in `mprt`.
 
     Formula:
         \frac{\xi(A') - \xi(A)}{\xi(A)}, \qquad \xi(A) = -\sum_b p_b \ln p_b

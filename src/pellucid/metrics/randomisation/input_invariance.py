@@ -33,6 +33,7 @@ def input_invariance(
         \frac{\lVert A'(x + s) - A(x) \rVert}{\lVert A(x) \rVert}
 
         $A$: the map.
+        $\lVert \cdot \rVert$: the length of all values, in L2.
         $A'$: the map by a model that takes the shift off first.
         $s$: the shift.
 

@@ -35,9 +35,9 @@ def mprt(
     Draw the model's weights anew, layer by layer from the output on. A map that explains the model must
     change.
 
-    A is the map, its channels summed, and sim a similarity. The target stays the class of the trained
-    model. Weights are drawn by every module's own `reset_parameters`, from the seed alone, in the
-    model's order; buffers are kept, so a batch norm goes on with the statistics that it has learnt.
+    The map's channels are summed. The target stays the class of the trained model. Weights are drawn by
+    every module's own `reset_parameters`, from the seed alone, in the model's order; buffers are kept, so
+    a batch norm goes on with the statistics that it has learnt.
 
     Formula:
         \frac{1}{K} \sum_{k=1}^K \mathrm{sim}(A, A_k)

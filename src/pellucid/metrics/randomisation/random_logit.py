@@ -33,8 +33,8 @@ def random_logit(
 
     Ask for another class at random. A map that explains a class must change.
 
-    A_c is the map, its channels summed, and d another class than c, all as likely; sim a similarity. A
-    method that does not depend on the class has 1, as Eigen-CAM.
+    All other classes are as likely; the map's channels are summed. A method that does not depend on the
+    class has 1, as Eigen-CAM.
 
     Formula:
         \mathrm{sim}(A_c, A_d)

@@ -41,8 +41,7 @@ def smooth_mprt(
 
     `mprt` with maps averaged over noise, so that noisy methods are not taken for sensitive ones.
 
-    A is the map, and A_k that by the model with the weights of step k drawn anew; see `mprt`. Averaging
-    takes out the shattered part of gradients, which makes noisy maps dissimilar to everything.
+    Averaging takes out the shattered part of gradients, which makes noisy maps dissimilar to everything.
 
     Formula:
         \frac{1}{K} \sum_{k=1}^K \mathrm{sim}\Big(\frac{1}{J} \sum_j A(x + e_j),\; \frac{1}{J} \sum_j

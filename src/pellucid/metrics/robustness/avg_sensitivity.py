@@ -30,7 +30,6 @@ def avg_sensitivity(
 
     Change the picture by next to nothing: how much does the map change, on average?
 
-    A(x) is the map of the input x, |.| the L2 norm, and r the radius as a share of the image's range.
     The class that is explained stays the one of x. Methods that draw numbers draw the same ones for all
     maps.
 
@@ -39,6 +38,7 @@ def avg_sensitivity(
         \rVert}
 
         $A$: the map of an input.
+        $\lVert \cdot \rVert$: the length of all values, in L2.
         $e$: a change of the input, uniform in the cube of half the side r.
         $r$: `radius`, as a share of the image's range.
 

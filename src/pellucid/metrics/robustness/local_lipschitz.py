@@ -31,7 +31,6 @@ def local_lipschitz(
 
     How steeply does the map change around the picture, for its worst neighbour?
 
-    A(x) is the map of the input x, |.| the L2 norm, and r the radius as a share of the image's range.
     The class that is explained stays the one of x. Methods that draw numbers draw the same ones for all
     maps.
 
@@ -39,6 +38,7 @@ def local_lipschitz(
         \max_{\lVert e \rVert_\infty \le r} \frac{\lVert A(x + e) - A(x) \rVert}{\lVert e \rVert}
 
         $A$: the map of an input.
+        $\lVert \cdot \rVert$: the length of all values, in L2.
         $e$: a change of the input, uniform in the cube of half the side r.
         $r$: `radius`, as a share of the image's range.
 

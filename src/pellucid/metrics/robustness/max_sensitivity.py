@@ -30,7 +30,6 @@ def max_sensitivity(
 
     Change the picture by next to nothing: how much does the map change, at worst?
 
-    A(x) is the map of the input x, |.| the L2 norm, and r the radius as a share of the image's range.
     The class that is explained stays the one of x. Methods that draw numbers draw the same ones for all
     maps.
 
@@ -38,6 +37,7 @@ def max_sensitivity(
         \max_{\lVert e \rVert_\infty \le r} \frac{\lVert A(x + e) - A(x) \rVert}{\lVert A(x) \rVert}
 
         $A$: the map of an input.
+        $\lVert \cdot \rVert$: the length of all values, in L2.
         $e$: a change of the input, uniform in the cube of half the side r.
         $r$: `radius`, as a share of the image's range.
 

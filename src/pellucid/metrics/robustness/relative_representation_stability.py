@@ -32,16 +32,15 @@ def relative_representation_stability(
 
     How much does the map change for how much the layer's activations do?
 
-    A(x) is the map of the input x and L(x) the layer's activations, divided element by element, |.| the
-    L2 norm, and r the radius as a share of the image's range. Only neighbours that the model takes for
-    the same class count, and the class that is explained stays the one of x. Where an element is below
-    a millionth of the largest, that stands in the denominator.
+    Only neighbours that the model takes for the same class count, and the class that is explained stays
+    the one of x. Where an element is below a millionth of the largest, that stands in the denominator.
 
     Formula:
         \max_{\lVert e \rVert_\infty \le r} \frac{\big\lVert \frac{A(x) - A(x + e)}{A(x)}
         \big\rVert}{\max\big(\big\lVert \frac{L(x) - L(x + e)}{L(x)} \big\rVert, \epsilon\big)}
 
         $A$: the map of an input; divided value by value.
+        $\lVert \cdot \rVert$: the length of all values, in L2.
         $e$: a change of the input, uniform in the cube of half the side r, by which the class stays.
         $r$: `radius`, as a share of the image's range.
         $\epsilon$: a millionth, in place of a denominator that is smaller.
