@@ -49,7 +49,7 @@ GUIDES = [
     "shortcut",
     "figures",
     "servers",
-    "datasets",
+    "data-sets",
     "gpu",
     "reproducing",
     "migrating",

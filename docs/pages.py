@@ -124,21 +124,28 @@ def promises(one: Method | Metric) -> Iterator[str]:
     if not isinstance(one, Method):
         return
     promised = one.promised(one.resolve_options({}))
-    found = MEASURED.get(one.name, {"axioms": {}, "options": {}})
     yield "## What it promises"
+    if one.name not in MEASURED:
+        told = [axiom for axiom in AXIOMS if axiom in promised]
+        *first, last = told or ["none of the axioms"]
+        yield (
+            f"Its theory promises {', '.join(first)} and {last}." if first else f"Its theory promises {last}."
+        )
+        return
+    found = MEASURED[one.name]
     marks = {True: "holds", False: "does not hold", None: "cannot be told"}
 
     def row(axiom: str) -> tuple[str, str, str]:
-        _, held, error = found["axioms"].get(axiom, (None, None, None))
-        told = marks[held] + (f" ({100 * error:.2g} % off)" if error is not None and held is not None else "")
-        return axiom, "yes" if axiom in promised else "no", told if found["axioms"] else "not measured"
+        _, held, error = found["axioms"][axiom]
+        share = "over 999" if error and error > 9.99 else f"{100 * (error or 0):.2g}"
+        told = f" ({share} % off)" if error is not None and held is not None else ""
+        return axiom, "yes" if axiom in promised else "no", marks[held] + told
 
-    yield table(
-        ("axiom", "its theory promises it", "on EfficientNet-Lite0 and the cat"), map(row, AXIOMS)
-    ).rstrip()
-    options = ", ".join(f"{name}={value}" for name, value in found["options"].items())
-    given = f" with `{options}`" if options else ""
-    yield f"Measured by `pellucid axioms sample:cat -m {one.name}`{given}; an axiom holds up to 1 %."
+    head = ("axiom", "its theory promises it", "on EfficientNet-Lite0 and the cat")
+    yield table(head, map(row, AXIOMS)).rstrip()
+    given = ",".join(f"{name}={value}" for name, value in found["options"].items())
+    spec = f"{one.name}:{given}" if given else one.name
+    yield f"Measured by `pellucid axioms sample:cat -m {spec}`; an axiom holds up to 1 %."
 
 
 def judgement(one: Method | Metric) -> Iterator[str]:
@@ -241,7 +248,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 def prose(text: str) -> str:
     """A paragraph on one line; what Markdown would take for markup outside of code and maths is escaped."""
     spans = re.split(r"(`[^`]*`|\$[^$]*\$)", " ".join(text.split()))
-    return "".join(span if span[:1] in ("`", "$") else re.sub(r"([*<\[])", r"\\\1", span) for span in spans)
+    told = "".join(span if span[:1] in ("`", "$") else re.sub(r"([*<\[])", r"\\\1", span) for span in spans)
+    return re.sub(r"\(benchmarks/results/(\w+)\.md\)", r"([measured](../../benchmarks/results/\1.md))", told)
 
 
 def linked(paper: str) -> str:

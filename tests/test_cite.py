@@ -81,6 +81,20 @@ def test_what_there_is_not_is_refused_with_what_is_near():
         cited("Nobody 2026, arXiv:1234.56789")
 
 
+def test_a_method_from_outside_is_cited_by_what_it_says(own_methods: None):
+    paper = "Doe 2026, arXiv:2601.00001"
+    pellucid.method("doe-map", family="gradient", paper=paper, passes=(1, 1))(
+        lambda probe: probe.input_gradient()
+    )
+    assert pellucid.cite("doe-map").startswith(
+        "@misc{doe2026arxiv260100001,\n  note = {" + paper + "},\n}\n\n"
+    )
+    assert pellucid.cite("doe-map", format="text").splitlines()[0] == paper
+    assert list(parse_string(pellucid.cite("doe-map"), "bibtex").entries) == [
+        "doe2026arxiv260100001", "pellucid",
+    ]  # fmt: skip
+
+
 def test_the_command_prints_the_same():
     assert run("grad-cam", "deletion").stdout == pellucid.cite("grad-cam", "deletion") + "\n"
     assert run("--format", "text").stdout.startswith("The Pellucid authors (2026).")

@@ -59,7 +59,7 @@ class Explanation(Measured):
             format: "bibtex", or "text" for a list of references in words.
 
         Raises:
-            InvalidValue: another format, or a paper of which there is no entry.
+            InvalidValue: another format.
 
         Example:
             >>> import pellucid, torch

@@ -39,6 +39,8 @@ class Reference:
             https://doi.org/10.1007/978-3-642-45494-3_7
         """
         get = self.fields.get
+        if "note" in self.fields:
+            return self.fields["note"]
         where = get("journal") or get("booktitle")
         named = [f"{_people(self.fields['author'])} ({get('year')}).", f"{get('title')}."]
         link = self.link
@@ -89,6 +91,17 @@ def cited(paper: str) -> tuple[Reference, ...]:
     return tuple({by_name[name].key: by_name[name] for name in names}.values())
 
 
+def noted(paper: str) -> Reference:
+    """What a method from outside says of its paper, where there is no entry.
+
+    Example:
+        >>> noted("Doe 2026, arXiv:2601.00001").bibtex
+        '@misc{doe2026arxiv260100001,\\n  note = {Doe 2026, arXiv:2601.00001},\\n}'
+    """
+    key = re.sub(r"[^a-z0-9]", "", paper.lower())
+    return Reference(key, f"@misc{{{key},\n  note = {{{paper}}},\n}}", {"note": paper})
+
+
 def written(papers: tuple[str, ...], format: Citation = "bibtex") -> str:
     """The entries of some papers, each once, and ours behind them.
 
@@ -101,10 +114,16 @@ def written(papers: tuple[str, ...], format: Citation = "bibtex") -> str:
     """
     if format not in get_args(Citation):
         raise InvalidValue(f"format must be bibtex or text; got {format!r}.")
-    found = {one.key: one for paper in papers for one in cited(paper)}
+    found: dict[str, Reference] = {}
+    for paper in papers:
+        try:
+            entries = cited(paper)
+        except InvalidValue:
+            entries = (noted(paper),)
+        found |= {one.key: one for one in entries}
     ours = references()[OURS]
-    entries = [*(one for key, one in found.items() if key != OURS), ours]
-    return "\n\n".join(one.bibtex if format == "bibtex" else one.text for one in entries)
+    listed = [*(one for key, one in found.items() if key != OURS), ours]
+    return "\n\n".join(one.bibtex if format == "bibtex" else one.text for one in listed)
 
 
 def _people(authors: str) -> str:
