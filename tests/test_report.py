@@ -407,18 +407,21 @@ def test_the_scoreboard_has_maps_and_floors_by_q(judged, judged_html):
     verdict = judged.verdicts[0]
     table = re.search(r'<table class="scoreboard">.*?</table>', judged_html, re.S)[0]
     head, *body = rows(table)
-    assert head == ["Method", "Verdict", "q 95 %", "r", "Passes", "Seconds"]
+    assert head == ["Method", "Verdict", "q 95 %", "Strongest parts", "r", "Passes", "Seconds"]
     q = [float(row[2].split()[0].replace("−", "-")) for row in body]
     assert q == sorted(q, reverse=True)
     assert len(body) == 3 + len(verdict.floors)
     by_title = {unescape(row[0]): row for row in body}
     for one, entry in zip(verdict.maps, judged.entries[:3], strict=True):
-        _, state, interval, r, passes, seconds = (cell.replace("−", "-") for cell in by_title[one.title])
+        _, state, interval, strongest, r, passes, seconds = (
+            cell.replace("−", "-") for cell in by_title[one.title]
+        )
         assert interval == f"{one.q:.2f} {one.low:.2f} to {one.high:.2f}"
         assert (state, r, passes) == (one.state, f"{one.r + 0:.2f}", str(one.passes))
+        assert strongest == f"{one.strongest + 0:.2f}"
         assert seconds == f"{entry.explanation.cost.seconds / 2:.2f}"  # of two pictures together
     edges = by_title["an edge detector"]
-    assert edges[1:] == ["floor", f"{verdict.floors['edges']:.2f}".replace("-", "−"), "–", "–", "–"]
+    assert edges[1:] == ["floor", f"{verdict.floors['edges']:.2f}".replace("-", "−"), "–", "–", "–", "–"]
 
 
 def test_verdicts_are_there_for_programs(judged, judged_html):
@@ -784,7 +787,7 @@ const table = document.querySelector(".scoreboard"), heads = [...table.tHead.row
 const order = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent.trim());
 const sorts = () => heads.map((head) => head.getAttribute("aria-sort"));
 said.push(order(), sorts());
-for (const column of [0, 0, 4, 1]) {
+for (const column of [0, 0, 5, 1]) {
   const button = heads[column].querySelector("button");
   button.focus();
   button.click();
@@ -836,16 +839,16 @@ def test_the_scoreboard_sorts_and_a_mark_shows_what_was_hidden(tmp_path, judged,
     verdict = judged.verdicts[0]
     maps = [one.title for one in verdict.maps]
     first, sorts = said[:2]
-    assert sorts == [None, None, "descending", None, None, None]
+    assert sorts == [None, None, "descending", None, None, None, None]
     (by_title, title, focus), (back, backward, _), (by_passes, passes, _), (by_state, _, _) = (
         said[at : at + 3] for at in (2, 5, 8, 11)
     )
     assert by_title == sorted(first)
-    assert title == ["ascending", None, None, None, None, None]
+    assert title == ["ascending", None, None, None, None, None, None]
     assert focus
     assert (back, backward[0]) == (by_title[::-1], "descending")
     assert by_passes[:3] == [one.title for one in sorted(verdict.maps, key=lambda one: one.passes)]
-    assert passes == [None, None, None, None, "ascending", None]
+    assert passes == [None, None, None, None, None, "ascending", None]
     assert set(by_state[:3]) == set(maps)  # floors, which have neither, come last
     states = {one.title: one.state for one in verdict.maps}
     assert [states[name] for name in by_state[:3]] == sorted(

@@ -19,7 +19,15 @@ from pellucid.metrics.grid import Grid
 from pellucid.metrics.hiding import Hider, draw_boxes, push_pull
 from pellucid.metrics.interventions import BLOCK, Interventions, partial_correlation, resampled
 from pellucid.verdict import Verdict
-from pellucid.verdict.decide import REJECTED, SUPPORTED, JudgedMap, judge_maps, not_localised
+from pellucid.verdict.decide import (
+    REJECTED,
+    STRONGEST,
+    SUPPORTED,
+    JudgedMap,
+    judge_maps,
+    not_localised,
+    strongest_cells,
+)
 from pellucid.verdict.record import _runs
 from pellucid.verdict.sentences import sentences
 
@@ -179,6 +187,51 @@ def test_the_planted_map_has_q_one_and_the_causes_fall_out():
     assert said[1].state == "not supported"
     assert said[1].q < REJECTED
     assert floors["random"] < REJECTED
+
+
+def test_a_map_whose_strongest_cells_lie_elsewhere_is_not_supported_yet():
+    """It predicts most drops by faint evidence in the right place, but points to another."""
+    done, order = planted(), EVIDENCE.argsort(descending=True)
+    elsewhere = torch.zeros(256, dtype=torch.float64)
+    elsewhere[order[-40::3][:14]] = float(EVIDENCE.max()) * 0.4  # 14 of the 16 strongest cells
+    misleading = EVIDENCE.clamp(max=float(EVIDENCE.max()) * 0.35) + elsewhere
+    said, _ = judge_maps(
+        done, [JudgedMap("right", EVIDENCE, 1), JudgedMap("misleading", misleading, 1)], floor(), None,
+        torch.Generator(), localised=True,
+    )  # fmt: skip
+    assert said[1].q >= SUPPORTED
+    assert said[1].low > REJECTED
+    assert said[1].strongest < STRONGEST < said[0].strongest
+    assert [one.state for one in said] == ["supported", "undecided"]
+
+
+def test_a_map_whose_strongest_cells_are_right_is_not_rejected():
+    """Much evidence all around, a little fainter, spoils its q, not where it points."""
+    done = planted()
+    noise = torch.rand(256, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    buried = EVIDENCE + 0.99 * (noise > 0.5) * (EVIDENCE <= 0)
+    map = JudgedMap("buried", buried, 1)
+    (said,), _ = judge_maps(done, [map], floor(), None, torch.Generator(), localised=True)
+    assert said.q < REJECTED
+    assert said.high < SUPPORTED
+    assert said.strongest > 0.9
+    assert said.state == "undecided"
+    literal = partial_correlation(done.predicted(strongest_cells(buried[None])), done.drop, done.causes)
+    assert said.strongest == pytest.approx(float(literal))
+
+
+def test_the_strongest_cells_are_a_sixteenth_and_ties_share():
+    rows = torch.rand(5, 256, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    rows[1] = rows[1].round(decimals=1)  # many ties
+    rows[2, 10:] = 0  # fewer cells with evidence than are marked
+    rows[3] = -rows[3]
+    marked = strongest_cells(rows)
+    assert marked.sum(1).tolist() == pytest.approx([16, 16, 10, 0, 16])
+    for row, mark in zip(rows, marked, strict=True):
+        for value in row.unique():
+            assert mark[row == value].unique().numel() == 1  # as strong, as marked
+    assert marked[0].nonzero().flatten().tolist() == rows[0].topk(16).indices.sort().values.tolist()
+    assert strongest_cells(rows[:, :20]).sum(1)[0] == 1
 
 
 def test_partial_correlation_is_that_of_the_residuals():
@@ -362,6 +415,10 @@ def test_several_undecided_maps_are_one_short_sentence():
     verdict = Verdict("p", "cat", "net", said, True, "", levels, torch.eye(2).double(), 1.0, done, Cost())
     (text,) = [text for text in sentences(verdict) if "undecided" in text]
     numbers = ", ".join(f"{one.q:.2f}" for one in said)
-    assert text == f"a and b are undecided after 60 interventions (q {numbers}): do not rest on them alone."
+    parts = ", ".join(f"{one.strongest:.2f}" for one in said)
+    assert text == (
+        f"a and b are undecided after 60 interventions (q {numbers}; of the strongest parts alone {parts}): "
+        "do not rest on them alone."
+    )
     (text,) = [text for text in sentences(replace(verdict, maps=said[:1])) if "undecided" in text]
     assert f"95 % {said[0].low:.2f} to {said[0].high:.2f}" in text

@@ -31,6 +31,7 @@ def judgement(number: int, verdict: Verdict, entries: Sequence[Entry]) -> Judgem
             one.low,
             one.high,
             one.r,
+            one.strongest,
             one.passes,
             costs[one.title].seconds if one.title in costs else None,
         )

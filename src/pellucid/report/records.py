@@ -59,7 +59,8 @@ class Course:
 class Standing:
     """A row of a scoreboard: a map, or a floor, of which nothing but `q` is known.
 
-    `state` is the verdict's, or "floor"; `low` and `high` are the ends of q's interval.
+    `state` is the verdict's, or "floor"; `low` and `high` are the ends of q's interval, and `strongest` is q
+    of the map's strongest sixteenth.
     """
 
     title: str
@@ -68,6 +69,7 @@ class Standing:
     low: float | None = None
     high: float | None = None
     r: float | None = None
+    strongest: float | None = None
     passes: int | None = None
     seconds: float | None = None
 

@@ -12,11 +12,13 @@ from pellucid.verdict.record import MapVerdict, State
 
 SUPPORTED = 0.75
 """q from which on a map is supported: the documentation's page on verdicts tells how often that was right."""
+STRONGEST = 0.7
+"""q of a map's strongest cells from which on they are where the evidence is: see `strongest_cells`."""
 REJECTED = 0.5
-"""q below which a map is not supported."""
+"""q, of the map and of its strongest cells, below which a map is not supported."""
 DIFFUSE = 0.6
 """The correlation of drop and hidden area above which a decision has no place."""
-SMALL_DROP = 0.2
+SMALL_DROP = 0.25
 """The share of the largest drop that some small part must cause for a decision to have a place."""
 SAME = 0.99
 """The correlation of a method's maps for two classes from which on they are the same."""
@@ -92,6 +94,9 @@ def judge_maps(
     q = partial_correlation(predicted, done.drop, done.causes)[0]
     many = partial_correlation(predicted, done.drop, done.causes, drawn)
     r = partial_correlation(predicted, done.drop, done.centres)[0]
+    strongest = partial_correlation(
+        done.predicted(strongest_cells(rows[: len(maps)])), done.drop, done.causes
+    )[0]
     ends = torch.quantile(many, torch.tensor([0.025, 0.975], dtype=torch.float64, device="cpu"), dim=0)
     count = len(maps)
     names = list(floors)
@@ -112,11 +117,14 @@ def judge_maps(
         said.append(
             MapVerdict(
                 one.title,
-                _state(float(q[i]), low, high, empty=empty) if localised else "not judged",
+                _state(float(q[i]), low, high, float(strongest[i]), empty=empty)
+                if localised
+                else "not judged",
                 float(q[i]),
                 low,
                 high,
                 float(r[i]),
+                float(strongest[i]),
                 names[nearest],
                 beats,
                 None if rival is None else float(rival[i]),
@@ -129,15 +137,37 @@ def judge_maps(
     return tuple(said), {name: float(value) for name, value in zip(names, q[count:], strict=True)}
 
 
-def _state(q: float, low: float, high: float, *, empty: bool) -> State:
+def strongest_cells(rows: Float[Tensor, "M cells"]) -> Float[Tensor, "M cells"]:
+    """Maps that mark their strongest sixteenth of the cells with 1, whatever the evidence in them.
+
+    Cells as strong as the last share what is left. A map may predict most drops by much faint evidence all
+    around while its strongest places are elsewhere; this one cannot.
+
+    Example:
+        >>> strongest_cells(torch.arange(32, dtype=torch.float64)[None])[0].nonzero().flatten().tolist()
+        [30, 31]
+        >>> strongest_cells(torch.tensor([[3.0, 1, 1, 1, 0] + [0] * 27], dtype=torch.float64))[0, :5]
+        tensor([1.0000, 0.3333, 0.3333, 0.3333, 0.0000], dtype=torch.float64)
+    """
+    positive = rows.clamp(min=0)
+    count = max(1, round(rows.shape[1] * SMALL))
+    last = positive.topk(count, dim=1).values[:, -1:]
+    above, tied = positive > last, (positive == last) & (positive > 0)
+    left = (count - above.sum(1, keepdim=True)) / tied.sum(1, keepdim=True).clamp_min(1)
+    return above.to(rows) + tied.to(rows) * left
+
+
+def _state(q: float, low: float, high: float, strongest: float, *, empty: bool) -> State:
     """What may be said of a map: where its interval reaches over to the other side, nothing yet.
+
+    Nor is anything said where the map as a whole and its strongest cells say different things.
 
     That a floor does as well takes nothing away: where what is looked at stands out by its colour, a map of
     colours is right about it too. It is said beside.
     """
-    if empty or (q < REJECTED and high < SUPPORTED):
+    if empty or (q < REJECTED and high < SUPPORTED and strongest < REJECTED):
         return "not supported"
-    if q >= SUPPORTED and low > REJECTED:
+    if q >= SUPPORTED and low > REJECTED and strongest >= STRONGEST:
         return "supported"
     return "undecided"
 

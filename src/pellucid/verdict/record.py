@@ -28,6 +28,7 @@ class MapVerdict:
         low: of q, the lower end of its 95 % interval, over interventions.
         high: the upper end.
         r: the same correlation less the replacement alone.
+        strongest: q of its strongest sixteenth of the cells, marked alike: see `decide.strongest_cells`.
         floor: the floor that comes closest to it.
         beats_floors: whether q is above that of every floor, by more than chance.
         other_class: q of the same map for the drops of the strongest other class; None where there is none.
@@ -43,6 +44,7 @@ class MapVerdict:
     low: float
     high: float
     r: float
+    strongest: float
     floor: str
     beats_floors: bool
     other_class: float | None

@@ -88,10 +88,11 @@ def _numbers(maps: Sequence[MapVerdict]) -> str:
 
 def _ranges(maps: Sequence[MapVerdict]) -> str:
     """Of one map all there is to say; of several their numbers alone, as they stand in a table beside."""
+    strongest = f"of the strongest parts alone {', '.join(f'{one.strongest:.2f}' for one in maps)}"
     if len(maps) > 1:
-        return _numbers(maps)
+        return f"{_numbers(maps)}; {strongest}"
     (one,) = maps
-    return f"q {one.q:.2f}, 95 % {one.low:.2f} to {one.high:.2f}{_floor(one)}"
+    return f"q {one.q:.2f}, 95 % {one.low:.2f} to {one.high:.2f}; {strongest}{_floor(one)}"
 
 
 def _floor(one: MapVerdict) -> str:
