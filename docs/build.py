@@ -23,6 +23,7 @@ from pages import BUILT_IN, DOCS, KNOWN, slug
 import pellucid
 
 ROOT = DOCS.parent
+NOTEBOOKS = ROOT / "examples/notebooks"
 MOVED = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
          "SECURITY.md": "security.md"}  # fmt: skip
 """Pages of the repository, and what they are called here."""
@@ -111,7 +112,9 @@ def pages() -> dict[Path, str]:
     """Every page of the repository that the site has, and its place there."""
     found = {ROOT / name: page for name, page in MOVED.items()}
     found |= {path: str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
-    return found | {path: f"results/{path.name}" for path in (ROOT / "benchmarks/results").glob("*.md")}
+    found |= {path: f"results/{path.name}" for path in (ROOT / "benchmarks/results").glob("*.md")}
+    found |= {path: f"notebooks/{path.stem}.md" for path in NOTEBOOKS.glob("*.py")}
+    return found | dict.fromkeys(NOTEBOOKS.glob("README.md"), "notebooks/index.md")
 
 
 def turned(source: Path, page: str) -> str:
@@ -132,7 +135,19 @@ def turned(source: Path, page: str) -> str:
             sys.exit(f"{source.relative_to(ROOT)} links to {address}, which is not there.")
         return f"{text} (`{aim.relative_to(ROOT)}`)"
 
-    return floors(outside_code(source.read_text("utf-8"), lambda text: LINK.sub(link, text)))
+    text = source.read_text("utf-8")
+    text = notebook(text) if source.suffix == ".py" else text
+    return floors(outside_code(text, lambda part: LINK.sub(link, part)))
+
+
+def notebook(script: str) -> str:
+    """A notebook that is kept as a script in the percent format, as a page."""
+    _, *cells = re.split(r"^# %%(.*)\n", script, flags=re.MULTILINE)
+    shown = []
+    for kind, body in zip(cells[::2], cells[1::2], strict=True):
+        words = re.sub(r"^# ?", "", body.strip(), flags=re.MULTILINE)
+        shown.append(words if "markdown" in kind else f"```python\n{body.strip()}\n```")
+    return "\n\n".join(shown) + "\n"
 
 
 def outside_code(text: str, change: Any) -> str:
@@ -168,10 +183,12 @@ def navigation() -> Nav:
     rank = {name: place for place, name in enumerate(GUIDES)}
     ranked = sorted(found, key=lambda path: (rank.get(path.stem, len(rank)), path.stem))
     guides = [str(path.relative_to(DOCS)) for path in ranked if path.stem not in PLACED]
+    notebooks = sorted(page for page in pages().values() if page.startswith("notebooks/"))
     results = [f"results/{path.name}" for path in sorted((ROOT / "benchmarks/results").glob("*.md"))]
     return [
         {"Home": ["index.md", *there("start.md"), *there("comparison.md"), "gallery.md"]},
         {"Guides": [*guides, *there("errors.md")]},
+        *([{"Examples": notebooks}] if notebooks else []),
         {"Methods": ["methods.md", *families("methods", BUILT_IN.values())]},
         {"Metrics": ["metrics.md", *families("metrics", KNOWN.values())]},
         {"Reference": [f"api/{name.lower()}.md" for name in REFERENCE]},

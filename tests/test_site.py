@@ -93,6 +93,12 @@ def test_every_page_has_its_place_in_the_navigation():
     assert set(named) == set(build["pages"]().values()) | reference
 
 
+def test_a_script_in_the_percent_format_is_a_page():
+    notebook = runpy.run_path(str(ROOT / "docs/build.py"))["notebook"]
+    script = "# ---\n# jupyter:\n# ---\n\n# %% [markdown]\n# # One\n#\n# Two.\n\n# %%\nx = 1  # not text\n"
+    assert notebook(script) == "# One\n\nTwo.\n\n```python\nx = 1  # not text\n```\n"
+
+
 def test_links_are_turned_to_where_pages_lie_there():
     build = runpy.run_path(str(ROOT / "docs/build.py"))
     page = ROOT / "docs/gallery.md"
