@@ -81,7 +81,8 @@ def main(site: Path) -> None:
         gather(Path(folder))
         zensical = Path(sys.executable).with_name("zensical")
         subprocess.run([zensical, "build", "--strict", "--clean"], cwd=folder, check=True)
-        (Path(folder) / "site/404.html").unlink()  # for servers: its links begin at their root
+        for served in ("404.html", "search.json", "sitemap.xml"):  # what a server would need
+            (Path(folder) / "site" / served).unlink()
         shutil.rmtree(site, ignore_errors=True)
         shutil.move(Path(folder) / "site", site)
     size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
