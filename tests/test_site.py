@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pellucid
+from pellucid.formula import formula_of
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -43,6 +45,18 @@ addEventListener("load", async () => {
   document.body.textContent = "FOUND" + JSON.stringify({ found, far, formulas }) + "END";
 });
 </script>
+"""
+
+
+TYPESET = """
+<!doctype html><script src="%s"></script><body><script>
+const bad = [];
+for (const [name, formulas] of Object.entries(%s))
+  for (const latex of formulas)
+    try { katex.renderToString(latex, { displayMode: true, throwOnError: true, strict: "error" }); }
+    catch { bad.push(name); }
+document.body.textContent = "FOUND" + JSON.stringify(bad) + "END";
+</script></body>
 """
 
 
@@ -112,17 +126,38 @@ def test_links_are_turned_to_where_pages_lie_there():
     assert "mermaid" not in build["turned"](ROOT / "docs/architecture.md", "architecture.md")
 
 
+def told_by_browser(page: Path) -> Any:
+    """What a page says of itself, as JSON between FOUND and END."""
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
+    shown = subprocess.run(
+        [str(CHROMIUM), *flags, page.as_uri()], capture_output=True, text=True, timeout=120
+    ).stdout
+    found = re.search(r"FOUND(.*?)END", shown, re.DOTALL)
+    assert found, shown[-2000:]
+    return json.loads(html.unescape(found[1]))
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no browser")
+def test_every_formula_and_symbol_is_typeset(tmp_path: Path):
+    written = {"not typeset": [r"\nonsense"]}
+    for one in [*pellucid.methods(), *pellucid.metrics()]:
+        formula = formula_of(one.doc)
+        inline = [part for _, meaning in formula.symbols for part in re.findall(r"\$(.+?)\$", meaning)]
+        written[one.name] = [*formula.lines, *(symbol for symbol, _ in formula.symbols), *inline]
+    page = tmp_path / "formulas.html"
+    page.write_text(
+        TYPESET % ((ROOT / "docs/assets/katex/katex.min.js").as_uri(), json.dumps(written)), "utf-8"
+    )
+    assert told_by_browser(page) == ["not typeset"]
+
+
 @pytest.mark.skipif(not CHROMIUM, reason="no browser")
 def test_in_a_browser_it_typesets_and_finds_with_no_network(site: Path):
     page = site / "methods/tried.html"
     words = json.dumps(list(SEARCHED))
     page.write_text((site / "methods/grad-cam.html").read_text("utf-8") + SEARCH % words, "utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
-    shown = subprocess.run(
-        [str(CHROMIUM), *flags, page.as_uri()], capture_output=True, text=True, timeout=120
-    ).stdout
+    told = told_by_browser(page)
     page.unlink()
-    told = json.loads(html.unescape(re.search(r"FOUND(.*?)END", shown, re.DOTALL)[1]))  # type: ignore[index]
     assert told["far"] == []
     assert told["formulas"] > 5
     for word, aim in SEARCHED.items():
