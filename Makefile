@@ -29,7 +29,7 @@ endif
 	@touch $@
 
 demo: setup
-	@$(BIN)/pellucid compare sample:cat --out demo
+	@$(BIN)/pellucid compare sample:astronaut --out demo
 	@echo
 	@echo "Look at demo/compare.png, and open demo/report.html in a browser: maps enlarge on click."
 	@echo "Then try:"

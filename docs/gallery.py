@@ -41,10 +41,10 @@ MODELS = [f"efficientnet-lite{size}" for size in range(3)]
 BY_MODEL = ("grad-cam", "layer-cam", "hirescam", "integrated-gradients", "lrp", "guided-backprop")
 
 GRIDS = {
-    "demo": DEFAULT_METHODS,
-    "perturbation": PERTURBATION,
-    "paths": PATHS,
-    "relevance": RELEVANCE,
+    "demo": ("sample:astronaut", DEFAULT_METHODS),
+    "perturbation": ("sample:cat", PERTURBATION),
+    "paths": ("sample:cat", PATHS),
+    "relevance": ("sample:cat", RELEVANCE),
 }
 
 
@@ -69,9 +69,9 @@ def main() -> None:
     """Methods of each kind compared on one picture, several models, and the courses of I-GOS on four."""
     by_model()
     model = pellucid.load()
-    for name, methods in GRIDS.items():
+    for name, (picture, methods) in GRIDS.items():
         grid = IMAGES / f"{name}.png"
-        pellucid.compare(model, "sample:cat", methods).save(grid)
+        pellucid.compare(model, picture, methods, verdict=False).save(grid)
         small(grid, Image.open(grid))
     found = pellucid.explain(model, PICTURES, "i-gos")
     films = [Film(panel) for panel in found.panels()]
