@@ -20,6 +20,7 @@ from pellucid.cli.commands.digits import digits
 from pellucid.cli.commands.doctor import doctor
 from pellucid.cli.commands.evaluate import evaluate
 from pellucid.cli.commands.explain import explain
+from pellucid.cli.commands.lab import lab
 from pellucid.cli.commands.lists import methods, metrics, models
 from pellucid.cli.commands.show import show
 from pellucid.cli.commands.train import train
@@ -33,7 +34,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, compare, choose, evaluate, show, axioms, methods, metrics, models, cite, doctor):
+for command in (
+    explain,
+    compare,
+    choose,
+    evaluate,
+    show,
+    axioms,
+    methods,
+    metrics,
+    models,
+    cite,
+    doctor,
+    lab,
+):
     app.command()(command)
 for group in (bench, train, digits):
     app.add_typer(group)

@@ -13,6 +13,7 @@ from pellucid.render.blocks import CRISP
 from pellucid.render.heat import ERROR, colormap, default_cmap, fading
 from pellucid.render.panel import Panel
 from pellucid.render.scale import merge_channels
+from pellucid.render.style import Style
 
 _COLOURS = 255  # odd, so that one is exactly in the middle, where a signed map has its zero
 
@@ -38,12 +39,12 @@ class Layer:
     crisp: bool
 
 
-def overlay_layer(panel: Panel) -> Layer:
+def overlay_layer(panel: Panel, style: Style | None = None) -> Layer:
     """The map at input resolution, to be laid over the picture as `drawing.overlay` does.
 
     Only maps per pixel without evidence against glow in a dark picture: their grain is lost in a bright one.
     """
-    drawn = panel.drawn()
+    drawn = panel.drawn(style)
     blend: Blend = "multiply" if drawn.signed else "screen" if panel.per_pixel else "over"
     return _layer(panel, drawn.values, blend, drawn.signed, crisp=drawn.interpolation == "nearest")
 

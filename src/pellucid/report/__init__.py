@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from pellucid.alteration import Alteration
 from pellucid.engine.cost import Cost
@@ -11,6 +12,9 @@ from pellucid.entries import Entry, Refusal
 from pellucid.report.facts import correlation
 from pellucid.report.page import page
 from pellucid.verdict import Verdict
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def render(
@@ -35,22 +39,35 @@ def render(
         unjudged: why pictures have no verdict, in sentences.
         curves: deletion and insertion of maps; they stand with the question of theirs.
     """
+    script = text_of("script.js")
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page(entries, refusals, cost, verdicts, unjudged, curves),
+            style=text_of("style.css"),
+            script=script,
+            # The browser runs this very script and no other, whatever a name may contain.
+            script_hash=b64encode(sha256(script.encode()).digest()).decode("ascii"),
+        )
+    )
+
+
+def environment() -> "Environment":
+    """Where the templates of pages are, and how they are filled: every text is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         loader=PackageLoader("pellucid.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["correlation"] = correlation
-    folder = files("pellucid.report")
-    script = folder.joinpath("script.js").read_text(encoding="utf-8")
-    return environment.get_template("page.html.j2").render(
-        page=page(entries, refusals, cost, verdicts, unjudged, curves),
-        style=folder.joinpath("style.css").read_text(encoding="utf-8"),
-        script=script,
-        # The browser runs this very script and no other, whatever a name may contain.
-        script_hash=b64encode(sha256(script.encode()).digest()).decode("ascii"),
-    )
+    made.filters["correlation"] = correlation
+    return made
+
+
+def text_of(name: str) -> str:
+    """A file that pages have inside: a style sheet, a script."""
+    return files("pellucid.report").joinpath(name).read_text(encoding="utf-8")

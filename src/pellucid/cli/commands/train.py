@@ -1,17 +1,13 @@
 """`pellucid train`: a small network learns labelled pictures, and is written as a model file."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pellucid.cli import digits_options as own
 from pellucid.cli import options
-from pellucid.cli.screen import STOPPED, complain, console, plain_errors, print_json
-
-if TYPE_CHECKING:
-    from pellucid.digits.training import Epoch
+from pellucid.cli.screen import plain_errors, print_json
 
 train = typer.Typer(
     name="train", no_args_is_help=True, help="Train a small network, and write it as a model file."
@@ -53,48 +49,15 @@ def digits(
     Example: pellucid train digits --arch residual --out residual.safetensors
     """
     with plain_errors(debug):
-        from pellucid.cli.digits_options import read_digits
+        from pellucid.cli.learning import learn
         from pellucid.digits.training import Plan
-        from pellucid.digits.training import train as train_network
         from pellucid.files import by_suffix
         from pellucid.model_file import SUFFIX
 
         by_suffix(out, {SUFFIX: None})
         plan = Plan(arch, epochs, batch, rate, patience, seed)
-        pictures = read_digits(data, download, quiet or json)
-        checkpoint = out.with_name(f"{out.stem}.partial{SUFFIX}")
-        if restart:
-            checkpoint.unlink(missing_ok=True)
-        screen = console()
-        tell = not (quiet or json)
-        if tell:
-            screen.print(
-                f"{arch} learns {pictures.name}: {len(pictures.train):,} pictures, and "
-                f"{len(pictures.test):,} held out to see how well."
-            )
-            if checkpoint.is_file():
-                screen.print(f"Going on from {checkpoint}.")
-
-        def after(course: "Sequence[Epoch]") -> None:
-            if tell:
-                screen.print(own.epoch_line(course, plan.most, len(pictures.test)))
-
-        try:
-            trained = train_network(
-                pictures, plan, checkpoint=checkpoint, progress=None if tell else False, after=after
-            )
-            file = trained.save(out)
-        except KeyboardInterrupt:
-            if checkpoint.is_file():
-                complain(f"Stopped; {checkpoint} has what was learned: the same command goes on from there.")
-            else:
-                complain("Stopped in the first epoch; nothing was written.")
-            raise typer.Exit(STOPPED) from None
-        checkpoint.unlink(missing_ok=True)
+        pictures = own.read_digits(data, download, quiet or json)
+        trained = learn(pictures, plan, out, tell=not (quiet or json), restart=restart)
         if json:
             record = trained.record
-            print_json({"file": str(file), "architecture": record.architecture, **record.training})
-        elif tell:
-            if len(trained.course) < plan.most:
-                screen.print(f"Ended early: the loss has not fallen for {plan.patience} epochs.")
-            screen.print(f"{file}: {own.accuracy_words(trained.accuracy)}")
+            print_json({"file": str(out), "architecture": record.architecture, **record.training})

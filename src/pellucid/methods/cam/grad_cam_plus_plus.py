@@ -81,7 +81,7 @@ def grad_cam_plus_plus(
     at.probe.note(
         f"Grad-CAM++ assumes activations >= 0; those at {at.name} make some of its weights negative. "
         "Choose a layer behind a ReLU, or another method.",
-        (denominator < 0).flatten(1).any(1),
+        ((denominator < 0) & (G > 0)).flatten(1).any(1),  # elsewhere the weight is 0 whatever its share
     )
     safe = torch.where(denominator == 0, torch.ones_like(denominator), denominator)
     alpha = torch.where((denominator == 0) | (G == 0), torch.zeros_like(G), g2 / safe)
