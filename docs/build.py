@@ -18,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from diagrams import drawn
 from pages import BUILT_IN, DOCS, KNOWN, slug
 
 import pellucid
@@ -138,7 +139,7 @@ def turned(source: Path, page: str) -> str:
 
     text = source.read_text("utf-8")
     text = notebook(text) if source.suffix == ".py" else text
-    return floors(outside_code(text, lambda part: LINK.sub(link, part)))
+    return drawn(outside_code(text, lambda part: LINK.sub(link, part)))
 
 
 def notebook(script: str) -> str:
@@ -155,17 +156,6 @@ def outside_code(text: str, change: Any) -> str:
     """A page whose text is changed and whose blocks of code are not."""
     parts = re.split(r"(^ *```.*?^ *```$)", text, flags=re.DOTALL | re.MULTILINE)
     return "".join(part if n % 2 else change(part) for n, part in enumerate(parts))
-
-
-def floors(text: str) -> str:
-    """The house as boxes one above the other, in place of a diagram that would need a library to be drawn."""
-
-    def boxes(found: re.Match[str]) -> str:
-        names = re.findall(r'\["(.+?)"\]', found[0])
-        shown = "\n".join(f"<div>{name.replace('<br/>', ' ')}</div>" for name in names)
-        return f'<div class="floors">\n{shown}\n</div>'
-
-    return re.sub(r"^```mermaid\n.*?^```$", boxes, text, flags=re.DOTALL | re.MULTILINE)
 
 
 def reference(title: str, names: Iterable[str]) -> str:

@@ -113,6 +113,18 @@ def test_a_script_in_the_percent_format_is_a_page():
     assert notebook(script) == "# One\n\nTwo.\n\n```python\nx = 1  # not text\n```\n"
 
 
+def test_flowcharts_are_drawn_without_a_library():
+    drawn = runpy.run_path(str(ROOT / "docs/diagrams.py"))["drawn"]
+    tree = 'flowchart TD\n  a["What?"] -->|"this"| b["One"]\n  a -->|that| c\n  b --> d["End"]\n  c --> d\n'
+    assert drawn(f"x\n```mermaid\n{tree}```\ny\n") == (
+        'x\n<div class="tree"><ul>\n<li>What?<ul>\n<li><em>this</em> One<ul>\n<li>End</li>\n</ul></li>\n'
+        "<li><em>that</em> c<ul>\n<li>End</li>\n</ul></li>\n</ul></li>\n</ul></div>\ny\n"
+    )
+    house = 'flowchart TB\n  f1["cli"]\n  f0["errors<br/>files"]\n  f1 --> f0\n'
+    boxes = "<div>cli</div>\n<div>errors files</div>"
+    assert drawn(f"```mermaid\n{house}```\n") == f'<div class="floors">\n{boxes}\n</div>\n'
+
+
 def test_links_are_turned_to_where_pages_lie_there():
     build = runpy.run_path(str(ROOT / "docs/build.py"))
     page = ROOT / "docs/gallery.md"
