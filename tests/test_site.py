@@ -19,7 +19,11 @@ from pellucid.formula import formula_of
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SEARCHED = {"vanishing": "methods/saliency.html", "negative evidence": "methods/grad-cam.html"}
+SEARCHED = {
+    "vanishing": "methods/saliency.html",
+    "negative evidence": "methods/grad-cam.html",
+    "husky": "notebooks/wolf_or_husky.html",
+}
 """What is looked for, and a page that is among what is found."""
 SEARCH = """
 <script>
