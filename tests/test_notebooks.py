@@ -18,6 +18,7 @@ FILES = {
     "two_models": ["two_models.png"],
     "thousand_pictures": ["maps/index.jsonl", "maps/0005.layer-cam.npz"],
     "why_did_it_fail": ["why.png", "contrast.png"],
+    "digits": ["digits.safetensors", "digit.png", "digit_maps.png", "worst.png"],
     "paper_figure": ["figure.pdf", "figure.svg", "layer_cam.pdf"],
 }
 
@@ -38,6 +39,10 @@ def found_what_it_says(name: str, space: dict[str, Any]) -> bool:
         first, second = space["first"], space["second"]
         went_on = "6 results were there" in second.stdout and len(space["lines"]) == 12
         return bool(first.returncode == 1 and "broken.jpg" in first.stderr and went_on)
+    if name == "digits":
+        learned = len(space["right"]) > 0.95 * len(space["outputs"])
+        looked = min(space["on_ink"].values()) > space["ink"].mean()
+        return bool(learned and looked and space["why"].score[0] > 0)
     if name == "why_did_it_fail":
         hidden, elsewhere = space["scores"].values()
         return bool(hidden < 0.7 * space["best"].score[0] < elsewhere)
