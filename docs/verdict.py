@@ -39,7 +39,7 @@ def render(head: Row, rows: Sequence[Row]) -> str:
 
 
 def rates(results: str, fresh: str) -> str:
-    """How often each sentence was right: on held-out tasks, on fresh scenes of theirs, on development tasks."""
+    """How often each sentence was right: on held-out tasks, fresh scenes of theirs, and development tasks."""
     found: list[Mapping[str, Row]] = []
     for half in (*halves(results), *halves(fresh)):
         _, rows = next(tables(half))
