@@ -42,7 +42,7 @@ OPTIONS = {
     "rise": "samples=400",
     "smooth-grad": "samples=25",
     "smooth-grad-squared": "samples=25",
-    "ss-cam": "samples=2",
+    "ss-cam": "samples=1",
     "var-grad": "samples=25",
 }
 """What is not the default: references where the method asks for them, fewer passes where it takes minutes."""
