@@ -31,7 +31,7 @@ def found_what_it_says(name: str, space: dict[str, Any]) -> bool:
         biased = space["usual"] > 0.9 and space["swapped"] < 0.2 and max(space["before"].values()) < 0.3
         proven = space["seen"]["husky", True] > 0.9 and space["seen"]["wolf", False] < 0.1
         mended = space["fair_swapped"] > 0.9 and min(space["after"].values()) > 0.6
-        return biased and proven and mended and space["c"].verdict.localised is False
+        return biased and proven and mended and not space["c"].verdict.localised
     if name == "two_models":
         alike = space["alike"]  # of the models under one method, and of the methods on one model
         return bool(min(alike[0][2], alike[1][3]) > max(alike[0][1], alike[2][3]))
