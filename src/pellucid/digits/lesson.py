@@ -21,7 +21,7 @@ from pellucid.networks.digits import SIDE
 
 METHODS = (
     *("grad-cam", "grad-cam++", "layer-cam", "score-cam"),
-    *("lime:segments=grid:7", "rise", "occlusion"),
+    *("lime:segments=grid:7,baseline=black", "rise", "occlusion"),  # a cell's mean would hide next to nothing
     *("saliency", "input-x-gradient", "smooth-grad", "integrated-gradients", "lrp", "guided-backprop"),
     "random-cam",
 )

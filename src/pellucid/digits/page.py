@@ -22,7 +22,7 @@ from pellucid.render.layer import overlay_layer
 from pellucid.render.style import Style
 from pellucid.render.words import percent
 from pellucid.report import environment, text_of
-from pellucid.report.facts import spent
+from pellucid.report.facts import correlation, spent
 from pellucid.report.records import Photograph
 
 READS = {
@@ -201,8 +201,8 @@ def _sentences(lesson: Lesson, ranked: Sequence[Standing]) -> list[str]:
     if judged:
         best, worst = judged[0], judged[-1]
         said.append(
-            f"Of these, interventions bear out {best.title} best (mean q {best.q:.2f}) and {worst.title} "
-            f"least ({worst.q:.2f})."
+            f"Of these, interventions bear out {best.title} best (mean q {_q(best)}) and {worst.title} "
+            f"least ({_q(worst)})."
         )
         known = floors(lesson.comparison)
         name, q = max(known.items(), key=lambda one: one[1])
@@ -210,7 +210,7 @@ def _sentences(lesson: Lesson, ranked: Sequence[Standing]) -> list[str]:
         if below:
             said.append(
                 f"{_listed(below)} {'is' if len(below) == 1 else 'are'} no better on average than {name} "
-                f"({q:.2f}), which knows nothing of the network."
+                f"({correlation(q)}), which knows nothing of the network."
             )
     same = [one.title for one in ranked if one.same]
     if same:
@@ -219,6 +219,10 @@ def _sentences(lesson: Lesson, ranked: Sequence[Standing]) -> list[str]:
             "is this class."
         )
     return said
+
+
+def _q(one: Standing) -> str:
+    return "–" if one.q is None else correlation(one.q)
 
 
 def _listed(names: Sequence[str]) -> str:
