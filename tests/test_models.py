@@ -366,5 +366,5 @@ def test_a_missing_extra_names_its_installation(monkeypatch: Any) -> None:
 
 def test_the_table_of_sources_lists_each_once() -> None:
     specs = [row.spec for row in available()]
-    assert len(set(specs)) == len(specs) == 7
+    assert len(set(specs)) == len(specs) == 8
     assert specs[0] == load().name
