@@ -57,7 +57,7 @@ def opening(one: Method | Metric) -> Iterator[str]:
     doc = read(one.doc)
     yield f"# {one.name}"
     yield from map(prose, doc.text)
-    if isinstance(one, Method) and one.name in MADE:
+    if isinstance(one, Method) and one.name in MADE:  # until docs/pictures.py has drawn a new one
         told = "drawn by `{}`".format(PICTURES["asked"](one.name))
         if one.family == "attention":
             told += ", of a transformer with random weights: how fine such a map is, and nothing else"

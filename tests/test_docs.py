@@ -95,8 +95,7 @@ def test_a_page_tells_all_that_a_reader_needs():
         if page.parent.name == "methods":
             assert "What it promises" in found
             assert "Pitfalls, and what others do" in found
-            drawn = (ROOT / f"docs/images/methods/{page.stem}.webp").exists()
-            assert drawn == (f"../images/methods/{page.stem}.webp" in text)
+            assert f"../images/methods/{page.stem}.webp" in text
 
 
 def test_what_is_compared_with_whom_is_a_test_that_is_there():
