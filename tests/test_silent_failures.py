@@ -367,3 +367,18 @@ def test_a_user_warning_filter_set_to_error_changes_nothing():
         warnings.simplefilter("error")
         for method in LAYERED + GRADIENTS:
             explain(net("in-place"), pictures("in-place"), method)
+
+
+@pytest.mark.parametrize("method", ["lime", "kernel-shap", "occlusion"])
+def test_a_probability_that_nothing_moves_is_told(method):
+    """Hiding parts of what a network is sure of changes next to nothing: its colours would mislead."""
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with torch.no_grad():
+        net[0].weight[0], net[0].weight[1], net[0].bias[:] = 0.1, -0.1, torch.tensor([4.0, -4.0])
+    x = torch.rand(1, 3, 16, 16)
+    quick = {"lime": {"samples": 20}, "kernel-shap": {"samples": 14}, "occlusion": {"window": 8, "stride": 8}}
+    options = quick[method] | ({} if method == "occlusion" else {"segments": "grid:2"})
+    sure = pellucid.explain(net, x, method, output="probability", **options)
+    assert any("hardly changes, whatever is hidden" in text for text in sure.warnings)
+    told = pellucid.explain(net, x, method, output="logit", **options)
+    assert not any("hardly changes" in text for text in told.warnings)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.certainty import flat
+from pellucid.certainty import flat, saturated
 from pellucid.engine.precision import HALF
 from pellucid.errors import InvalidValue, ModelError
 from pellucid.model import Model
@@ -43,7 +43,10 @@ def answer_request(probe: Probe, request: Request, total: int, alone: str | None
             probe.fail(image, InvalidValue(text))
     probe.note("The map is zero everywhere.", (map == 0).flatten(1).all(1).cpu() & ~_noted(probe, n))
     for image in left:
-        if text := flat(map[image], probe.inputs[image]):
+        texts = [flat(map[image], probe.inputs[image])]
+        if request.method.family == "perturb" and probe.output == "probability":
+            texts.append(saturated(map[image], float(score[image])))
+        for text in filter(None, texts):
             probe.note(text, torch.arange(n, dtype=torch.long, device="cpu") == image)
     if alone and (total > 1 or request.method.cost(request.options).forward > 1):
         probe.note(alone)

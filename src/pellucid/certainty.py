@@ -65,6 +65,10 @@ def doubtful(error: float | None, stderr: Float[Tensor, "D H W"], options: Mappi
     ]
 
 
+SURE, UNMOVED = 0.99, 1e-3
+"""A probability from which on, and a change of it below which, its map says next to nothing."""
+
+
 def flat(map: Float[Tensor, "*shape"], image: Float[Tensor, "C H W"]) -> str:
     """What to say of a map that prefers no place, and why where that is known; else nothing."""
     low, high = float(map.min()), float(map.max())
@@ -79,6 +83,17 @@ def flat(map: Float[Tensor, "*shape"], image: Float[Tensor, "C H W"]) -> str:
     return (
         f"The map is nearly constant: its values differ by {(high - low) / top:.1%} of the largest, so that "
         f"the places it prefers say little{why}."
+    )
+
+
+def saturated(map: Float[Tensor, "*shape"], probability: float) -> str:
+    """What to say of a map of changes of a probability that is near 1 and hardly changes; else nothing."""
+    most = float(map.abs().max())
+    if probability < SURE or most == 0 or most >= UNMOVED:
+        return ""
+    return (
+        f"The probability is {probability:.4g} and hardly changes, whatever is hidden (at most {most:.1g} in "
+        "the map): output='logit' says more."
     )
 
 

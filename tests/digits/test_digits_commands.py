@@ -91,6 +91,17 @@ def test_restart_begins_anew(here: Path):
     assert names(here) == ["digits.safetensors", "set"]
 
 
+def test_a_trained_network_is_not_overwritten(here: Path):
+    command = ["train", "digits", "--data", "set", "--epochs", "1"]
+    assert run(app, command).exit_code == 0
+    trained = Path("digits.safetensors").read_bytes()
+    refused = run(app, [*command, "--seed", "1"])
+    assert (refused.exit_code, "digits.safetensors is there already" in refused.stderr) == (2, True)
+    assert Path("digits.safetensors").read_bytes() == trained
+    assert run(app, [*command, "--seed", "1", "--restart"]).exit_code == 0
+    assert Path("digits.safetensors").read_bytes() != trained
+
+
 def test_a_digit_is_written_as_it_is(here: Path):
     done = run(app, ["digits", "extract", "12", "--out", "new/twelve.png"])
     test = bundled().test

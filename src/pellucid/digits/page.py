@@ -28,7 +28,7 @@ from pellucid.report.records import Photograph
 READS = {
     "layers": "activations of a layer",
     "input gradient": "the gradient at the picture",
-    "perturbed inputs": "answers to altered pictures",
+    "perturbed inputs": "scores of altered pictures, or their gradients",
     "replaced operations": "the network run by other rules",
 }
 """What a method reads, in words."""
@@ -199,11 +199,13 @@ def _sentences(lesson: Lesson, ranked: Sequence[Standing]) -> list[str]:
     ]
     judged = [one for one in ranked if one.q is not None]
     if judged:
-        best, worst = judged[0], judged[-1]
+        best, worst = [one.title for one in judged if _q(one) == _q(judged[0])], judged[-1]
         said.append(
-            f"Of these, interventions bear out {best.title} best (mean q {_q(best)}) and {worst.title} "
-            f"least ({_q(worst)})."
+            f"In these, interventions bear out {_listed(best)} best on average (mean q {_q(judged[0])}) and "
+            f"{worst.title} least ({_q(worst)})."
         )
+        if not any(one.supported for one in judged):
+            said.append("No map of any method is supported: none of them is to be read alone as the reason.")
         known = floors(lesson.comparison)
         name, q = max(known.items(), key=lambda one: one[1])
         below = [one.title for one in judged if (one.q or 0.0) <= q]

@@ -34,7 +34,7 @@ def digits(
         Path, typer.Option(metavar="FILE.safetensors", help="The model file.", rich_help_panel="The result")
     ] = Path("digits.safetensors"),
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, whatever an interrupted training has left.")
+        bool, typer.Option("--restart", help="Begin anew, whatever is there of an earlier training.")
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -51,10 +51,13 @@ def digits(
     with plain_errors(debug):
         from pellucid.cli.learning import learn
         from pellucid.digits.training import Plan
+        from pellucid.errors import InvalidValue
         from pellucid.files import by_suffix
         from pellucid.model_file import SUFFIX
 
         by_suffix(out, {SUFFIX: None})
+        if out.exists() and not restart:
+            raise InvalidValue(f"{out} is there already: name another file, --out, or replace it, --restart.")
         plan = Plan(arch, epochs, batch, rate, patience, seed)
         pictures = own.read_digits(data, download, quiet or json)
         trained = learn(pictures, plan, out, tell=not (quiet or json), restart=restart)
