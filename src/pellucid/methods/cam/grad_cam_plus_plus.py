@@ -28,14 +28,14 @@ def grad_cam_plus_plus(
         $w_k$: the weight of channel k.
         $g^k_{ij}$: the gradient of S with respect to channel k at row i and column j; rows $a$ and
             columns $b$ likewise.
-        $a^k_{ij}$: the share of that position, 0 where the denominator is.
+        $a^k_{ij}$: the weight of that position, 0 where the denominator is.
         $L$: the map.
 
     Args:
         at: the evidence at the layer.
         eps: added to the denominator. It is not scale-free: 1e-6, pytorch-grad-cam's, is larger than 2 g^2
             on many networks and suppresses their weak channels.
-        normalize_alphas: makes each channel's a sum to 1, as the official code does.
+        normalize_alphas: divides each channel's $a^k_{ij}$ by their sum, as the official code does.
 
     Returns:
         (N, h, w), at least 0, in units of the score.
@@ -51,13 +51,13 @@ def grad_cam_plus_plus(
         As cheap as Grad-CAM.
 
     Weaknesses:
-        Its weights are positive only: a channel that speaks against the class is left out, not
-            subtracted.
-        Derived for the exponential of the score and for activations of at least 0: with SiLU or GELU
+        Where activations are at least 0, so are its weights: a channel that speaks against the class is
+            left out, not subtracted.
+        It is derived for such activations and for the exponential of the score: behind a SiLU or GELU
             weights can turn negative, and a warning says so.
 
     Pitfalls:
-        Gradients of the layer's weights in place of those of its activations, and no shares at all, as
+        Gradients of the layer's weights in place of those of its activations, and no weights of positions, as
             in a widespread tutorial, give the plain sum of the channels.
         pytorch-grad-cam's 1e-6 in the denominator is not scale-free: at the gradients of a ResNet50 it
             halves weights and makes small ones 50 times too small (a test shows it).

@@ -65,14 +65,14 @@ def score_cam(at: LayerEvidence, *, variant: Variant = "official") -> Float[Tens
 
     Weaknesses:
         A forward pass for each channel of the layer: 1280 of EfficientNet-Lite0, 2048 of ResNet50.
-        Masked pictures are grey where the mask is 0: unlike what the model knows.
+        Masked pictures have the mean colour where the mask is 0: unlike what the model knows.
         All weights are positive, so it shows where the layer is active as much as why.
 
     Pitfalls:
         Masks that are not scaled to [0, 1] darken or brighten the picture, and weights from logits can
             be negative or dominate: a widespread tutorial does both, and drops the ReLU.
         A softmax over channels of logits, as in the paper's algorithm and in pytorch-grad-cam, often
-            leaves a handful of channels any weight; `variant` chooses.
+            leaves only a handful of channels with any weight; `variant` chooses.
         The code of the paper skips channels that are constant, whose scaling is 0/0.
 
     See Also:

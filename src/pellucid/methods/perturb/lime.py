@@ -43,7 +43,7 @@ def lime(
     features: int = 0,
     selection: Selection = "auto",
 ) -> Finding:
-    r"""argmin_g sum_z pi(z) (S(z) - g(z))^2 + |g|^2: a linear model of superpixels, each kept or hidden.
+    r"""argmin_g sum_z pi(z) (S(z) - g(z))^2 + ridge |g|^2: a linear model of hidden superpixels.
 
     Hide superpixels at random, see what the model says, and fit a linear model to it: its coefficients
     say which superpixels speak for the class.
@@ -52,10 +52,11 @@ def lime(
     their standard errors and the segments are in the details.
 
     Formula:
-        g = \arg\min_g \sum_z \pi(z) \big(S(z) - g(z)\big)^2 + \lVert g \rVert^2, \qquad
+        g = \arg\min_g \sum_z \pi(z) \big(S(z) - g(z)\big)^2 + \lambda \lVert g \rVert^2, \qquad
         \pi(z) = \exp\Big(-\frac{D(z)^2}{2 w^2}\Big)
 
-        $g$: a linear function of the superpixels, the squares of whose coefficients are its price.
+        $g$: a linear function of the superpixels; $\lVert g \rVert^2$ is the sum of its squared coefficients.
+        $\lambda$: `ridge`.
         $z$: a picture with some superpixels hidden.
         $\pi$: its weight.
         $D$: its distance from the whole picture, by the cosine.
@@ -99,8 +100,9 @@ def lime(
     Pitfalls:
         The weight is exp(-D^2 / (2 w^2)), as the authors' code has it; the paper and tutorials write
             another by a factor of the square root of 2 in the width.
-        A model that returns logits, or rows of class and probability, is explained as what it returns:
-            tutorials explain the class's number so.
+        The authors' code explains whatever the model's function returns, logits or rows of class and
+            probability: tutorials explain the number of the class so. Here it is the probability.
+        Pictures of few pixels have no superpixels: quickshift then gives way to a grid, with a note.
         Segments must be numbered from 0 without gaps, or one is never hidden.
 
     See Also:
