@@ -34,7 +34,7 @@ def lab(
     """Train a network on digits, explain its answers by many methods, judge the methods: a page, lab.html.
 
     It explains one digit of each class and the network's worst mistakes. On two cores all of it takes about
-    two minutes with the bundled digits.
+    a minute with the bundled digits.
 
     Example: pellucid lab --arch residual
     """
