@@ -152,7 +152,7 @@ def test_score_cam_with_masks_as_they_come_depends_on_the_scale_of_the_layer(thr
     wrong = correlation(*(tutorial_score_cam(network, three, 7) for network in (net(), tenth)))
     ours = correlation(*(ours_score_cam(network, three) for network in (net(), tenth)))
     assert ours > 0.9999
-    assert wrong < 0.9
+    assert wrong < 0.98  # .83 to .95, as the network was trained by one PyTorch or another
 
 
 def test_score_cam_of_tutorials_and_ours_differ_on_the_same_digit(three: Tensor):

@@ -116,7 +116,8 @@ def opti_cam(at: LayerEvidence, *, steps: int = 100, learning_rate: float = 0.1)
         searching &= ~lost
         pull = (x * slope).sum(1, keepdim=True).where(searching[:, None, None, None], 0.0)
         (u.grad,) = torch.autograd.grad((masks * pull).sum(), u)
-        adam.step()
+        with u.device:  # or PyTorch 2.6 keeps Adam's counter on the process's default device
+            adam.step()
     weights = best.softmax(1)
     return Finding(weighted(best, A).to(at.A), details={"weights": weights, "masked_score": tops[-1]})
 

@@ -161,7 +161,8 @@ def meaningful_perturbation(
         if step < steps:
             pull = slope.where(searching[:, None, None, None], 0.0)
             (m.grad,) = torch.autograd.grad((copies, cost.sum()), m, (pull, None))
-            adam.step()
+            with m.device:  # or PyTorch 2.6 keeps Adam's counter on the process's default device
+                adam.step()
             with torch.no_grad():
                 m.copy_(m.clamp(0, 1).where(searching[:, None, None, None], best))
     trace = {name: torch.stack(values, 1) for name, values in course.items()}
