@@ -38,8 +38,12 @@ FLOORS = [
     # what a comparison gives; it writes the page
     "comparison",
     # the verbs
-    "__init__ altering answering attribute axioms bound_method choose cite compare digits doctor evaluate "
+    "altering answering attribute axioms bound_method choose cite compare digits doctor evaluate "
     "explain fitting judge measure metric_request outcomes quantus request truth",
+    # data sets: sources, the worker, the store
+    "runner",
+    # the package's public names
+    "__init__",
     # the command line
     "__main__ cli",
 ]
