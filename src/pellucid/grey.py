@@ -5,11 +5,13 @@ import struct
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from io import BufferedReader, BytesIO
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
@@ -59,8 +61,13 @@ def check_range(ends: Any) -> Ends | None:
     return float(ends[0]), float(ends[1])
 
 
-def declared_range(image: Image.Image) -> Ends | None:
-    """The range that a file declares; None where it says nothing."""
+def declared_range(image: Image.Image, data: bytes | None = None) -> Ends | None:
+    """The range that a file declares; None where it says nothing.
+
+    Args:
+        image: the picture, opened.
+        data: its file's bytes, where it was opened from these and has no path.
+    """
     if isinstance(image, TiffImageFile):
         tags = image.tag_v2
         low, high = tags.get(_SMIN, tags.get(_MIN)), tags.get(_SMAX, tags.get(_MAX))
@@ -72,15 +79,20 @@ def declared_range(image: Image.Image) -> Ends | None:
         bits = bits[0] if isinstance(bits, tuple) else bits
         if 8 < bits < 16:
             return 0.0, float(2**bits - 1)
-    if image.format == "PNG" and (bits := _significant_bits(image)):
+    if image.format == "PNG" and (bits := _significant_bits(image, data)):
         # By the standard the upper ones of 16 bits count; where values are larger than this, they do.
         return (0.0, float(2**bits - 1)) if 8 < bits < 16 else None
     return None
 
 
-def _significant_bits(image: Image.Image) -> int | None:
+def _file(image: Image.Image, data: bytes | None) -> BufferedReader | BytesIO:
+    """The file that a picture was opened from, anew."""
+    return BytesIO(data) if data is not None else Path(str(getattr(image, "filename", ""))).open("rb")
+
+
+def _significant_bits(image: Image.Image, data: bytes | None) -> int | None:
     """What a PNG's sBIT chunk says of its first channel; Pillow does not read it."""
-    with suppress(Exception), Path(str(getattr(image, "filename", ""))).open("rb") as file:
+    with suppress(Exception), _file(image, data) as file:
         file.seek(8)
         while header := file.read(8):
             length, kind = struct.unpack(">I4s", header)
@@ -132,33 +144,35 @@ def white_is_zero(image: Image.Image) -> bool:
     return isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
 
 
-def deep_colours(image: Image.Image, declared: Ends | None, *, always: bool) -> np.ndarray | None:
+def deep_colours(
+    image: Image.Image, declared: Ends | None, data: bytes | None = None, *, always: bool
+) -> np.ndarray | None:
     """The values of a file with three colours of 16 bits, where it does not fill them; else None.
 
     Pillow keeps the upper 8 bits, in which 12 bits are nearly black. Files that are bright in these are left
-    to it, unless `always`.
+    to it, unless `always`. `data` is the file, where the picture was opened from bytes.
     """
-    path = str(getattr(image, "filename", ""))
     if (
         image.mode != "RGB"
         or image.getexif().get(_ORIENTATION, 1) != 1
         or image.format not in ("PNG", "TIFF")
-        or not path
+        or not (data is not None or bool(getattr(image, "filename", "")))
     ):
         return None
     if not always and declared is None and np.asarray(image).max() >= 128:
         return None
-    with suppress(Exception):  # what these readers do not know stays as Pillow has it
+    with suppress(Exception), _file(image, data) as file:  # what these do not know stays as Pillow has it
         if image.format == "TIFF":
             import tifffile
 
-            values = tifffile.imread(path)
+            values = tifffile.imread(file)
         else:
-            from torchvision.io import ImageReadMode, decode_image, read_file
+            from torchvision.io import ImageReadMode, decode_image
 
             with warnings.catch_warnings():  # that these decoders will be another package's one day
                 warnings.simplefilter("ignore", DeprecationWarning)
-                values = decode_image(read_file(path), ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+                raw = torch.from_numpy(np.frombuffer(bytearray(file.read()), np.uint8))
+                values = decode_image(raw, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
         if values.dtype == np.uint16 and values.shape == (image.height, image.width, 3):
             return np.asarray(values)
     return None
@@ -239,14 +253,18 @@ def refuse_several(image: Image.Image, what: str) -> None:
         raise PictureError(f"{what} has {pages} pages; a picture is one: {_PASS}")
 
 
-def refuse_bands(path: Path) -> None:
+def refuse_bands(source: Path | bytes, what: str) -> None:
     """Refuses a TIFF that Pillow cannot open because of its bands, with their number.
+
+    Args:
+        source: the file, or its bytes.
+        what: how the error calls it.
 
     Raises:
         PictureError: says how to pass an array.
     """
     bands = 0
-    with suppress(Exception), path.open("rb") as file:
+    with suppress(Exception), BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         header = file.read(8)
         if header[:4] in (b"II*\0", b"MM\0*"):
             tags = ImageFileDirectory_v2(header)
@@ -254,4 +272,4 @@ def refuse_bands(path: Path) -> None:
             tags.load(file)
             bands = int(tags.get(_SAMPLES, 1))
     if bands > 1:
-        raise PictureError(f"{path} is a TIFF of {bands} bands, which Pillow does not read: {_PASS}")
+        raise PictureError(f"{what} is a TIFF of {bands} bands, which Pillow does not read: {_PASS}")

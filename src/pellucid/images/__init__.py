@@ -4,6 +4,8 @@ from pellucid.choices import SAMPLES as SAMPLES
 from pellucid.choices import SUFFIXES as SUFFIXES
 from pellucid.choices import Interpolation as Interpolation
 from pellucid.images.notes import seen_as as seen_as
+from pellucid.images.opening import locate as locate
+from pellucid.images.opening import open_encoded as open_encoded
 from pellucid.images.opening import open_picture as open_picture
 from pellucid.images.opening import open_pictures as open_pictures
 from pellucid.images.opening import open_with_others as open_with_others

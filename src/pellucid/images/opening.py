@@ -2,10 +2,11 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.resources import files
+from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,9 +81,29 @@ def open_picture(source: object, *, range: Any = None) -> Picture:
             f"a picture must be a path, a PIL image or a uint8 or uint16 array; got {type(source).__name__} "
             "(a tensor is taken as the model's ready input, not as a picture)"
         )
-    name, path = _locate(source)
+    name, path = locate(source)
     with _decoding(str(path)):
-        return replace(_read(path, ends), name=name, path=path)
+        return replace(_read(path, str(path), ends), name=name, path=path)
+
+
+def open_encoded(data: bytes, what: str, *, range: Any = None) -> Picture:
+    """Read one picture from the bytes of its file, as `open_picture` reads the file.
+
+    Args:
+        data: the file's bytes.
+        what: the picture, for errors and notes.
+        range: the values that are black and white; where there are only 8 bits, it has no use.
+
+    Raises:
+        PictureError: see `open_picture`.
+        InvalidValue: `range` is not two finite numbers, the first below the second.
+
+    Example:
+        >>> open_encoded((files("skimage") / "data" / SAMPLES["cat"]).read_bytes(), "cat").rgb.size
+        (451, 300)
+    """
+    with _decoding(what):
+        return _in_range(lambda ends: _read(data, what, ends), check_range(range))
 
 
 def open_pictures(
@@ -166,15 +187,29 @@ def _widest(guesses: Mapping[Key, tuple[str, Ends]]) -> dict[Key, Ends]:
 
 def _ranged(source: Any, ends: Ends | None) -> Picture:
     """A picture with its black and white, if it has more than 8 bits."""
-    if ends is None or isinstance(source, Picture):
-        return open_picture(source)
+    if isinstance(source, Picture):
+        return source
+    return _in_range(lambda ends: open_picture(source, range=ends), ends)
+
+
+def _in_range(read: Callable[[Ends | None], Picture], ends: Ends | None) -> Picture:
+    """What is read with this black and white, or without where the picture has 8 bits."""
     try:
-        return open_picture(source, range=ends)
-    except InvalidValue:  # 8 bits
-        return open_picture(source)
+        return read(ends)
+    except PictureError:
+        raise
+    except InvalidValue:
+        if ends is None:
+            raise
+        return read(None)
 
 
-def _locate(source: str | Path) -> tuple[str, Path]:
+def locate(source: str | Path) -> tuple[str, Path]:
+    """What a file or `sample:NAME` is called, and where it is.
+
+    Raises:
+        FileMissing: there is no such sample.
+    """
     text = str(source)
     if text.startswith("sample:"):
         name = text.removeprefix("sample:")
@@ -185,31 +220,31 @@ def _locate(source: str | Path) -> tuple[str, Path]:
     return path.stem, path
 
 
-def _read(path: Path, ends: Ends | None) -> Picture:
-    if path.is_dir():
-        raise PictureError(f"{path} is a folder; name a picture in it")
+def _read(source: Path | bytes, what: str, ends: Ends | None) -> Picture:
+    data = source if isinstance(source, bytes) else None
+    if isinstance(source, Path) and source.is_dir():
+        raise PictureError(f"{what} is a folder; name a picture in it")
     try:
         with warnings.catch_warnings():
             # Pillow only warns between its limit and twice that; both are refused here.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                refuse_several(image, str(path))
+            with Image.open(source if isinstance(source, Path) else BytesIO(source)) as image:
+                refuse_several(image, what)
                 moves = image.format in ANIMATIONS and getattr(image, "is_animated", False)
-                return _picture(image, str(path), ends).remarked(FIRST_FRAME if moves else "")
+                return _picture(image, what, ends, data).remarked(FIRST_FRAME if moves else "")
     except FileNotFoundError:
-        raise FileMissing(f"{path}: no such file") from None
+        raise FileMissing(f"{what}: no such file") from None
     except PermissionError:
-        raise PictureError(f"{path} may not be read: permission denied") from None
+        raise PictureError(f"{what} may not be read: permission denied") from None
     except UnidentifiedImageError:
-        refuse_bands(path)
-        reason = (
-            "is not a picture in a format that Pillow reads" if path.stat().st_size else "is empty (0 bytes)"
-        )
-        raise PictureError(f"{path} {reason}") from None
+        refuse_bands(source, what)
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        reason = "is not a picture in a format that Pillow reads" if size else "is empty (0 bytes)"
+        raise PictureError(f"{what} {reason}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         pixels = re.findall(r"\d+", str(error))[0]
         raise PictureError(
-            f"{path} has {pixels} pixels, more than Pillow's limit of {Image.MAX_IMAGE_PIXELS} "
+            f"{what} has {pixels} pixels, more than Pillow's limit of {Image.MAX_IMAGE_PIXELS} "
             "(PIL.Image.MAX_IMAGE_PIXELS); make it smaller, or raise the limit if you trust the file"
         ) from None
 
@@ -248,17 +283,18 @@ def _pixels(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _picture(image: Image.Image, what: str, ends: Ends | None) -> Picture:
+def _picture(image: Image.Image, what: str, ends: Ends | None, data: bytes | None = None) -> Picture:
     """A new image: the upright picture on white, and with its alpha where it is not opaque."""
     if not all(image.size):
         raise PictureError(f"{what} has no pixels: it is {image.width} x {image.height}")
-    declared, deep = declared_range(image), has_deep_pixels(image)  # before reading, which may close the file
+    # Before reading, which may close the file.
+    declared, deep = declared_range(image, data), has_deep_pixels(image)
     image.load()
     source = image
     with suppress(Exception):  # unreadable metadata says nothing about the orientation, and spoils no pixel
         image = ImageOps.exif_transpose(image)
     cut = CUT if deep and deep_grey(source, image) is None else ""
-    return replace(_in_colours(source, image, what, declared, ends), source=image).remarked(cut)
+    return replace(_in_colours(source, image, what, declared, ends, data), source=image).remarked(cut)
 
 
 def _in_colours(
@@ -267,6 +303,7 @@ def _in_colours(
     what: str,
     declared: tuple[float, float] | None,
     ends: Ends | None,
+    data: bytes | None,
 ) -> Picture:
     """An upright image, and the `source` that it was opened as, in 8-bit RGB."""
     if (values := deep_grey(source, image)) is not None:
@@ -276,7 +313,7 @@ def _in_colours(
         grey = None if shown.rgba is not None else Image.fromarray(scaled.astype(np.float32))
         return replace(shown, note=note, grey=grey, guessed=guessed)
     always = ends is not None or "transparency" in image.info
-    if (colours := deep_colours(source, declared, always=always)) is not None:
+    if (colours := deep_colours(source, declared, data, always=always)) is not None:
         scaled, note, guessed = scaled_values(colours, what, ends or declared, given=ends is not None)
         return replace(_without(source, rounded(scaled), colours), note=note, guessed=guessed)
     if ends is not None:
