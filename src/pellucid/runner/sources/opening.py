@@ -1,0 +1,174 @@
+"""Whatever a user names as a data set -> a source."""
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Literal
+
+from pellucid.choices import SUFFIXES
+from pellucid.errors import FileMissing, InvalidType, InvalidValue
+from pellucid.runner.sources import places
+from pellucid.runner.sources.folders import folder_part, pictures_part
+from pellucid.runner.sources.lists import LINES, TEXT_LISTS, lines_part, parquet_part, text_part
+from pellucid.runner.sources.source import Part, Source
+
+Kind = Literal["picture", "folder", "list"]
+"""What a name can stand for, where its suffix or a look would say otherwise."""
+
+BoxFormat = Literal["ltrb", "xywh"]
+"""How boxes of lists are written: corners, or the upper left one and the size."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a source is read."""
+
+    label: str | None
+    image: str | None
+    kind: str | None
+    sizes: bool
+    several: bool
+
+
+def open_source(
+    specs: Any,
+    *,
+    label: str | None = None,
+    image: str | None = None,
+    kind: Kind | None = None,
+    boxes: BoxFormat = "ltrb",
+) -> Source:
+    """Pictures of any number to explain, from what a user names; several are one after the other.
+
+    Nothing but a look at the beginning is read here; `Source.batches` reads on.
+
+    Args:
+        specs: one or several: folders, globs, pictures, `sample:NAME`, lists (CSV, TSV, JSON lines, Parquet);
+            local paths or any URL that fsspec knows.
+        label: the column of a list with the labels, or "none" for none; for folders "folder" for the names of
+            folders as labels; None for what names of columns and a look say: `Source.description` tells.
+        image: the column of a list with the pictures, where its name does not say so.
+        kind: what the names stand for, where a suffix or a look would say otherwise.
+        boxes: how lists write boxes: "ltrb", (left, top, right, bottom), or "xywh", (left, top, width,
+            height).
+
+    Raises:
+        FileMissing: there is no such file or folder.
+        InvalidValue: a list has no column of pictures, or is damaged; an unknown scheme; no source at all.
+        ExtraMissing: a library for this kind of address is not installed.
+
+    Example:
+        >>> source = open_source(["sample:cat", "sample:coffee"])
+        >>> [row["uri"] for batch in source.batches() for row in batch.to_pylist()]
+        ['sample:cat', 'sample:coffee']
+    """
+    if boxes not in ("ltrb", "xywh"):
+        raise InvalidValue(f'boxes must be "ltrb" or "xywh"; got {boxes!r}.')
+    given = [specs] if isinstance(specs, str | os.PathLike) else list(specs)
+    if not given:
+        raise InvalidValue("There must be at least one source; got none: name a folder, a list or pictures.")
+    for one in given:
+        if not isinstance(one, str | os.PathLike):
+            raise InvalidType(f"A source must be a path or a URL; got {type(one).__name__}.")
+    names = [spelled for one in given for spelled in places.expanded(os.fspath(one))]
+    options = Options(label, image, kind, boxes == "xywh", len(names) > 1)
+    parts: list[Part] = []
+    for what, group in groupby(names, lambda name: kind_of(name, kind)):
+        parts += parts_of(what, list(group), options)
+    return Source(parts)
+
+
+def kind_of(name: str, asked: str | None) -> str:
+    """What a name stands for: by its suffix, else by a look at it."""
+    suffix = places.suffix_of(name)
+    if asked is not None:
+        return "glob" if asked == "picture" and is_glob(name) else asked
+    if is_glob(name):
+        return "glob"
+    if suffix in SUFFIXES or name.startswith("sample:"):
+        return "picture"
+    if suffix in TEXT_LISTS or suffix in LINES or suffix == ".parquet":
+        return "list"
+    if places.is_folder(name):
+        return "folder"
+    if places.is_url(name) and places.is_local(name) is False and re.match(r"https?://", name):
+        return "picture"  # its address need not say so
+    if not places.exists(places.absolute(name)):
+        raise FileMissing(f"{name}: no such file or folder; check the name.")
+    return "picture"
+
+
+def is_glob(name: str) -> bool:
+    """Whether a name is a pattern."""
+    if re.match(r"https?://", name):
+        return "*" in name
+    return glob.has_magic(name) and not (places.is_local(name) and os.path.exists(places.absolute(name)))
+
+
+def parts_of(kind: str, names: Sequence[str], options: Options) -> list[Part]:
+    """The parts for some names of one kind."""
+    match kind:
+        case "picture":
+            return [pictures_part(names)]
+        case "folder":
+            return [of_folder(name, options) for name in names]
+        case "glob":
+            return [of_glob(name, options) for name in names]
+        case "list":
+            return [of_list(name, options) for name in names]
+    raise InvalidValue(f"kind must be one of picture, folder, list; got {kind!r}.")
+
+
+def of_folder(name: str, options: Options) -> Part:
+    """A folder of pictures."""
+    root = places.absolute(name)
+    prefix = f"{name.rstrip('/')}/" if options.several else ""
+    return folder_part(root, name, label=folder_label(options), prefix=prefix)
+
+
+def folder_label(options: Options) -> str | None:
+    """What was asked of labels, as far as it is for folders."""
+    return options.label if options.label in ("folder", "none") else None
+
+
+def of_glob(name: str, options: Options) -> Part:
+    """What a glob means: pictures."""
+    root, parts = split_glob(name)
+    prefix = f"{root}/" if options.several and root else ""
+    return folder_part(
+        places.absolute(root or "."), name, parts=parts, label=folder_label(options), prefix=prefix
+    )
+
+
+def split_glob(name: str) -> tuple[str, tuple[str, ...]]:
+    """The folder before a pattern, and the pattern's parts.
+
+    Example:
+        >>> split_glob("photos/2024/*/x?.jpg")
+        ('photos/2024', ('*', 'x?.jpg'))
+        >>> split_glob("/*.png")
+        ('/', ('*.png',))
+    """
+    pieces = name.split("/")
+    first = next(i for i, piece in enumerate(pieces) if glob.has_magic(piece))
+    root = "/".join(pieces[:first])
+    return root or ("/" if name.startswith("/") else ""), tuple(piece for piece in pieces[first:] if piece)
+
+
+def of_list(name: str, options: Options) -> Part:
+    """A list, by its suffix."""
+    address, suffix = places.absolute(name), places.suffix_of(name)
+    asked: dict[str, Any] = {"image": options.image, "label": options.label, "sizes": options.sizes}
+    if suffix in TEXT_LISTS:
+        return text_part(address, name, **asked)
+    if suffix in LINES:
+        return lines_part(address, name, **asked)
+    if suffix == ".parquet":
+        return parquet_part([address], name, **asked)
+    raise InvalidValue(
+        f"{name}: a list must end in {', '.join([*TEXT_LISTS, *LINES, '.parquet'])}; this one ends in "
+        f"{suffix!r}: name it so."
+    )
