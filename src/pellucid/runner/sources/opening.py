@@ -3,16 +3,23 @@
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
+import numpy as np
+from torch import Tensor
+
 from pellucid.choices import SUFFIXES
 from pellucid.errors import FileMissing, InvalidType, InvalidValue
+from pellucid.gathering import as_input
+from pellucid.images import Picture
+from pellucid.input_tensors import checked_tensor
 from pellucid.runner.sources import places
 from pellucid.runner.sources.folders import folder_part, pictures_part
 from pellucid.runner.sources.lists import LINES, TEXT_LISTS, lines_part, parquet_part, text_part
+from pellucid.runner.sources.memory import NOTHING, MemoryReader, held_part, is_data_set, listed
 from pellucid.runner.sources.source import Part, Source
 
 Kind = Literal["picture", "folder", "list"]
@@ -47,7 +54,10 @@ def open_source(
 
     Args:
         specs: one or several: folders, globs, pictures, `sample:NAME`, lists (CSV, TSV, JSON lines, Parquet);
-            local paths or any URL that fsspec knows.
+            local paths or any URL that fsspec knows. Also what is in memory: images and uint8 arrays, ready
+            inputs (a float tensor or array (C, H, W) or (N, C, H, W)), an iterator of paths, which is read
+            as the plan is made, or a data set, whose items are pictures or ready inputs, (picture, label), or
+            mappings; `Source.reader` then reads the rows.
         label: the column of a list with the labels, or "none" for none; for folders "folder" for the names of
             folders as labels; None for what names of columns and a look say: `Source.description` tells.
         image: the column of a list with the pictures, where its name does not say so.
@@ -67,18 +77,74 @@ def open_source(
     """
     if boxes not in ("ltrb", "xywh"):
         raise InvalidValue(f'boxes must be "ltrb" or "xywh"; got {boxes!r}.')
-    given = [specs] if isinstance(specs, str | os.PathLike) else list(specs)
-    if not given:
-        raise InvalidValue("There must be at least one source; got none: name a folder, a list or pictures.")
-    for one in given:
-        if not isinstance(one, str | os.PathLike):
-            raise InvalidType(f"A source must be a path or a URL; got {type(one).__name__}.")
-    names = [spelled for one in given for spelled in places.expanded(os.fspath(one))]
-    options = Options(label, image, kind, boxes == "xywh", len(names) > 1)
     parts: list[Part] = []
-    for what, group in groupby(names, lambda name: kind_of(name, kind)):
-        parts += parts_of(what, list(group), options)
-    return Source(parts)
+    held: list[Any] = []
+    for things in runs_of(specs):
+        if isinstance(things, Part):
+            parts.append(things)
+        elif isinstance(things, Names):
+            names = [spelled for one in things for spelled in places.expanded(os.fspath(one))]
+            options = Options(label, image, kind, boxes == "xywh", len(names) > 1)
+            for what, group in groupby(names, lambda name: kind_of(name, kind)):
+                parts += parts_of(what, list(group), options)
+        else:
+            parts.append(held_part(things, sum(map(len, held)), label=label))
+            held.append(things)
+    if not parts:
+        raise InvalidValue(NOTHING)
+    return Source(parts, MemoryReader(held)) if held else Source(parts)
+
+
+class Names(list[Any]):
+    """Paths and URLs."""
+
+
+def runs_of(specs: Any) -> Iterator[Any]:
+    """What was passed, in order: names together, things in memory together, data sets each for itself.
+
+    Raises:
+        InvalidType: something that is no source.
+    """
+    if isinstance(specs, str | os.PathLike):
+        yield Names([specs])
+    elif isinstance(specs, list | tuple):
+        for kind, group in groupby(specs, sort_of):
+            if kind == "name":
+                yield Names(group)
+            elif kind == "many":
+                yield from map(as_held, group)
+            else:
+                yield list(group)
+    elif (sort := sort_of(specs)) == "many":
+        yield as_held(specs)
+    elif (
+        sort == "one" and isinstance(specs, Iterable) and not isinstance(specs, np.ndarray | Tensor | Picture)
+    ):
+        part, things = listed(specs)
+        yield from [part] if part is not None else runs_of(things)
+    else:
+        yield [specs]
+
+
+def sort_of(thing: Any) -> str:
+    """Whether something is a name, one picture, or many."""
+    if isinstance(thing, str | os.PathLike):
+        return "name"
+    if thing is None or isinstance(thing, bytes | int | float):
+        raise InvalidType(
+            "A source must be a path or URL, pictures, arrays, a float tensor (N, C, H, W) or a data set; "
+            f"got {type(thing).__name__}."
+        )
+    if isinstance(thing, np.ndarray | Tensor):
+        return "many" if thing.ndim == 4 else "one"
+    return "many" if is_data_set(thing) else "one"
+
+
+def as_held(thing: Any) -> Any:
+    """Many things, ready to be kept: tensors off the graph and on the CPU, for any worker."""
+    if isinstance(thing, Tensor):
+        return checked_tensor(thing).cpu()
+    return as_input(thing) if isinstance(thing, np.ndarray) and thing.dtype.kind == "f" else thing
 
 
 def kind_of(name: str, asked: str | None) -> str:
