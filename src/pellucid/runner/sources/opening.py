@@ -20,9 +20,12 @@ from pellucid.runner.sources import places
 from pellucid.runner.sources.folders import folder_part, pictures_part
 from pellucid.runner.sources.lists import LINES, TEXT_LISTS, lines_part, parquet_part, text_part
 from pellucid.runner.sources.memory import NOTHING, MemoryReader, held_part, is_data_set, listed
+from pellucid.runner.sources.saved import is_saved, saved_part
 from pellucid.runner.sources.source import Part, Source
+from pellucid.runner.sources.tars import TARS, tar_part
+from pellucid.runner.sources.walking import walk
 
-Kind = Literal["picture", "folder", "list"]
+Kind = Literal["picture", "folder", "list", "tar"]
 """What a name can stand for, where its suffix or a look would say otherwise."""
 
 BoxFormat = Literal["ltrb", "xywh"]
@@ -152,12 +155,16 @@ def kind_of(name: str, asked: str | None) -> str:
     suffix = places.suffix_of(name)
     if asked is not None:
         return "glob" if asked == "picture" and is_glob(name) else asked
-    if is_glob(name):
-        return "glob"
-    if suffix in SUFFIXES or name.startswith("sample:"):
+    if name.startswith("sample:"):
         return "picture"
     if suffix in TEXT_LISTS or suffix in LINES or suffix == ".parquet":
         return "list"
+    if suffix in TARS:
+        return "tar"
+    if is_glob(name):
+        return "glob"
+    if suffix in SUFFIXES:
+        return "picture"
     if places.is_folder(name):
         return "folder"
     if places.is_url(name) and places.is_local(name) is False and re.match(r"https?://", name):
@@ -184,15 +191,68 @@ def parts_of(kind: str, names: Sequence[str], options: Options) -> list[Part]:
         case "glob":
             return [of_glob(name, options) for name in names]
         case "list":
-            return [of_list(name, options) for name in names]
-    raise InvalidValue(f"kind must be one of picture, folder, list; got {kind!r}.")
+            return [part for name in names for part in of_list(name, options)]
+        case "tar":
+            return [tar_part(matching(names), names, label=options.label, sizes=options.sizes)]
+    raise InvalidValue(f"kind must be one of picture, folder, list, tar; got {kind!r}.")
 
 
 def of_folder(name: str, options: Options) -> Part:
-    """A folder of pictures."""
+    """A folder: of pictures, or what a look at it says."""
     root = places.absolute(name)
+    found = look(root) if options.kind is None else "folder"
+    if found == "saved":
+        return saved_part(root, name, image=options.image, label=options.label, sizes=options.sizes)
+    if found in (".parquet", ".tar", ".gz"):
+        inside = [f"{root}/{one}" for some in walk(root, {found}) for one in some]
+        if found == ".parquet":
+            return parquet_part(inside, name, image=options.image, label=options.label, sizes=options.sizes)
+        return tar_part(inside, [name], label=options.label, sizes=options.sizes)
     prefix = f"{name.rstrip('/')}/" if options.several else ""
     return folder_part(root, name, label=folder_label(options), prefix=prefix)
+
+
+def look(root: str) -> str:
+    """What a folder holds, by the files that come first: pictures wherever there are some, else archives."""
+    if is_saved(places.listing(root)):
+        return "saved"
+    packed, seen = "", 0
+    for piece in walk(root, {*SUFFIXES, ".parquet", ".tar", ".gz"}):
+        for name in piece:
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in SUFFIXES:
+                return "folder"
+            if suffix != ".gz" or places.suffix_of(name) in TARS:
+                packed = packed or suffix
+        seen += len(piece)
+        if seen > LOOKED_AT:
+            break
+    return packed or "folder"
+
+
+LOOKED_AT = 10_000
+"""Files of a folder that are looked at to say what it is."""
+
+
+def matching(names: Sequence[str]) -> list[str]:
+    """The addresses of files, those that a glob means sorted.
+
+    Raises:
+        FileMissing: a glob means none.
+    """
+    found: list[str] = []
+    for name in names:
+        if not is_glob(name):
+            found.append(places.absolute(name))
+            continue
+        root, parts = split_glob(name)
+        whole = places.absolute(root or ".").rstrip("/")
+        suffix = os.path.splitext(name)[1].lower()
+        matched = [f"{whole}/{one}" for some in walk(whole, {suffix}, parts) for one in some]
+        if not matched:
+            raise FileMissing(f"{name}: no file matches; check the pattern.")
+        found += matched
+    return found
 
 
 def folder_label(options: Options) -> str | None:
@@ -224,17 +284,17 @@ def split_glob(name: str) -> tuple[str, tuple[str, ...]]:
     return root or ("/" if name.startswith("/") else ""), tuple(piece for piece in pieces[first:] if piece)
 
 
-def of_list(name: str, options: Options) -> Part:
-    """A list, by its suffix."""
-    address, suffix = places.absolute(name), places.suffix_of(name)
+def of_list(name: str, options: Options) -> list[Part]:
+    """A list, by its suffix, or several that a glob means."""
+    suffix = places.suffix_of(name)
     asked: dict[str, Any] = {"image": options.image, "label": options.label, "sizes": options.sizes}
-    if suffix in TEXT_LISTS:
-        return text_part(address, name, **asked)
-    if suffix in LINES:
-        return lines_part(address, name, **asked)
     if suffix == ".parquet":
-        return parquet_part([address], name, **asked)
-    raise InvalidValue(
-        f"{name}: a list must end in {', '.join([*TEXT_LISTS, *LINES, '.parquet'])}; this one ends in "
-        f"{suffix!r}: name it so."
-    )
+        return [parquet_part(matching([name]), name, **asked)]
+    if suffix not in TEXT_LISTS and suffix not in LINES:
+        raise InvalidValue(
+            f"{name}: a list must end in {', '.join([*TEXT_LISTS, *LINES, '.parquet'])}; this one ends in "
+            f"{suffix!r}: name it so."
+        )
+    part = text_part if suffix in TEXT_LISTS else lines_part
+    found = matching([name])
+    return [part(one, name if len(found) == 1 else one, **asked) for one in found]

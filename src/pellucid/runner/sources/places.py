@@ -3,6 +3,7 @@
 import os
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -271,7 +272,7 @@ def sentences(address: str) -> Iterator[None]:
     except PermissionError:
         raise InvalidValue(f"{address} may not be read (permission denied): check your rights.") from None
     except Exception as error:
-        if is_local(address) and not isinstance(error, OSError):
+        if is_local(address) and not isinstance(error, OSError | EOFError | zlib.error):
             raise
         raise InvalidValue(
             f"{address} cannot be read ({first_line(error)}): check the address"

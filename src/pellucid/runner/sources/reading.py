@@ -18,6 +18,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -60,10 +61,11 @@ def read_bytes(uri: str, member: str | None = None) -> bytes:
         if not uri:
             raise PictureError("This row of the list names no picture: fill in its path, or remove it.")
         return places.whole(str(located(uri)[1]) if uri.startswith("sample:") else uri)
-    except PictureError:
+    except BaseException as error:
+        _forget(uri)  # the next try opens the file anew
+        if isinstance(error, InvalidValue) and not isinstance(error, PictureError):
+            raise PictureError(str(error)) from error
         raise
-    except InvalidValue as error:
-        raise PictureError(str(error)) from error
 
 
 def read_picture(
@@ -215,6 +217,13 @@ def _kept(key: tuple[str, str], make: Callable[[], K]) -> K:
         found = make()
     _HANDLES.open[key] = found
     return cast(K, found)
+
+
+def _forget(uri: str) -> None:
+    """Closes what this thread has open of a file."""
+    for key in [key for key in _HANDLES.open if key[1] == uri]:
+        with suppress(Exception):
+            _HANDLES.open.pop(key).close()
 
 
 def unpacked(uri: str) -> _Open:
