@@ -28,7 +28,7 @@ MASKS = ("mask", "mask_path")
 """What columns are called, the first that is there counts; in capitals or not."""
 
 TEXT_LISTS = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
-LINES = (".jsonl", ".ndjson", ".jsonl.gz")
+LINES = (".jsonl", ".ndjson", ".json", ".jsonl.gz")
 BLOCK = 1 << 22
 """Bytes of text that are read at a time."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +17,7 @@ from pellucid.gathering import as_input
 from pellucid.images import Picture
 from pellucid.input_tensors import checked_tensor
 from pellucid.runner.sources import places
+from pellucid.runner.sources.annotated import coco_part, is_coco, voc_files_part, voc_part
 from pellucid.runner.sources.folders import folder_part, pictures_part
 from pellucid.runner.sources.lists import LINES, TEXT_LISTS, lines_part, parquet_part, text_part
 from pellucid.runner.sources.memory import NOTHING, MemoryReader, held_part, is_data_set, listed
@@ -25,7 +26,7 @@ from pellucid.runner.sources.source import Part, Source
 from pellucid.runner.sources.tars import TARS, tar_part
 from pellucid.runner.sources.walking import walk
 
-Kind = Literal["picture", "folder", "list", "tar"]
+Kind = Literal["picture", "folder", "list", "tar", "coco", "voc"]
 """What a name can stand for, where its suffix or a look would say otherwise."""
 
 BoxFormat = Literal["ltrb", "xywh"]
@@ -157,10 +158,14 @@ def kind_of(name: str, asked: str | None) -> str:
         return "glob" if asked == "picture" and is_glob(name) else asked
     if name.startswith("sample:"):
         return "picture"
+    if suffix == ".json" and not is_glob(name):
+        return "coco" if is_coco(places.absolute(name)) else "list"
     if suffix in TEXT_LISTS or suffix in LINES or suffix == ".parquet":
         return "list"
     if suffix in TARS:
         return "tar"
+    if suffix == ".xml":
+        return "voc"
     if is_glob(name):
         return "glob"
     if suffix in SUFFIXES:
@@ -192,15 +197,21 @@ def parts_of(kind: str, names: Sequence[str], options: Options) -> list[Part]:
             return [of_glob(name, options) for name in names]
         case "list":
             return [part for name in names for part in of_list(name, options)]
+        case "coco":
+            return [coco_part(places.absolute(name), name, label=options.label) for name in names]
+        case "voc":
+            return [of_voc(name, options) for name in names]
         case "tar":
             return [tar_part(matching(names), names, label=options.label, sizes=options.sizes)]
-    raise InvalidValue(f"kind must be one of picture, folder, list, tar; got {kind!r}.")
+    raise InvalidValue(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
 
 
 def of_folder(name: str, options: Options) -> Part:
     """A folder: of pictures, or what a look at it says."""
     root = places.absolute(name)
     found = look(root) if options.kind is None else "folder"
+    if found == "voc":
+        return voc_part(root, name, label=options.label)
     if found == "saved":
         return saved_part(root, name, image=options.image, label=options.label, sizes=options.sizes)
     if found in (".parquet", ".tar", ".gz"):
@@ -212,10 +223,20 @@ def of_folder(name: str, options: Options) -> Part:
     return folder_part(root, name, label=folder_label(options), prefix=prefix)
 
 
+def of_voc(name: str, options: Options) -> Part:
+    """A folder of VOC's kind, or its files."""
+    if not is_glob(name) and places.is_folder(name):
+        return voc_part(places.absolute(name), name, label=options.label)
+    return voc_files_part(matching([name]), name, label=options.label)
+
+
 def look(root: str) -> str:
     """What a folder holds, by the files that come first: pictures wherever there are some, else archives."""
-    if is_saved(places.listing(root)):
+    names = places.listing(root)
+    if is_saved(names):
         return "saved"
+    if {"Annotations/", "JPEGImages/"} <= set(names) or any(name.endswith(".xml") for name in names):
+        return "voc"
     packed, seen = "", 0
     for piece in walk(root, {*SUFFIXES, ".parquet", ".tar", ".gz"}):
         for name in piece:
