@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from pellucid.errors import ExtraMissing, FileMissing, InvalidValue, PellucidError, first_line
@@ -142,7 +142,7 @@ def exists(address: str) -> bool:
         return bool(system.exists(path))
 
 
-def open_file(address: str) -> BinaryIO:
+def open_file(address: str) -> Any:
     """A file to read from, at any place of it.
 
     Raises:
@@ -161,10 +161,10 @@ def open_file(address: str) -> BinaryIO:
                 f"{address}: a file that holds several pictures is read in parts, which its server does not "
                 "send (no Content-Length, or no byte ranges): download it, and name the copy."
             )
-        return cast(BinaryIO, file)
+        return file
 
 
-def open_stream(address: str) -> BinaryIO:
+def open_stream(address: str) -> Any:
     """A remote file to read once, from front to end.
 
     Raises:
@@ -172,7 +172,7 @@ def open_stream(address: str) -> BinaryIO:
     """
     with sentences(address):
         system, path = _system(address)
-        return cast(BinaryIO, system.open(path, "rb"))
+        return system.open(path, "rb")
 
 
 def whole(address: str) -> bytes:

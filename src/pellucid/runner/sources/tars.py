@@ -1,16 +1,18 @@
 """Archives of pictures, as WebDataset has them: files that share a name but for its suffix are one sample."""
 
+import gzip
 import json
 import os
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from pellucid.choices import SUFFIXES
-from pellucid.errors import InvalidValue, PellucidError
+from pellucid.errors import InvalidValue
 from pellucid.runner.schema import arrow
 from pellucid.runner.sources import places
 from pellucid.runner.sources.columns import boxes_column, label_column
@@ -113,29 +115,25 @@ class File:
 
 def files(address: str) -> Iterator[File]:
     """The files of an archive by their headers; at last `(cut).end` where the archive is cut or damaged."""
-    kept = unpacked(address)
-    watched = Watched(kept.file)
-    end = 0
-    try:
-        with tarfile.open(fileobj=watched, mode="r:") as archive:  # type: ignore[call-overload]
-            while (found := archive.next()) is not None:
-                archive.members.clear()  # which would grow with the archive
-                end = archive.offset
-                name = found.name.removeprefix("./")
-                if found.isdir() or name.rpartition("/")[2].startswith("."):
-                    continue
-                one = File(name, found.offset_data, found.size)
-                if one.suffix in ("cls", "json", "txt"):
-                    kept.file.seek(one.offset)
-                    one = File(name, one.offset, one.size, kept.file.read(one.size))
-                yield one
-            whole = watched.last == b"\0" * tarfile.BLOCKSIZE
-    except PellucidError:
-        raise
-    except (tarfile.TarError, zlib.error, EOFError, OSError):
-        whole = False
-    finally:
-        kept.close()
+    with places.sentences(address), closing(unpacked(address)) as kept:
+        watched = Watched(kept.file)
+        end, whole = 0, False
+        try:
+            with tarfile.open(fileobj=watched, mode="r:") as archive:  # type: ignore[call-overload]
+                while (found := archive.next()) is not None:
+                    archive.members.clear()  # which would grow with the archive
+                    end = archive.offset
+                    name = found.name.removeprefix("./")
+                    if found.isdir() or name.rpartition("/")[2].startswith("."):
+                        continue
+                    one = File(name, found.offset_data, found.size)
+                    if one.suffix in ("cls", "json", "txt"):
+                        kept.file.seek(one.offset)
+                        one = File(name, one.offset, one.size, kept.file.read(one.size))
+                    yield one
+                whole = watched.last == b"\0" * tarfile.BLOCKSIZE
+        except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError):
+            pass  # a network that fails is no cut
     if not whole:
         yield File("(cut).end", end, 0)
 
