@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pellucid.models import load
     from pellucid.preprocess import Preprocess
     from pellucid.quantus import quantus_explain
+    from pellucid.runner.results import Run, open_run
+    from pellucid.runner.run import run
     from pellucid.target import Contrast
     from pellucid.verdict import Verdict
 
@@ -51,6 +53,7 @@ __all__ = [
     "Model",
     "Preprocess",
     "Rule",
+    "Run",
     "Verdict",
     "axioms",
     "choose",
@@ -66,8 +69,10 @@ __all__ = [
     "metric",
     "metrics",
     "open_picture",
+    "open_run",
     "quantus_explain",
     "rule",
+    "run",
 ]
 
 _HOMES = {
@@ -83,6 +88,7 @@ _HOMES = {
     "Model": "model",
     "Preprocess": "preprocess",
     "Rule": "engine.sharing",
+    "Run": "runner.results",
     "Verdict": "verdict",
     "axioms": "axioms.verify",
     "choose": "choose",
@@ -97,8 +103,10 @@ _HOMES = {
     "metric": "metrics.registry",
     "metrics": "metrics",
     "open_picture": "images",
+    "open_run": "runner.results",
     "quantus_explain": "quantus",
     "rule": "engine.rule_registry",
+    "run": "runner.run",
 }
 """Where each public name is defined. It is imported when it is first asked for, and PyTorch with it."""
 

@@ -9,6 +9,12 @@ Output = Literal["logit", "probability", "loss"]
 Precision = Literal["auto", "float32", "bfloat16"]
 """What a model runs in."""
 
+Engine = Literal["local", "processes", "ray"]
+"""Where a run explains pictures: in this process, in several of this machine, or on a Ray cluster."""
+
+MapKind = Literal["raw", "full", "none"]
+"""What a run keeps of a map: as the formula gives it, at the input's resolution, or its numbers alone."""
+
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 """What lies between the centres of a map's cells."""
 

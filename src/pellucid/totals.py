@@ -1,7 +1,9 @@
 """Sums over pictures that add up exactly, whatever shards they were made in."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from jaxtyping import Float
@@ -14,6 +16,7 @@ BINS = 256
 class Totals:
     """Count, sum, sum of squares and histogram of a metric's values within its range.
 
+    Sums are fractions, which nothing rounds: those of shards are those of the whole, however it was divided.
     Values outside are counted in the bins at both ends. Where a range has no end, the histogram is of
     tanh(value), so that shards agree on their bins.
 
@@ -26,8 +29,8 @@ class Totals:
 
     range: tuple[float, float]
     count: int
-    sum: float
-    squares: float
+    sum: Fraction
+    squares: Fraction
     histogram: tuple[int, ...]
 
     @classmethod
@@ -38,7 +41,7 @@ class Totals:
         placed = known if low == range[0] and high == range[1] else known.tanh()
         counts = torch.histc(placed.clamp(low, high), BINS, low, high)
         return cls(
-            range, len(known), math.fsum(known.tolist()), math.fsum((known**2).tolist()),
+            range, len(known), exact_sum(known.tolist()), exact_sum((known**2).tolist()),
             tuple(int(n) for n in counts.tolist()),
         )  # fmt: skip
 
@@ -54,14 +57,14 @@ class Totals:
     @property
     def mean(self) -> float | None:
         """None of no value."""
-        return self.sum / self.count if self.count else None
+        return float(self.sum / self.count) if self.count else None
 
     @property
     def std(self) -> float | None:
         """The standard deviation; None of fewer than two values."""
         if self.count < 2:
             return None
-        return math.sqrt(max(0.0, (self.squares - self.sum**2 / self.count) / (self.count - 1)))
+        return math.sqrt(max(0.0, float((self.squares - self.sum**2 / self.count) / (self.count - 1))))
 
     def quantile(self, share: float) -> float | None:
         """The value below which a share lies, to the width of a bin; None of no value."""
@@ -79,3 +82,19 @@ class Totals:
     @staticmethod
     def _ends(range: tuple[float, float]) -> tuple[float, float]:
         return range if all(map(math.isfinite, range)) else (-1.0, 1.0)
+
+
+_SMALLEST = 1074  # every float is a whole multiple of 2 to the power of minus this
+
+
+def exact_sum(values: Iterable[float]) -> Fraction:
+    """The sum of floats, which nothing rounds.
+
+    >>> exact_sum([1e30, 0.5, -1e30])
+    Fraction(1, 2)
+    """
+    total = 0
+    for value in values:
+        numerator, denominator = value.as_integer_ratio()
+        total += numerator << (_SMALLEST + 1 - denominator.bit_length())
+    return Fraction(total, 1 << _SMALLEST)

@@ -22,6 +22,7 @@ from pellucid.cli.commands.evaluate import evaluate
 from pellucid.cli.commands.explain import explain
 from pellucid.cli.commands.lab import lab
 from pellucid.cli.commands.lists import methods, metrics, models
+from pellucid.cli.commands.run import run
 from pellucid.cli.commands.show import show
 from pellucid.cli.commands.train import train
 from pellucid.cli.completing import answer_bash
@@ -39,6 +40,7 @@ for command in (
     compare,
     choose,
     evaluate,
+    run,
     show,
     axioms,
     methods,

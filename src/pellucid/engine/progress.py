@@ -43,8 +43,9 @@ class Silent:
 class Bar:
     """A rich progress bar on standard error that appears after a second."""
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, note: Callable[[], str] = str) -> None:
         self.title, self.total, self.done, self.started = title, total, 0, time.monotonic()
+        self.note = note
         self._draw: Callable[[int], None] | None = None
         self._stop: Callable[[], None] = lambda: None
 
@@ -69,11 +70,14 @@ class Bar:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Rich
 
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )  # fmt: skip
         bar = Rich(*columns, console=Console(stderr=True), transient=True)
         bar.start()
-        task = bar.add_task(self.title, total=self.total)
-        self._draw = lambda done: bar.update(task, completed=done, total=self.total)
+        task = bar.add_task(self.title, total=self.total, note=self.note())
+        self._draw = lambda done: bar.update(task, completed=done, total=self.total, note=self.note())
         self._stop = bar.stop
 
     def close(self) -> None:
@@ -103,18 +107,23 @@ class NotebookBar(Bar):
         left = (time.monotonic() - self.started) / max(1, done) * (self.total - done)
         return (
             f'{escape(self.title)} <progress value="{done}" max="{self.total}"></progress> '
-            f"{done}/{self.total}, about {left:.0f} s left"
+            f"{done}/{self.total}, about {left:.0f} s left {escape(self.note())}"
         )
 
 
 @contextmanager
-def showing(title: str, total: int, progress: bool | None) -> Iterator[Progress]:
-    """A bar if `progress` is True, or None in a terminal or a notebook; otherwise silence."""
+def showing(
+    title: str, total: int, progress: bool | None, note: Callable[[], str] = str
+) -> Iterator[Progress]:
+    """A bar if `progress` is True, or None in a terminal or a notebook; otherwise silence.
+
+    `note` gives what stands behind the bar.
+    """
     notebook = in_notebook()
     if progress is False or (progress is None and not (notebook or sys.stderr.isatty())):
         yield Silent()
         return
-    bar = NotebookBar(title, total) if notebook else Bar(title, total)
+    bar = (NotebookBar if notebook else Bar)(title, total, note)
     try:
         yield bar
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -63,33 +64,71 @@ class Objects:
         """
         names = [picture.path.name, picture.path.stem] if picture.path else []
         names += [picture.name]
-        height, width = size
-        rows = seen.top + (np.arange(height) + 0.5) / height * (seen.bottom - seen.top)
-        columns = seen.left + (np.arange(width) + 0.5) / width * (seen.right - seen.left)
         for name in names:
             if name in self.boxes:
-                inside = np.zeros((height, width), bool)
-                for box in self.boxes[name]:
-                    down = (rows >= box.top) & (rows < box.bottom)
-                    inside |= down[:, None] & ((columns >= box.left) & (columns < box.right))
-                return torch.from_numpy(inside)
+                return boxes_in_input(self.boxes[name], seen, size)
             if name in self.masks:
-                return torch.from_numpy(_mask(self.masks[name], picture.rgb.size, rows, columns))
+                with Image.open(self.masks[name]) as opened:
+                    pixels = np.asarray(opened)
+                return mask_in_input(pixels, str(self.masks[name]), picture.rgb.size, seen, size)
         return None
 
 
-def _mask(file: Path, size: tuple[int, int], rows: Any, columns: Any) -> Any:
-    with Image.open(file) as opened:
-        pixels = np.asarray(opened)
-    if pixels.shape[:2] != (size[1], size[0]):
+def boxes_in_input(boxes: Sequence[Box], seen: Box, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+    """Which pixels of an input lie in boxes of the picture, by their centres.
+
+    Args:
+        boxes: in pixels of the picture.
+        seen: the part of the picture that became the input.
+        size: (height, width) of the input.
+
+    Example:
+        >>> boxes_in_input([Box(0, 0, 5, 10)], Box(0, 0, 10, 10), (2, 4))
+        tensor([[ True,  True, False, False],
+                [ True,  True, False, False]])
+    """
+    rows, columns = _centres(seen, size)
+    inside = np.zeros(size, bool)
+    for box in boxes:
+        down = (rows >= box.top) & (rows < box.bottom)
+        inside |= down[:, None] & ((columns >= box.left) & (columns < box.right))
+    return torch.from_numpy(inside)
+
+
+def mask_in_input(
+    pixels: NDArray[Any], name: str, picture: tuple[int, int], seen: Box, size: tuple[int, int]
+) -> Bool[Tensor, "H W"]:
+    """Which pixels of an input show what a mask over the picture marks, by their centres.
+
+    Args:
+        pixels: (H, W) or (H, W, C) of the mask, marked where any is not 0.
+        name: of the mask, for the error.
+        picture: (width, height) of the picture.
+        seen: the part of the picture that became the input.
+        size: (height, width) of the input.
+
+    Raises:
+        InvalidValue: the mask is not as large as the picture.
+    """
+    width, height = picture
+    if pixels.shape[:2] != (height, width):
         raise InvalidValue(
-            f"A mask must be as large as its picture, {size[0]} x {size[1]}; {str(file)!r} is "
+            f"A mask must be as large as its picture, {width} x {height}; {name!r} is "
             f"{pixels.shape[1]} x {pixels.shape[0]}."
         )
-    marked: Any = pixels.reshape(*pixels.shape[:2], -1).any(-1)
+    rows, columns = _centres(seen, size)
+    marked: Any = pixels.reshape(height, width, -1).any(-1)
     down, across = np.floor(rows).astype(int), np.floor(columns).astype(int)
-    known = ((down >= 0) & (down < size[1]))[:, None] & ((across >= 0) & (across < size[0]))
-    return marked[down.clip(0, size[1] - 1)][:, across.clip(0, size[0] - 1)] & known
+    known = ((down >= 0) & (down < height))[:, None] & ((across >= 0) & (across < width))
+    return torch.from_numpy(marked[down.clip(0, height - 1)][:, across.clip(0, width - 1)] & known)
+
+
+def _centres(seen: Box, size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where in the picture the centres of an input's rows and columns are."""
+    height, width = size
+    rows = seen.top + (np.arange(height) + 0.5) / height * (seen.bottom - seen.top)
+    columns = seen.left + (np.arange(width) + 0.5) / width * (seen.right - seen.left)
+    return rows, columns
 
 
 def _coco(file: Path) -> dict[str, list[Box]]:
