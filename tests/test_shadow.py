@@ -57,6 +57,63 @@ def test_what_is_used_twice_is_used_twice_in_the_shadow():
     assert shadow[1].scale is shadow.scale is not net.scale
 
 
+class Child(nn.Module):
+    """A layer that asks its parent for a number, by a reference that does not keep it alive."""
+
+    def __init__(self, parent: nn.Module):
+        super().__init__()
+        self.__dict__["parent"] = weakref.proxy(parent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.parent.factor
+
+
+class Parent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(3.0))
+        self.child = Child(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.child(x)
+
+
+def test_a_weak_proxy_to_a_module_leads_to_its_shadow_and_one_that_is_gone_stays():
+    net = Parent()
+    net.child.__dict__["gone"] = weakref.proxy(other := Child(net))
+    del other
+    shadow = shadow_of(net)
+    assert shadow.child.parent is shadow
+    assert type(net.child.parent) is weakref.CallableProxyType
+    assert shadow.child.gone is net.child.gone
+    assert shadow(torch.ones(1)).item() == 3
+
+
+def test_a_trainer_is_no_part_of_the_model_and_hears_nothing_of_a_pass():
+    lightning = pytest.importorskip("lightning.pytorch")
+
+    class Net(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.log("seen", x.mean())
+            self.log_dict({"more": x.mean()})
+            return self.fc(x) * (2 if self.trainer.global_step == 0 else 1)
+
+    net = Net()
+    trainer = lightning.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", devices=1)
+    trainer.strategy.connect(net)
+    net.trainer = trainer
+    net.other = weakref.proxy(trainer)
+    shadow = shadow_of(net)
+    assert shadow.trainer is trainer
+    assert shadow.other is net.other
+    assert trainer.lightning_module is net
+    torch.testing.assert_close(shadow(torch.ones(1, 2)), 2 * net.fc(torch.ones(1, 2)))
+
+
 def test_a_recurrent_network_with_flattened_weights():
     class Rows(nn.Module):
         def __init__(self):

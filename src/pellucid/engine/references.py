@@ -16,11 +16,27 @@ LEAF_TYPES = {
     nn.Parameter, np.ndarray, types.ModuleType, types.BuiltinFunctionType, slice, range,
 }  # fmt: skip
 """Types that lead to no module."""
+PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
+_LEFT_ALONE = {
+    "torch", "numpy", "builtins", "threading", "logging",
+    "lightning", "lightning_fabric", "pytorch_lightning",
+}  # fmt: skip
+"""Packages whose objects are no part of a model, whatever they hold: a trainer has the model and its data."""
+
+
+def behind(proxy: Any) -> Any:
+    """What a weak proxy stands for; None where it is gone."""
+    try:
+        return proxy.__repr__.__self__
+    except ReferenceError:
+        return None
 
 
 def parts_of(value: Any) -> Iterator[Any]:
     """What a value holds that a module may be found in."""
-    if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
+    if type(value) in PROXIES:  # isinstance would look through it
+        yield behind(value)
+    elif isinstance(value, (dict, list, tuple, set, frozenset, deque)):
         items = list(value.values() if isinstance(value, dict) else value)
         if not set(map(type, items)) <= LEAF_TYPES:
             yield from items
@@ -54,7 +70,7 @@ def _foreign(value: Any) -> bool:
         isinstance(value, type)
         or not (hasattr(value, "__dict__") or any(slots_of(value)))
         or vars(object)["__new__"] is not getattr(kind, "__new__", None)
-        or kind.__module__.partition(".")[0] in ("torch", "numpy", "builtins", "threading", "logging")
+        or kind.__module__.partition(".")[0] in _LEFT_ALONE
     )
 
 

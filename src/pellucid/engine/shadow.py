@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pellucid.engine.evaluation_mode import WritesToWeights, evaluate, overrides_mode
 from pellucid.engine.fast_paths import Uncompiled, is_compiled, unfused_forward
-from pellucid.engine.references import LEAF_TYPES, cell_content, parts_of, slots_of
+from pellucid.engine.references import LEAF_TYPES, PROXIES, behind, cell_content, parts_of, slots_of
 
 SMALL = 2**16
 """Buffers of up to so many elements are copied: a model that writes to them does not write to the user's."""
@@ -143,6 +143,8 @@ class Shadow:
             new["activation_relu_or_gelu"] = 0  # the only use of it is to choose the fused path
         elif isinstance(shadow, nn.TransformerEncoder):
             new["enable_nested_tensor"] = new["use_nested_tensor"] = False
+        elif any(kind.__name__ == "LightningModule" for kind in type(shadow).__mro__):
+            new["log"] = new["log_dict"] = _unheard  # what it logs in a forward pass is the training's
         elif isinstance(shadow, nn.MultiheadAttention) and "forward" not in new:
             new["forward"] = partial(unfused_forward, type(shadow).forward, weakref.ref(shadow))
 
@@ -155,6 +157,10 @@ class Shadow:
             return self.made[id(value)]
         if kind in _CONTAINERS:
             return self._container(value, depth)
+        if kind in PROXIES:  # isinstance would look through it
+            of = behind(value)
+            made = self.value(of, depth)
+            return value if made is of else made
         if isinstance(value, nn.Module):
             return self.module(value)
         if isinstance(value, torch.Generator):  # numbers it gives us are not taken from the user
@@ -253,6 +259,10 @@ class Shadow:
         self.made[id(original)] = made
         self.originals.append(original)
         return made
+
+
+def _unheard(*_: Any, **__: Any) -> None:
+    """Says nothing to anybody."""
 
 
 def _scripted(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
