@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pellucid.metrics.registry import metric
     from pellucid.model import Model
     from pellucid.models import load
+    from pellucid.monitor.watch import Watch, monitor
     from pellucid.preprocess import Preprocess
     from pellucid.quantus import quantus_explain
     from pellucid.runner.results import Run, open_run
@@ -55,6 +56,7 @@ __all__ = [
     "Rule",
     "Run",
     "Verdict",
+    "Watch",
     "axioms",
     "choose",
     "cite",
@@ -68,6 +70,7 @@ __all__ = [
     "methods",
     "metric",
     "metrics",
+    "monitor",
     "open_picture",
     "open_run",
     "quantus_explain",
@@ -90,6 +93,7 @@ _HOMES = {
     "Rule": "engine.sharing",
     "Run": "runner.results",
     "Verdict": "verdict",
+    "Watch": "monitor.watch",
     "axioms": "axioms.verify",
     "choose": "choose",
     "cite": "cite",
@@ -102,6 +106,7 @@ _HOMES = {
     "methods": "methods",
     "metric": "metrics.registry",
     "metrics": "metrics",
+    "monitor": "monitor.watch",
     "open_picture": "images",
     "open_run": "runner.results",
     "quantus_explain": "quantus",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pellucid.explanation import Explanation
 from pellucid.grain import in_cells
+from pellucid.images import Box
 from pellucid.ranks import rank_correlation
 from pellucid.render.scale import merge_channels
 
@@ -31,4 +32,17 @@ def agreement(
     maps = [merge_channels(e.attribution[index][None])[0] for e in explanations]
     boxes = [e.boxes[index] for e in explanations]
     size = explanations[0].pictures[index].rgb.size
-    return rank_correlation(in_cells([map.abs() for map in maps] if magnitudes else maps, boxes, size))
+    return agreement_of_maps([map.abs() for map in maps] if magnitudes else maps, boxes, size)
+
+
+def agreement_of_maps(
+    maps: Sequence[Float[Tensor, "_ _"]], boxes: Sequence[Box], size: tuple[int, int]
+) -> Float[Tensor, "M M"]:
+    """The same of bare maps: Spearman's rank correlation of their evidence in the cells of one grid.
+
+    Args:
+        maps: of any resolutions, channels summed.
+        boxes: what of the picture each map spans.
+        size: (width, height) of the picture.
+    """
+    return rank_correlation(in_cells(maps, boxes, size))

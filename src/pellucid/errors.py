@@ -85,6 +85,10 @@ class PluginWarning(UserWarning):
     """An installed package that adds to Pellucid could not be imported, and is left out."""
 
 
+class MonitorWarning(UserWarning):
+    """A look at a training failed, or could not be written; training goes on."""
+
+
 E = TypeVar("E", bound=BaseException)
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -57,6 +57,14 @@ def wrap(text: str, width: int | float, font: ImageFont.FreeTypeFont) -> list[st
     return lines
 
 
+def cut(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
+    """As much of a text as fits, with dots where something is missing."""
+    if font.getlength(text) <= room:
+        return text
+    fits = max((n for n in range(len(text)) if font.getlength(f"{text[:n]}…") <= room), default=0)
+    return f"{text[:fits].rstrip()}…"
+
+
 def unbroken(text: str) -> str:
     """Text in which no line ends between a number and its unit, or between a quantity and its number.
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageStat
+from PIL import Image, ImageDraw, ImageFilter, ImageStat
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -18,7 +19,7 @@ from pellucid.render import heat
 from pellucid.render.blocks import fitted
 from pellucid.render.curves import Chart, curves
 from pellucid.render.panel import Panel
-from pellucid.render.text import legible, typeface
+from pellucid.render.text import cut, legible, typeface
 from pellucid.render.words import percent
 
 WIDTH = 960  # pixels of a frame
@@ -65,9 +66,59 @@ def write(path: Path, panel: Panel) -> None:
         InvalidValue: another suffix.
         ExtraMissing: an .mp4, but no encoder is installed.
     """
+    write_film(path, lambda most: Film(panel, most))
+
+
+@runtime_checkable
+class Frames(Protocol):
+    """What a film is written of.
+
+    Attributes:
+        size: (width, height) of each frame in pixels, both even.
+        rate: frames per second.
+        steps: the steps that are shown, of which `last` is the last.
+    """
+
+    size: tuple[int, int]
+    rate: int
+    steps: list[int]
+    last: int
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Image.Image]: ...
+
+    def frame(self, step: int) -> Image.Image:
+        """The frame of one step."""
+
+
+def write_film(path: Path, make: Callable[[int], Frames]) -> None:
+    """Writes the frames that `make` gives when it is told how many there may be; see `write`.
+
+    Raises:
+        InvalidValue: another suffix.
+        ExtraMissing: an .mp4, but no encoder is installed.
+    """
     write_frames, most = by_suffix(path, _KINDS)
     _check_encoder(path)
-    write_frames(Film(panel, most), path)
+    write_frames(make(most), path)
+
+
+def thinned(count: int, most: int) -> list[int]:
+    """At most so many of 0 … count - 1, evenly, the first and the last among them.
+
+    >>> thinned(4, 9), thinned(9, 4)
+    ([0, 1, 2, 3], [0, 3, 5, 8])
+    """
+    shown = min(count, most)
+    return [
+        round(one) for one in torch.linspace(0, count - 1, shown, dtype=torch.float64, device="cpu").tolist()
+    ]
+
+
+def rate_of(count: int) -> int:
+    """Frames per second of a film of so many: the longer, the faster."""
+    return min(15, max(3, count // 8))
 
 
 class Film:
@@ -86,12 +137,8 @@ class Film:
         self.panel = panel
         self.masks: Float[Tensor, "T h w"] = panel.trace["mask"].detach().float().cpu()
         self.last = len(self.masks) - 1
-        count = min(len(self.masks), most)
-        self.steps = [
-            round(step)
-            for step in torch.linspace(0, self.last, count, dtype=torch.float64, device="cpu").tolist()
-        ]
-        self.rate = min(15, max(3, count // 8))  # frames per second
+        self.steps = thinned(len(self.masks), most)
+        self.rate = rate_of(len(self.steps))
         self.keeps = keeps_evidence(panel)
         self.limit = float(self._evidence(self.masks).max()) or 1.0
         self.seen = _seen(panel)
@@ -145,9 +192,9 @@ class Film:
         count = f"step {step} of {self.last}"
         right = WIDTH - _MARGIN
         room = right - _MARGIN - large.getlength(count) - _MARGIN
-        pen.text((_MARGIN, 16), _cut(label, room, large), fill=_INK, font=large)
+        pen.text((_MARGIN, 16), cut(label, room, large), fill=_INK, font=large)
         pen.text((right, 16), count, fill=_INK, font=large, anchor="ra")
-        pen.text((_MARGIN, 48), _cut(caption, float(right - _MARGIN), small), fill=_QUIET, font=small)
+        pen.text((_MARGIN, 48), cut(caption, float(right - _MARGIN), small), fill=_QUIET, font=small)
 
     def _evidence(self, masks: Tensor) -> Tensor:
         return masks if self.keeps else 1 - masks
@@ -178,15 +225,7 @@ def _hidden(seen: Image.Image, baseline: object) -> Image.Image:
     return seen.filter(ImageFilter.GaussianBlur(_BLUR * max(seen.size)))
 
 
-def _cut(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
-    """As much of a text as fits, with dots where something is missing."""
-    if font.getlength(text) <= room:
-        return text
-    fits = max(n for n in range(len(text)) if not n or font.getlength(f"{text[:n]}…") <= room)
-    return f"{text[:fits].rstrip()}…"
-
-
-def _write_mp4(film: Film, path: Path) -> None:
+def _write_mp4(film: Frames, path: Path) -> None:
     from imageio_ffmpeg import write_frames
 
     encoder = write_frames(
@@ -210,7 +249,7 @@ def _write_mp4(film: Film, path: Path) -> None:
             encoder.send(frame.tobytes())
 
 
-def _write_gif(film: Film, path: Path) -> None:
+def _write_gif(film: Frames, path: Path) -> None:
     # One palette for all frames, from a few of their pixels: with one each, what stands still would flicker.
     few = [*film.steps[:: max(1, len(film) // 6)], film.last]
     width, height = film.size[0] // 4, film.size[1] // 4
@@ -224,7 +263,7 @@ def _write_gif(film: Film, path: Path) -> None:
 
 
 # Of each kind its writer, and how many frames it has at most.
-_KINDS: dict[str, tuple[Callable[[Film, Path], None], int]] = {
+_KINDS: dict[str, tuple[Callable[[Frames, Path], None], int]] = {
     ".mp4": (_write_mp4, 120),
     ".gif": (_write_gif, 40),
 }

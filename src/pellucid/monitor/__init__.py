@@ -1,0 +1,1 @@
+"""Training watched: a fixed set of pictures is explained every so many steps, unnoticed."""
