@@ -30,9 +30,10 @@ MOVED = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGEL
 """Pages of the repository, and what they are called here."""
 REFERENCE = {
     "Verbs": (
-        "load explain compare evaluate choose axioms cite lime open_picture quantus_explain keep_memory"
+        "load explain compare evaluate choose axioms monitor "
+        "cite lime open_picture quantus_explain keep_memory"
     ),
-    "Records": "Model Preprocess Contrast Explanation Comparison Verdict Evaluation Choice AxiomReport",
+    "Records": "Model Preprocess Contrast Explanation Comparison Verdict Evaluation Choice AxiomReport Watch",
     "Extensions": "Method Metric Rule method metric rule methods metrics",
 }
 """The public API, page by page."""
@@ -52,6 +53,7 @@ GUIDES = [
     "figures",
     "servers",
     "data-sets",
+    "training",
     "gpu",
     "reproducing",
     "migrating",

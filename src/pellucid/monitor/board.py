@@ -13,6 +13,7 @@ from pellucid.images import Batch
 from pellucid.monitor.looks import History, Look, Seen
 from pellucid.prediction import Prediction
 from pellucid.render import drawing
+from pellucid.render.blocks import Length
 from pellucid.render.panel import Panel
 from pellucid.render.style import Style
 from pellucid.render.text import cut, legible, number, typeface
@@ -210,11 +211,11 @@ class Curve:
         known = [(look.step, score) for look in looks if (score := look.pictures[index].score) is not None]
         return cls(tuple(step for step, _ in known), tuple(score for _, score in known))
 
-    def points(self, width: float, height: float) -> list[tuple[float, float]]:
+    def points(self, width: Length, height: Length) -> list[tuple[float, float]]:
         """Where the scores lie in a rectangle, the lowest at its bottom.
 
         Example:
-            >>> Curve((0, 100, 200), (1.0, 5.0, 3.0)).points(10.0, 4.0)
+            >>> Curve((0, 100, 200), (1.0, 5.0, 3.0)).points(10, 4)
             [(0.0, 4.0), (5.0, 0.0), (10.0, 2.0)]
         """
         if not self.steps:

@@ -29,7 +29,7 @@ def lightning_callback(watch: Watching) -> Any:
     Raises:
         ExtraMissing: neither is installed.
     """
-    used = [name for name in _LIGHTNING if name in sys.modules]
+    used = [name for name in _LIGHTNING if sys.modules.get(name) is not None]
     bases = tuple(import_module(name).Callback for name in used) or (_first_callback(),)
 
     class PellucidMonitor(*bases):  # type: ignore[misc]
