@@ -1,7 +1,6 @@
 """How far a run is: a bar for people, lines of JSON for schedulers."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,8 +89,3 @@ def _note(counts: Counts) -> str:
 
 def _write(lines: TextIO, counts: Counts) -> None:
     print(json.dumps(counts.record()), file=lines, flush=True)
-
-
-def standard_error() -> TextIO:
-    """Where lines go unless said otherwise: standard output is for the result."""
-    return sys.stderr

@@ -1,5 +1,6 @@
 """`pellucid run`: a data set of any size, explained into a folder of Parquet files."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -176,7 +177,7 @@ def run(
             done = run_all(
                 loaded, source, store=store, engine=engine, workers=workers, address=address,
                 gpus_per_worker=gpus_per_worker, shard_size=shard_size or "auto", retry_errors=retry_errors,
-                progress=False if quiet else None, json_progress=typer.get_text_stream("stderr")
+                progress=False if quiet else None, json_progress=sys.stderr
                 if json_progress else None, **asked,
             )  # fmt: skip
         failed = done.failed
