@@ -53,6 +53,7 @@ GUIDES = [
     "figures",
     "servers",
     "data-sets",
+    "sources",
     "training",
     "gpu",
     "reproducing",

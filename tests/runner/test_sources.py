@@ -337,8 +337,9 @@ def test_the_columns_can_be_named(tmp_path: Path):
     assert (column(source, "label"), column(source, "source_label")) == ([None], [1])
     with pytest.raises(InvalidValue, match=r"has no column 'wher'; there are 'where', 'label', 'kind'"):
         open_source(tmp_path / "l.csv", image="wher")
+    pq.write_table(table(label=[1, 2]), tmp_path / "l.parquet")
     with pytest.raises(InvalidValue, match=r"must hold paths or bytes; 'label' holds int64"):
-        open_source(tmp_path / "l.csv", image="label")
+        open_source(tmp_path / "l.parquet", image="label")
 
 
 def cut(path: Path) -> Path:

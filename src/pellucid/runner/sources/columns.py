@@ -87,8 +87,9 @@ def boxes_column(values: Any, given: str, first: int, *, sizes: bool) -> Any:
         nested = values.cast(pa.list_(pa.list_(pa.float64())))
     elif _is_list(kind):
         flat = values.cast(pa.list_(pa.float64()))
-        known = pc.is_valid(flat).to_numpy(zero_copy_only=False)
-        nested = _lists(flat.drop_null(), known.astype(np.int64), ~known)
+        filled = pc.fill_null(pc.greater(pc.list_value_length(flat), 0), False)
+        missing = pc.is_null(flat).to_numpy(zero_copy_only=False)
+        nested = _lists(flat.filter(filled), filled.to_numpy(zero_copy_only=False).astype(np.int64), missing)
     else:
         raise InvalidValue(
             f"{given}: boxes must be four numbers, or a list of such; the column holds {kind}: rename it if "

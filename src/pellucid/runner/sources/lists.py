@@ -203,7 +203,8 @@ def text_part(address: str, given: str, *, image: str | None, label: str | None,
             )
 
     schema = opened({}).schema
-    roles = roles_of(schema, given, image=image, label=label)
+    texts = pa.schema([pa.field(name, pa.string()) for name in schema.names])  # also paths such as 0001
+    roles = roles_of(texts, given, image=image, label=label)
     kinds = dict.fromkeys(roles.taken, pa.string())
     kinds |= {one.name: one.type for one in schema if one.name not in roles.taken}
     kinds = settled(opened, kinds, schema.names)
