@@ -1,7 +1,5 @@
 """Where objects are: boxes and masks, from COCO and VOC files, folders of masks, or Python."""
 
-import json
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.errors import FileMissing, InvalidValue
+from pellucid.evaluation.annotations import read_coco, read_voc
 from pellucid.images import Box, Picture
 
 PIXELS = (".png", ".bmp", ".gif", ".tif", ".tiff")
@@ -45,7 +44,9 @@ class Objects:
             raise FileMissing(f"There must be boxes or masks at {str(path)!r}, and there is nothing.")
         if path.is_file():
             return cls(_coco(path), {})
-        voc = {file.stem: _voc(file) for file in sorted(path.rglob("*.xml"))}
+        voc = {
+            file.stem: read_voc(file.read_bytes(), str(file)).boxes for file in sorted(path.rglob("*.xml"))
+        }
         masks = {file.stem: file for file in sorted(path.rglob("*")) if file.suffix.lower() in PIXELS}
         if not voc and not masks:
             raise InvalidValue(
@@ -132,38 +133,9 @@ def _centres(seen: Box, size: tuple[int, int]) -> tuple[NDArray[np.float64], NDA
 
 
 def _coco(file: Path) -> dict[str, list[Box]]:
-    """Boxes by file name: https://cocodataset.org/#format-data."""
-    try:
-        stored = json.loads(file.read_text("utf-8"))
-        names = {image["id"]: Path(image["file_name"]).name for image in stored["images"]}
-        boxes: dict[str, list[Box]] = {}
-        for one in stored["annotations"]:
-            if not one.get("iscrowd"):
-                left, top, width, height = map(float, one["bbox"])
-                boxes.setdefault(names[one["image_id"]], []).append(
-                    Box(left, top, left + width, top + height)
-                )
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidValue(
-            f"{str(file)!r} must be a COCO file with images and annotations, each with its bbox; it is not: "
-            f"{type(error).__name__} {error}."
-        ) from None
+    """Boxes by file name."""
+    boxes: dict[str, list[Box]] = {}
+    for one in read_coco(file.read_bytes(), str(file))[0]:
+        if one.boxes:
+            boxes.setdefault(Path(one.file).name, []).extend(one.boxes)
     return boxes
-
-
-def _voc(file: Path) -> list[Box]:
-    """The boxes of one VOC file but those marked as difficult; corners are counted from 1, both inside."""
-    try:
-        found = []
-        for one in ElementTree.parse(file).getroot().iter("object"):
-            if (one.findtext("difficult") or "0").strip() == "1":
-                continue
-            left, top, right, bottom = (
-                float(one.findtext(f"bndbox/{side}") or "nan") for side in ("xmin", "ymin", "xmax", "ymax")
-            )
-            found.append(Box(left - 1, top - 1, right, bottom))
-    except (ElementTree.ParseError, ValueError) as error:
-        raise InvalidValue(
-            f"{str(file)!r} must be a VOC file with objects and their bndbox: {error}."
-        ) from None
-    return found
