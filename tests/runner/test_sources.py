@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pellucid.errors import ExtraMissing, FileMissing, InvalidValue, PictureError
+from pellucid.errors import ExtraMissing, FileMissing, InvalidValue, PellucidError, PictureError
 from pellucid.images import find_pictures, open_picture
 from pellucid.runner.schema import plan_schema
 from pellucid.runner.sources import Source, open_source, read_bytes, read_picture
@@ -372,6 +372,28 @@ def test_a_damaged_list_is_refused_by_its_name(tmp_path: Path, kind: str):
         rows(open_source(path))
     assert "Traceback" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["path,n\n", "path\n"])
+def test_damage_further_down_is_found(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pellucid.runner.sources.lists.BLOCK", 64)
+    more = ",1" if "n" in text.split(",")[-1] and "," in text else ""
+    lines = [f"{i}.png{more}\n" for i in range(60)]
+    (tmp_path / "list.csv").write_text(text + "".join(lines) + "a,b,c,d\n")
+    with pytest.raises(InvalidValue, match=r"list\.csv: a list must be a whole file.*got 4"):
+        rows(open_source(tmp_path / "list.csv"))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path):
+    picture(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "broken.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
+    source = open_source(tmp_path)
+    assert column(source, "id") == ["a.png", "broken.png", "circle.png"]
+    for uri in column(source, "uri")[1:]:
+        with pytest.raises(PellucidError, match=r"(broken|circle)\.png"):
+            read_picture(uri)
 
 
 def test_there_must_be_pictures(tmp_path: Path):

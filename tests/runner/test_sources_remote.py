@@ -125,6 +125,25 @@ def test_every_kind_from_elsewhere(tmp_path: Path, where: str, server: Any, stor
         assert all(uri.startswith(root) for uri in column(source, "uri")), spec
 
 
+def test_every_kind_from_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("s3fs")
+    moto = pytest.importorskip("moto.server")
+    made = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    made.start()
+    host, port = made.get_host_and_port()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "us-east-1")
+    everything(tmp_path / "web")
+    system = fsspec.filesystem("s3", endpoint_url=f"http://{host}:{port}")
+    system.mkdir("bucket")
+    system.put(f"{tmp_path}/web/", "bucket/", recursive=True)
+    monkeypatch.setattr(fsspec.config, "conf", {"s3": {"endpoint_url": f"http://{host}:{port}"}})
+    for spec, (red, labels) in KINDS.items():
+        source = open_source(f"s3://bucket/{spec}")
+        assert (reds(source), column(source, "label")) == (red, labels), spec
+    made.stop()
+
+
 def test_a_web_server_without_byte_ranges(server: Any):
     everything(server.folder)
     server.ranges = False

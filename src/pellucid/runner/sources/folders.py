@@ -95,7 +95,7 @@ def _rows(root: str, names: list[str], level: int | None, prefix: str) -> "pyarr
         uris = pc.binary_join_element_wise(before, paths, "")
     except UnicodeEncodeError:  # names of files that are not UTF-8
         uris = pa.array(
-            [before + name if _is_text(name) else places.odd_path(before + name) for name in names]
+            [before + name if _is_text(before + name) else places.odd_path(before + name) for name in names]
         )
         paths = pa.array([name.encode(errors="surrogateescape").decode(errors="backslashreplace")
                           for name in names], pa.string())  # fmt: skip

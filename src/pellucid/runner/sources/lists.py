@@ -207,7 +207,8 @@ def text_part(address: str, given: str, *, image: str | None, label: str | None,
     roles = roles_of(texts, given, image=image, label=label)
     kinds = dict.fromkeys(roles.taken, pa.string())
     kinds |= {one.name: one.type for one in schema if one.name not in roles.taken}
-    kinds = settled(opened, kinds, schema.names)
+    with table_errors(given):
+        kinds = settled(opened, kinds, schema.names)
     carried = [pa.field(name, kinds[name]) for name in schema.names if name not in roles.taken]
     rows = Rows(given, places.parent_of(address), roles, carried, sizes=sizes)
 

@@ -69,10 +69,19 @@ def open_source(
         boxes: how lists write boxes: "ltrb", (left, top, right, bottom), or "xywh", (left, top, width,
             height).
 
+    Returns:
+        A `Source`: `.batches()` streams the rows of a plan, `.reader` reads the picture of a row.
+
     Raises:
         FileMissing: there is no such file or folder.
         InvalidValue: a list has no column of pictures, or is damaged; an unknown scheme; no source at all.
+        InvalidType: something that is no source.
         ExtraMissing: a library for this kind of address is not installed.
+
+    Cost:
+        A look at the beginning; lists in text are read once to know the types of columns, and COCO files
+        are in memory. `batches` takes 2 to 5 microseconds a row, and memory for one batch, or one folder's
+        names.
 
     Example:
         >>> source = open_source(["sample:cat", "sample:coffee"])

@@ -105,21 +105,26 @@ def listing(folder: str) -> list[str]:
     with sentences(folder):
         if is_local(folder):
             with os.scandir(folder) as entries:
-                return sorted(f"{one.name}/" if _is_folder(one) else one.name for one in entries)
+                return sorted(name for one in entries if (name := _name(one)))
         system, path = _system(folder)
         names = set()
-        for one in system.ls(f"{path}/" if path.startswith("http") else path, detail=True):
+        found = system.ls(f"{path}/" if path.startswith("http") else path, detail=True)
+        system.invalidate_cache(path)  # back ends keep every listing there ever was
+        for one in found:
             name = one["name"].rstrip("/").rpartition("/")[2]
             if "?" not in name and name and one["name"].rstrip("/") != path.rstrip("/"):
                 names.add(f"{name}/" if one["type"] == "directory" else name)
         return sorted(names)
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
+def _name(entry: "os.DirEntry[str]") -> str:
+    """A name, with a slash if it is a folder's; none of what can only be waited at: pipes, sockets."""
     try:
-        return entry.is_dir()
+        if entry.is_dir():
+            return f"{entry.name}/"
     except OSError:  # a link that leads in a circle
-        return False
+        return entry.name
+    return entry.name if entry.is_file(follow_symlinks=False) or entry.is_symlink() else ""
 
 
 def is_folder(address: str) -> bool:

@@ -46,6 +46,9 @@ def read_bytes(uri: str, member: str | None = None) -> bytes:
         uri: the file: a path, `sample:NAME`, or any URL of fsspec's.
         member: where in the file the picture is; None where the file is the picture.
 
+    Returns:
+        The bytes, as a file of the picture alone would have them.
+
     Raises:
         FileMissing: there is no such file.
         PictureError: it cannot be read, or holds no picture there.
@@ -78,6 +81,9 @@ def read_picture(
         member: likewise.
         id: what errors and notes call the picture; `uri` unless given.
         range: black and white of more than 8 bits, as for `open_picture`; 8 bits are read as they are.
+
+    Returns:
+        The picture, and the digest.
 
     Raises:
         PellucidError: as for `read_bytes` and `open_picture`.
