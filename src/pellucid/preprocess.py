@@ -279,7 +279,7 @@ class Preprocess:
         """Self, if `pipeline` makes the same of noise to 2 grey levels: a class may do more than it says."""
         noise = np.random.default_rng(0).integers(0, 256, (90, 131, 3), dtype=np.uint8)
         picture = open_picture(noise)
-        expected, found = pipeline(picture.in_mode(_MODES[len(self.mean)])), self(picture)
+        expected, found = pipeline(picture.in_mode(_MODES[len(self.mean)]).copy()), self(picture)
         if expected.shape != found.shape or ((expected - found) * _column(self.std)).abs().max() > 2.1 / 255:
             raise ModelError(f"{kind} does more than resize, crop and normalise; pass preprocess=")
         return self

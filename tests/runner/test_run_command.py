@@ -53,8 +53,8 @@ def test_progress_as_lines_of_json(folder: Path, tmp_path: Path):
     assert result.exit_code == 0
     last = json.loads(result.stderr.strip().splitlines()[-1])
     assert (last["done"], last["total"], last["failed_rows"]) == (9, 9, 0)
-    assert last["pictures_per_second"] > 0
-    assert last["seconds_left"] == 0
+    assert last["pictures_per_second"] >= 0
+    assert last["seconds_left"] in (None, 0)
 
 
 def test_an_estimate_is_multiplication_and_keeps_nothing(folder: Path, tmp_path: Path):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from pellucid.choices import SAMPLES
 from pellucid.errors import FileMissing, InvalidType, InvalidValue, PellucidError, PictureError
@@ -292,7 +292,10 @@ def _picture(image: Image.Image, what: str, ends: Ends | None, data: bytes | Non
     image.load()
     source = image
     with suppress(Exception):  # unreadable metadata says nothing about the orientation, and spoils no pixel
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 or not isinstance(
+            image, ImageFile.ImageFile
+        ):
+            image = ImageOps.exif_transpose(image)  # a copy in any case, which large files need not have
     cut = CUT if deep and deep_grey(source, image) is None else ""
     return replace(_in_colours(source, image, what, declared, ends, data), source=image).remarked(cut)
 

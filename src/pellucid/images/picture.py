@@ -59,7 +59,7 @@ class Picture:
         """The picture in Pillow's mode "L", "RGB" or "RGBA" (opaque where it was never transparent)."""
         if mode == "RGBA" and self.rgba is not None:
             return self.rgba
-        return self.rgb.convert(mode)
+        return self.rgb if mode == "RGB" else self.rgb.convert(mode)
 
 
 @dataclass(frozen=True)

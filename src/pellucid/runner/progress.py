@@ -29,16 +29,24 @@ class Counts:
     done: int = 0
     failed: int = 0
     started: float = field(default_factory=time.monotonic)
+    first: int = 0
+
+    def add(self, pictures: int, failed: int) -> None:
+        """Counts what was done; the first time also when that was, as workers take long to begin."""
+        if not self.first:
+            self.first, self.started = pictures, time.monotonic()
+        self.done += pictures
+        self.failed += failed
 
     @property
     def rate(self) -> float:
-        """Pictures a second."""
-        return (self.done - self.before) / max(1e-9, time.monotonic() - self.started)
+        """Pictures a second, since the first ones were there."""
+        return (self.done - self.before - self.first) / max(1e-9, time.monotonic() - self.started)
 
     @property
     def left(self) -> float | None:
         """Seconds that are left, if it goes on like this; None where nobody can tell."""
-        return (self.total - self.done) / self.rate if self.done > self.before else None
+        return (self.total - self.done) / self.rate if self.rate > 0 else None
 
     def record(self) -> dict[str, float | int | None]:
         """A line for a scheduler."""
@@ -68,8 +76,7 @@ def counting(
 
         def told(pictures: int, failed: int) -> None:
             nonlocal last
-            counts.done += pictures
-            counts.failed += failed
+            counts.add(pictures, failed)
             shown.advance(pictures)
             if lines is not None and time.monotonic() - last > EVERY:
                 last = time.monotonic()

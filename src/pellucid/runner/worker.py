@@ -1,9 +1,11 @@
 """The worker: pictures of a plan in, rows of a shard out; the same function in this process and any other."""
 
+import ctypes
 import io
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,17 @@ class Ready:
     kind: str = "picture"
 
 
+def one_core() -> None:
+    """Makes PyTorch use one core in this thread alone.
+
+    Threads that read pictures would wait for each other's parts of every small sum, and for the model's. What
+    PyTorch itself offers is for the whole process; OpenMP's own setting is each thread's.
+    """
+    torch.get_num_threads()  # takes over the process's number, once a thread, before it is changed here
+    with suppress(AttributeError, OSError):  # a build without OpenMP
+        ctypes.CDLL(None).omp_set_num_threads(1)
+
+
 class Worker:
     """Holds the model, and makes rows of pictures."""
 
@@ -60,7 +73,9 @@ class Worker:
         self.job, self.model = job, job.load()
         self.requests, self.judges = job.requests, job.judges
         self.schema = row_schema(list(job.carried), [judge.title for judge in self.judges])
-        self._pool = ThreadPoolExecutor(job.readers, thread_name_prefix="pellucid-reader")
+        self._pool = ThreadPoolExecutor(
+            job.readers, thread_name_prefix="pellucid-reader", initializer=one_core
+        )
         self._class_index = lru_cache(maxsize=100_000)(self._find_class)
 
     def close(self) -> None:
