@@ -121,8 +121,8 @@ def main() -> None:
         return
     lines = [
         f"{platform.machine()}, pyarrow {pa.__version__}; one process each. MB: the most resident memory of "
-        "the process, of which so much is there before anything is opened (PyTorch and Pellucid). Written: rows "
-        "planned and written as a run does, into so many MB of Parquet.",
+        "the process, of which so much is there before anything is opened (PyTorch and Pellucid). Written: "
+        "rows planned and written as a run does, into so many MB of Parquet.",
         "",
         "| source | pictures | seconds | to open it | MB | MB before | written, seconds | MB | plan, MB |",
         "|---|---|---|---|---|---|---|---|---|",
