@@ -63,3 +63,9 @@ Split = Literal["train", "test"]
 
 Downloadable = Literal["mnist", "fashion-mnist"]
 """The sets of pictures that can be downloaded."""
+
+SourceKind = Literal["picture", "folder", "list", "tar", "coco", "voc"]
+"""What the name of a source can stand for, where its suffix or a look would say otherwise."""
+
+BoxFormat = Literal["ltrb", "xywh"]
+"""How boxes of lists are written: corners, or the upper left one and the size."""

@@ -83,12 +83,25 @@ def test_an_estimate_is_multiplication_and_keeps_nothing(folder: Path, tmp_path:
         (["{folder}", "--metric", "deletoin"], "deletion"),
         (["{folder}", "--workers", "2"], "workers is for engine='processes'"),
         (["{empty}"], "at least one picture"),
+        (["{empty}/l.csv"], "name the one with the pictures (image=, --image-column)"),
+        (["{empty}/l.csv", "--image-column", "where", "--label-column", "what"], "has no column 'what'"),
+        (["{empty}/l.csv", "--image-column", "where"], "--box-format xywh"),
     ],
 )
 def test_what_is_refused_is_one_line(words: list[str], says: str, folder: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/l.csv").write_text("where,bbox\na.png,9 9 2 2\n")
     given = [word.format(folder=folder, empty=tmp_path / "empty") for word in words]
     result = typed(*given, "--store", tmp_path / "r")
     assert result.exit_code == 2
     assert says in result.output.replace("\n", " ")
     assert "Traceback" not in result.output
+
+
+def test_the_columns_of_a_list_can_be_named(folder: Path, tmp_path: Path):
+    (tmp_path / "l.csv").write_text(f"where,what,bbox\n{folder}/c1/0001.png,c2,1 2 3 4\n")
+    words = ["--image-column", "where", "--label-column", "what", "--box-format", "xywh"]
+    result = typed(tmp_path / "l.csv", *words, "--store", tmp_path / "r", "-m", "saliency", "--quiet")
+    assert result.exit_code == 0, result.output
+    (row,) = pellucid.open_run(tmp_path / "r").to_arrow(["label", "label_index", "boxes"]).to_pylist()
+    assert row == {"label": "c2", "label_index": 2, "boxes": [[1.0, 2.0, 4.0, 6.0]]}

@@ -10,6 +10,7 @@ from pellucid.choices import Engine, MapKind
 from pellucid.cli import options
 from pellucid.cli.grouped import takes_groups
 from pellucid.cli.own_model import ModelOptions
+from pellucid.cli.own_source import SourceOptions
 from pellucid.cli.screen import plain_errors, print_json, waiting
 
 _RUN, _RESULT, _QUESTION = "How it is run", "The result", "The question"
@@ -54,6 +55,7 @@ def run(
     ] = None,
     layer: options.Layer = None,
     output: options.OutputOption = None,
+    given: SourceOptions = SourceOptions(),
     model: options.ModelSpec = "efficientnet-lite0",
     loading: ModelOptions = ModelOptions(),
     engine: Annotated[
@@ -148,6 +150,8 @@ def run(
         from pellucid.runner.run import run as run_all
 
         requests = read_requests(method or ["grad-cam"], layer)
+        with waiting(f"looking at {source[0]}", quiet):
+            opened = given.opened(source)
         with waiting(f"loading {model}", quiet):
             loaded = model_source(model, loading)
         asked: dict[str, Any] = {
@@ -164,7 +168,7 @@ def run(
         if estimate:
             from pellucid.runner.estimate import estimate as estimate_run
 
-            job, opened, _ = plan_job(loaded, source, **asked)
+            job, opened, _ = plan_job(loaded, opened, **asked)
             with waiting("explaining some pictures", quiet):
                 found = estimate_run(job, opened, workers=workers or 1, price=price)
             print_json(found.to_dict()) if json else show_estimate(found)
@@ -175,7 +179,7 @@ def run(
             raise InvalidValue("--price is for --estimate, which says what a run costs.")
         with stop_text(quiet):
             done = run_all(
-                loaded, source, store=store, engine=engine, workers=workers, address=address,
+                loaded, opened, store=store, engine=engine, workers=workers, address=address,
                 gpus_per_worker=gpus_per_worker, shard_size=shard_size or "auto", retry_errors=retry_errors,
                 progress=False if quiet else None, json_progress=sys.stderr
                 if json_progress else None, **asked,

@@ -56,7 +56,7 @@ def label_column(values: Any, names: Sequence[str] | None, given: str) -> Any:
     if not types.is_null(kind) and not any(holds(kind) for holds in usual):
         raise InvalidValue(
             f"{given}: labels must be names or numbers, one a picture; the column holds {kind}: name another "
-            'column (label=, --label), or "none".'
+            'column (label=, --label-column), or "none".'
         )
     text = values.cast(pa.string())
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
@@ -151,5 +151,5 @@ def _no_box(given: str, row: int, box: Any) -> InvalidValue:
     return InvalidValue(
         f"{given}: a box must be four numbers, (left, top, right, bottom) in pixels, right and bottom the "
         f"larger ones; row {row} has {box!r}: correct it, or say that boxes are (left, top, width, height) "
-        '(boxes="xywh").'
+        '(boxes="xywh", --box-format xywh).'
     )

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from torch import Tensor
 
-from pellucid.choices import SUFFIXES
+from pellucid.choices import SUFFIXES, BoxFormat, SourceKind
 from pellucid.errors import FileMissing, InvalidType, InvalidValue
 from pellucid.gathering import as_input
 from pellucid.images import Picture
@@ -25,12 +25,6 @@ from pellucid.runner.sources.saved import is_saved, saved_part
 from pellucid.runner.sources.source import Part, Source
 from pellucid.runner.sources.tars import TARS, tar_part
 from pellucid.runner.sources.walking import walk
-
-Kind = Literal["picture", "folder", "list", "tar", "coco", "voc"]
-"""What a name can stand for, where its suffix or a look would say otherwise."""
-
-BoxFormat = Literal["ltrb", "xywh"]
-"""How boxes of lists are written: corners, or the upper left one and the size."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ def open_source(
     *,
     label: str | None = None,
     image: str | None = None,
-    kind: Kind | None = None,
+    kind: SourceKind | None = None,
     boxes: BoxFormat = "ltrb",
 ) -> Source:
     """Pictures of any number to explain, from what a user names; several are one after the other.
@@ -88,7 +82,7 @@ def open_source(
         >>> [row["uri"] for batch in source.batches() for row in batch.to_pylist()]
         ['sample:cat', 'sample:coffee']
     """
-    if boxes not in ("ltrb", "xywh"):
+    if boxes not in get_args(BoxFormat):
         raise InvalidValue(f'boxes must be "ltrb" or "xywh"; got {boxes!r}.')
     parts: list[Part] = []
     held: list[Any] = []
@@ -212,7 +206,7 @@ def parts_of(kind: str, names: Sequence[str], options: Options) -> list[Part]:
             return [of_voc(name, options) for name in names]
         case "tar":
             return [tar_part(matching(names), names, label=options.label, sizes=options.sizes)]
-    raise InvalidValue(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
+    raise InvalidValue(f"kind must be one of {', '.join(get_args(SourceKind))}; got {kind!r}.")
 
 
 def of_folder(name: str, options: Options) -> Part:
