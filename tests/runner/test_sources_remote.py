@@ -125,6 +125,24 @@ def test_every_kind_from_elsewhere(tmp_path: Path, where: str, server: Any, stor
         assert all(uri.startswith(root) for uri in column(source, "uri")), spec
 
 
+def test_many_remote_tars_stay_in_order(store: Any, tmp_path: Path):
+    for i in range(20):
+        write_tar(tmp_path / f"t/{i:02d}.tar", {f"{i}-{k}.png": encoded(k) for k in range(20 - i)})
+    root = upload(tmp_path / "t", store, "/bucket")
+    expected = [f"{i:02d}.tar!{i}-{k}.png" for i in range(20) for k in range(20 - i)]
+    assert column(open_source(f"{root}/*.tar"), "id") == expected
+    with store.open("/bucket/07.tar", "wb") as file:
+        file.write((tmp_path / "t/07.tar").read_bytes()[:3000])
+    expected[expected.index("07.tar!7-1.png") : expected.index("08.tar!8-0.png")] = [
+        "07.tar!7-1.png",
+        "07.tar!(cut).end",
+    ]
+    assert column(open_source(f"{root}/*.tar"), "id") == expected
+    store.rm("/bucket/13.tar")
+    with pytest.raises(FileMissing, match=r"13\.tar: no such file"):
+        rows(open_source(f"{root}/{{00..19}}.tar"))
+
+
 def test_every_kind_from_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("s3fs")
     moto = pytest.importorskip("moto.server")

@@ -32,8 +32,8 @@ from pellucid.runner.sources import places
 
 HANDLES = 4
 """How many files each thread keeps open."""
-AT_ONCE = 32
-"""How many rows of a Parquet file are decoded together."""
+AT_ONCE = 8
+"""How many rows of a Parquet file are decoded together: each thread holds so many pictures."""
 
 
 def read_bytes(uri: str, member: str | None = None) -> bytes:

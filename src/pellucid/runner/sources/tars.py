@@ -5,7 +5,9 @@ import json
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -28,6 +30,8 @@ LOOK = 64
 """Samples that are looked at to know what columns there are."""
 ROWS = 1 << 13
 """Rows of a batch: each may bring a text along."""
+AHEAD = 8
+"""Remote archives that are read at a time."""
 REST = "json"
 """The column of what JSON holds beyond the columns that the first samples have."""
 
@@ -58,14 +62,37 @@ def tar_part(addresses: Sequence[str], given: Sequence[str], *, label: str | Non
     columns = Columns.of(list(islice(samples(addresses[0], titles[0]), LOOK)), label)
 
     def batches() -> Iterator["pyarrow.RecordBatch"]:
-        for address, title in zip(addresses, titles, strict=True):
-            found = samples(address, title)
-            while some := list(islice(found, ROWS)):
+        for address, title, found in in_order(addresses, titles):
+            rest = iter(found)
+            while some := list(islice(rest, ROWS)):
                 yield columns.rows(some, address, title, sizes)
 
     shown = list(given) if len(given) <= 4 else [given[0], "…", given[-1]]
     description = {"kind": "webdataset", "source": shown, "files": len(addresses), **columns.told()}
     return Part(description, batches, columns.carried(), what=", ".join(shown))
+
+
+def in_order(addresses: Sequence[str], titles: Sequence[str]) -> Iterator[tuple[str, str, Iterable[Sample]]]:
+    """Archives and their samples; those that are not on this machine are read several at a time."""
+    local = [places.is_local(address) for address in addresses]
+    with ThreadPoolExecutor(AHEAD, thread_name_prefix="pellucid-tars") as pool:
+        waiting: deque[tuple[str, str, Iterable[Sample] | Future[list[Sample]]]] = deque()
+        try:
+            for address, title, here in zip(addresses, titles, local, strict=True):
+                found = samples(address, title)
+                waiting.append((address, title, found if here else pool.submit(list, found)))
+                if len(waiting) == AHEAD or here:
+                    yield _come(*waiting.popleft())
+            while waiting:
+                yield _come(*waiting.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _come(
+    address: str, title: str, found: "Iterable[Sample] | Future[list[Sample]]"
+) -> tuple[str, str, Iterable[Sample]]:
+    return address, title, found.result() if isinstance(found, Future) else found
 
 
 def samples(address: str, title: str) -> Iterator[Sample]:
