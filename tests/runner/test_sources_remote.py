@@ -133,10 +133,8 @@ def test_many_remote_tars_stay_in_order(store: Any, tmp_path: Path):
     assert column(open_source(f"{root}/*.tar"), "id") == expected
     with store.open("/bucket/07.tar", "wb") as file:
         file.write((tmp_path / "t/07.tar").read_bytes()[:3000])
-    expected[expected.index("07.tar!7-1.png") : expected.index("08.tar!8-0.png")] = [
-        "07.tar!7-1.png",
-        "07.tar!(cut).end",
-    ]
+    gone = expected.index("07.tar!7-3.png")
+    expected[gone : expected.index("08.tar!8-0.png")] = ["07.tar!(cut).end"]
     assert column(open_source(f"{root}/*.tar"), "id") == expected
     store.rm("/bucket/13.tar")
     with pytest.raises(FileMissing, match=r"13\.tar: no such file"):
