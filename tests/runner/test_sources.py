@@ -194,6 +194,27 @@ def test_types_of_a_list_hold_for_all_of_it(tmp_path: Path, monkeypatch: pytest.
     assert len(list(source.batches())) > 4
 
 
+def test_lines_within_quotes_may_lie_across_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pellucid.runner.sources.lists.BLOCK", 96)
+    texts = ["word\n" * (i % 7) for i in range(50)]
+    lines = ["path,text", *(f'{i}.png,"{text}"' for i, text in enumerate(texts))]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    assert column(open_source(tmp_path / "list.csv"), "text") == texts
+
+
+def test_a_folder_is_listed_twice_at_most(zoo: Path, monkeypatch: pytest.MonkeyPatch):
+    """Once for a look, once for its pictures: listing one of millions of files takes long."""
+    asked: list[str] = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (asked.append(str(path)), real(path))[1])
+    picture(zoo / "top.png")
+    assert len(rows(open_source(zoo))) == 4
+    assert asked.count(str(zoo)) == 2
+    asked.clear()
+    assert len(rows(open_source(f"{zoo}/*.png"))) == 1
+    assert asked == [str(zoo)]
+
+
 def table(**more: Any) -> pa.Table:
     return pa.table({"path": ["a.png", "b/c.png"], **more})
 

@@ -17,7 +17,13 @@ SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "
 
 
 def folder_part(
-    root: str, given: str, *, parts: tuple[str, ...] = ALL, label: str | None = None, prefix: str = ""
+    root: str,
+    given: str,
+    *,
+    parts: tuple[str, ...] = ALL,
+    label: str | None = None,
+    prefix: str = "",
+    names: Sequence[str] | None = None,
 ) -> Part:
     """The pictures below a folder, or those that a glob means.
 
@@ -25,16 +31,19 @@ def folder_part(
         root: the folder.
         given: as the user wrote it.
         parts: the glob below the folder.
-        label: "folder" for labels that are the names of folders, "none" for none, None for what a look says.
+        label: "folder" for labels that are the names of folders, "none" for none, None for what a look says:
+            none for a glob.
         prefix: before each picture's id.
+        names: what is in the folder, where it was listed already.
     """
     whole = parts == ALL
-    level, classes = (None, None) if label == "none" else class_level(root)
-    if label is None and not whole:
-        level = classes = None
-    if label == "folder" and level is None:
-        level = 0
-        classes = sorted(n[:-1] for n in places.listing(root) if n.endswith("/") and not n.startswith("."))
+    level: int | None = None
+    classes: list[str] | None = None
+    if label == "folder" or (whole and label is None):
+        inside = places.listing(root) if names is None else names
+        level, classes = class_level(root, inside)
+        if label == "folder" and level is None:
+            level, classes = 0, _folders(inside)
     description = {
         "kind": "folder" if whole else "glob",
         "source": given,
@@ -49,28 +58,29 @@ def folder_part(
     return Part(description, batches, classes=classes, what=what)
 
 
-def class_level(root: str) -> tuple[int | None, list[str] | None]:
+def class_level(root: str, inside: Sequence[str]) -> tuple[int | None, list[str] | None]:
     """At which level folders are classes, from 0, and their names; None where they are none.
 
     They are classes where there are at least two and no picture beside them; where their names are those of
     parts of a data set (train, val, test), the folders in these are.
     """
-    at_root = _folders(root)
-    if at_root is None or len(at_root) < 2:
+    at_root = _folders(inside)
+    if len(at_root) < 2 or has_pictures(inside):
         return None, None
     if not set(map(str.lower, at_root)) <= SPLITS:
         return 0, at_root
-    within = [_folders(places.join(root, name)) for name in at_root]
-    names = sorted({name for one in within if one is not None for name in one})
-    return (None, None) if None in within or len(names) < 2 else (1, names)
+    within = [places.listing(places.join(root, name)) for name in at_root]
+    names = sorted({name for one in within for name in _folders(one)})
+    return (None, None) if len(names) < 2 or any(map(has_pictures, within)) else (1, names)
 
 
-def _folders(folder: str) -> list[str] | None:
-    """The folders in a folder, sorted; None where there are pictures beside them."""
-    names = [name for name in places.listing(folder) if not name.startswith(".")]
-    if any(places.suffix_of(name) in SUFFIXES for name in names if not name.endswith("/")):
-        return None
-    return sorted(name[:-1] for name in names if name.endswith("/"))
+def has_pictures(names: Sequence[str]) -> bool:
+    """Whether some of a folder's names are those of pictures."""
+    return any(places.suffix_of(name) in SUFFIXES for name in names if name[-1] != "/" and name[0] != ".")
+
+
+def _folders(names: Sequence[str]) -> list[str]:
+    return sorted(name[:-1] for name in names if name[-1] == "/" and name[0] != ".")
 
 
 def in_batches(pieces: Iterator[list[str]]) -> Iterator[list[str]]:

@@ -18,7 +18,7 @@ from pellucid.images import Picture
 from pellucid.input_tensors import checked_tensor
 from pellucid.runner.sources import places
 from pellucid.runner.sources.annotated import coco_part, is_coco, voc_files_part, voc_part
-from pellucid.runner.sources.folders import folder_part, pictures_part
+from pellucid.runner.sources.folders import folder_part, has_pictures, pictures_part
 from pellucid.runner.sources.lists import LINES, TEXT_LISTS, lines_part, parquet_part, text_part
 from pellucid.runner.sources.memory import NOTHING, MemoryReader, held_part, is_data_set, listed
 from pellucid.runner.sources.saved import is_saved, saved_part
@@ -212,7 +212,8 @@ def parts_of(kind: str, names: Sequence[str], options: Options) -> list[Part]:
 def of_folder(name: str, options: Options) -> Part:
     """A folder: of pictures, or what a look at it says."""
     root = places.absolute(name)
-    found = look(root) if options.kind is None else "folder"
+    names = places.listing(root)
+    found = look(root, names) if options.kind is None else "folder"
     if found == "voc":
         return voc_part(root, name, label=options.label)
     if found == "saved":
@@ -223,7 +224,7 @@ def of_folder(name: str, options: Options) -> Part:
             return parquet_part(inside, name, image=options.image, label=options.label, sizes=options.sizes)
         return tar_part(inside, [name], label=options.label, sizes=options.sizes)
     prefix = f"{name.rstrip('/')}/" if options.several else ""
-    return folder_part(root, name, label=folder_label(options), prefix=prefix)
+    return folder_part(root, name, label=folder_label(options), prefix=prefix, names=names)
 
 
 def of_voc(name: str, options: Options) -> Part:
@@ -233,13 +234,14 @@ def of_voc(name: str, options: Options) -> Part:
     return voc_files_part(matching([name]), name, label=options.label)
 
 
-def look(root: str) -> str:
+def look(root: str, names: Sequence[str]) -> str:
     """What a folder holds, by the files that come first: pictures wherever there are some, else archives."""
-    names = places.listing(root)
     if is_saved(names):
         return "saved"
     if {"Annotations/", "JPEGImages/"} <= set(names) or any(name.endswith(".xml") for name in names):
         return "voc"
+    if has_pictures(names):
+        return "folder"
     packed, seen = "", 0
     for piece in walk(root, {*SUFFIXES, ".parquet", ".tar", ".gz"}):
         for name in piece:
