@@ -42,6 +42,8 @@ FLOORS = [
     "explain fitting judge measure metric_request outcomes quantus request truth",
     # data sets: sources, the worker, the store
     "runner",
+    # what a data set's maps have in common, and what is proven of it
+    "audit",
     # a training that is watched
     "monitor",
     # the package's public names

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pellucid import lime
     from pellucid.allocator import keep_memory
+    from pellucid.audit.differences import Diff, diff
     from pellucid.axioms.report import AxiomReport
     from pellucid.axioms.verify import axioms
     from pellucid.choice import Choice
@@ -47,6 +48,7 @@ __all__ = [
     "Choice",
     "Comparison",
     "Contrast",
+    "Diff",
     "Evaluation",
     "Explanation",
     "Method",
@@ -61,6 +63,7 @@ __all__ = [
     "choose",
     "cite",
     "compare",
+    "diff",
     "evaluate",
     "explain",
     "keep_memory",
@@ -83,6 +86,7 @@ _HOMES = {
     "Choice": "choice",
     "Comparison": "comparison",
     "Contrast": "target",
+    "Diff": "audit.differences",
     "Evaluation": "evaluation.record",
     "Explanation": "explanation",
     "METHODS": "methods",
@@ -98,6 +102,7 @@ _HOMES = {
     "choose": "choose",
     "cite": "cite",
     "compare": "compare",
+    "diff": "audit.differences",
     "evaluate": "evaluate",
     "explain": "explain",
     "keep_memory": "allocator",

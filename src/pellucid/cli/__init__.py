@@ -16,6 +16,7 @@ from pellucid.cli.commands.bench import bench
 from pellucid.cli.commands.choose import choose
 from pellucid.cli.commands.cite import cite
 from pellucid.cli.commands.compare import compare
+from pellucid.cli.commands.diff import diff
 from pellucid.cli.commands.digits import digits
 from pellucid.cli.commands.doctor import doctor
 from pellucid.cli.commands.evaluate import evaluate
@@ -41,6 +42,7 @@ for command in (
     choose,
     evaluate,
     run,
+    diff,
     show,
     axioms,
     methods,

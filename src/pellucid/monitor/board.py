@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from pellucid.explain import at_input
 from pellucid.images import Batch
 from pellucid.monitor.looks import History, Look, Seen
 from pellucid.prediction import Prediction
@@ -54,28 +54,10 @@ class About:
     def of(cls, batch: Batch, names: Sequence[str], model: str, method: str, output: str) -> "About":
         """Of pictures as the model reads them."""
         size = batch.inputs.shape[-2], batch.inputs.shape[-1]
-        empty = torch.zeros(size, dtype=torch.float64, device="cpu")
+        empty = torch.zeros(1, 1, dtype=torch.float32, device="cpu")
+        written: dict[str, Any] = {"method": method, "model": model, "output": output}
         panels = [
-            drawing.fitted_to(
-                Panel(
-                    method=method,
-                    options={},
-                    model=model,
-                    name=name,
-                    label="",
-                    output=output,
-                    score=0.0,
-                    prediction=(),
-                    rgb=picture.rgb,
-                    box=box,
-                    values=empty,
-                    raw=empty[None],
-                    lowest=0.0,
-                    highest=0.0,
-                    per_pixel=False,
-                ),
-                SIDE,
-            )
+            drawing.fitted_to(Panel.of_map(empty, size, picture.rgb, box, name=name, **written), SIDE)
             for name, picture, box in zip(names[:SHOWN], batch.pictures, batch.boxes, strict=False)
         ]
         return cls(model, method, output, tuple(names), tuple(panels), size)
@@ -85,18 +67,21 @@ class About:
         seen, map = look.pictures[index], look.maps[index]
         if seen.score is None or not bool(map.isfinite().all()):
             return None
-        values = at_input(map[None], self.size)[0, 0].double()
-        prediction = Prediction(seen.prediction or 0, seen.predicted or "", seen.probability or 0.0)
-        return replace(
-            self.panels[index],
+        bare = self.panels[index]
+        return Panel.of_map(
+            map,
+            self.size,
+            bare.rgb,
+            bare.box,
+            per_pixel=look.per_pixel,
+            method=self.method,
+            model=self.model,
+            output=self.output,
+            name=bare.name,
             label=seen.label or "",
             score=seen.score,
-            prediction=[prediction],
-            values=values,
-            raw=map[None],
-            lowest=float(values.min()),
-            highest=float(values.max()),
-            per_pixel=look.per_pixel,
+            prediction=[Prediction(seen.prediction or 0, seen.predicted or "", seen.probability or 0.0)],
+            fitted=True,
         )
 
     def overlay(self, look: Look, index: int, *, signed: bool | None = None) -> Image.Image:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from pellucid.certainty import height, relative_error
 from pellucid.errors import InvalidValue
@@ -97,6 +98,44 @@ class Panel:
     segments: Weighted | None = None
     trace: Mapping[str, Tensor] = field(default_factory=dict)
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
+
+    @classmethod
+    def of_map(
+        cls,
+        map: Float[Tensor, "h w"],
+        size: tuple[int, int],
+        rgb: Image.Image,
+        box: Box,
+        *,
+        per_pixel: bool = False,
+        **written: Any,
+    ) -> "Panel":
+        """Of a bare map, channels summed, over an input of `size` (H, W); `written` are words and numbers.
+
+        Example:
+            >>> rgb, box = Image.new("RGB", (6, 4)), Box(0.0, 0.0, 6.0, 4.0)
+            >>> panel = Panel.of_map(torch.ones(2, 2), (4, 6), rgb, box)
+            >>> panel.values.shape, panel.highest, panel.label
+            (torch.Size([4, 6]), 1.0, '')
+        """
+        grid = map.float()[None]
+        values = interpolate(grid[None], size, mode="bilinear", align_corners=False)[0, 0].double()
+        known: dict[str, Any] = {
+            **dict.fromkeys(("method", "model", "name", "label", "output"), ""),
+            "options": {},
+            "score": 0.0,
+            "prediction": (),
+        }
+        return cls(
+            **{**known, **written},
+            rgb=rgb,
+            box=box,
+            values=values,
+            raw=grid,
+            lowest=float(values.min()),
+            highest=float(values.max()),
+            per_pixel=per_pixel,
+        )
 
     @property
     def has_negative(self) -> bool:
