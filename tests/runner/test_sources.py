@@ -338,12 +338,26 @@ def test_pictures_in_json_lines(tmp_path: Path, encoded: list[bytes], layout: st
     assert [row["x"] for row in planned] == ["é"] * 5
 
 
-def test_a_row_that_names_no_picture_is_not_lost(tmp_path: Path):
-    (tmp_path / "l.csv").write_text("path,x\na.png,1\n,2\n")
-    _, row = rows(open_source(tmp_path / "l.csv"))
-    assert (row["id"], row["uri"], row["x"]) == (f"{tmp_path}/l.csv!1", "", 2)
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_row_that_names_no_picture_is_not_lost(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pellucid.runner.sources.lists.BLOCK", 64)
+    paths = ["" if i == 45 else None if i == 46 and kind != "csv" else f"{i}.png" for i in range(50)]
+    path = tmp_path / f"l.{kind}"
+    if kind == "csv":
+        path.write_text("path,n\n" + "".join(f"{one},{i}\n" for i, one in enumerate(paths)))
+    elif kind == "jsonl":
+        path.write_text("\n".join(json.dumps({"path": one, "n": i}) for i, one in enumerate(paths)))
+    else:
+        pq.write_table(pa.table({"path": paths, "n": range(50)}), path, row_group_size=10)
+    planned = rows(open_source(path))
+    assert [row["n"] for row in planned] == list(range(50))
+    for i, row in enumerate(planned):
+        if paths[i]:
+            assert (row["id"], row["uri"]) == (paths[i], f"{tmp_path}/{paths[i]}")
+        else:
+            assert (row["id"], row["uri"]) == (f"{path}!{i}", "")
     with pytest.raises(PictureError, match="This row of the list names no picture"):
-        read_bytes(row["uri"], row["member"])
+        read_bytes(planned[45]["uri"], planned[45]["member"])
 
 
 def test_the_columns_can_be_named(tmp_path: Path):
