@@ -30,10 +30,12 @@ MOVED = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGEL
 """Pages of the repository, and what they are called here."""
 REFERENCE = {
     "Verbs": (
-        "load explain compare evaluate choose axioms monitor "
+        "load explain compare evaluate choose axioms run open_run monitor "
         "cite lime open_picture quantus_explain keep_memory"
     ),
-    "Records": "Model Preprocess Contrast Explanation Comparison Verdict Evaluation Choice AxiomReport Watch",
+    "Records": (
+        "Model Preprocess Contrast Explanation Comparison Verdict Evaluation Choice AxiomReport Run Watch"
+    ),
     "Extensions": "Method Metric Rule method metric rule methods metrics",
 }
 """The public API, page by page."""
@@ -53,7 +55,9 @@ GUIDES = [
     "figures",
     "servers",
     "data-sets",
+    "runs",
     "sources",
+    "cluster",
     "training",
     "gpu",
     "reproducing",

@@ -108,6 +108,8 @@ def test_an_explanation_comes_back(done: pellucid.Run, pictures: Path):
     alone = pellucid.explain(make(), pictures / "c0/0000.png", "grad-cam")
     assert torch.allclose(back.attribution, alone.attribution, atol=float(alone.raw.abs().max()) / 1024)
     assert back.labels == alone.labels
+    assert back.layer == alone.layer
+    assert back.options == alone.options | {"layout": back.options["layout"]}
     assert min(back.overlay().size) >= 40
     assert done.explanation(0, "grad-cam", "label").method == "grad-cam"
     with pytest.raises(NotFound, match="not a picture"):

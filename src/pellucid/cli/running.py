@@ -1,5 +1,6 @@
 """What `pellucid run` is told and tells."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -69,7 +70,7 @@ def show_estimate(found: Estimate) -> None:
     screen.print(f"time      {_hours(found.hours)}")
     if found.dollars is not None:
         screen.print(f"price     {found.dollars:,.2f} dollars")
-    screen.print(f"store     {found.gigabytes:,.3g} GB")
+    screen.print(f"store     {_size(found.gigabytes * 1e9)}")
     screen.print(
         f"Measured on {found.tried} of them: {found.seconds:.3g} s and {found.bytes:,.0f} bytes a picture, "
         f"on {found.device}, {found.cores} cores.",
@@ -77,6 +78,19 @@ def show_estimate(found: Estimate) -> None:
     )
     if found.failed:
         screen.print(f"{found.failed} of the {found.tried} failed.", style="yellow")
+
+
+def _size(count: float) -> str:
+    """Bytes for people.
+
+    >>> _size(999), _size(2.5e6), _size(1.5e12)
+    ('999 bytes', '2.5 MB', '1.5 TB')
+    """
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    names = ("kB", "MB", "GB", "TB", "PB")
+    power = min(len(names), int(math.log10(count)) // 3)
+    return f"{count / 1000**power:.3g} {names[power - 1]}"
 
 
 def _hours(hours: float) -> str:

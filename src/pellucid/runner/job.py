@@ -103,10 +103,10 @@ def request_record(job: Job, model: Model, weights: str) -> dict[str, Any]:
         "model": model.name,
         "weights": weights,
         "preprocess": repr(model.preprocess if model.preprocess is not None else model.transform),
-        "methods": [[r.method.name, {k: _text(v) for k, v in r.options.items()}] for r in job.requests],
+        "methods": [[r.method.name, {k: _known(v) for k, v in r.options.items()}] for r in job.requests],
         "titles": [request.title for request in job.requests],
         "targets": [target_text(target) for target in job.targets],
-        "metrics": [[r.metric.name, {k: _text(v) for k, v in r.options.items()}] for r in job.judges],
+        "metrics": [[r.metric.name, {k: _known(v) for k, v in r.options.items()}] for r in job.judges],
         "columns": [request.title for request in job.judges],
         "output": job.output,
         "seed": job.seed,
@@ -125,5 +125,7 @@ def chunk_size(job: Job) -> int:
     return max(1, min(8 * job.batch_size, 2048 // max(1, passes * len(job.targets))))
 
 
-def _text(value: Any) -> str:
-    return str(plain(value))
+def _known(value: Any) -> Any:
+    """An option's value as JSON, or as text where that has no such value."""
+    simple = plain(value)
+    return simple if simple is None or isinstance(simple, bool | int | float | str) else str(simple)

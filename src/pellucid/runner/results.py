@@ -293,6 +293,7 @@ class Run:
             cost=Cost(),
             pictures=[self._shown(row)],
             boxes=[Box(*row["seen"])],
+            layer=[name for name in row["layer"].split(",") if name],
             notes=[list(row["notes"] or [])],
         )
 

@@ -64,6 +64,7 @@ def row_schema(carried: Sequence["pyarrow.Field"] = (), metrics: Sequence[str] =
     - `prediction`, `prediction_label`, `probability`: the predicted class; null for a model without classes.
     - `method`: its title, `smooth-grad:samples=20`. `target_asked`: as in the request, `predicted`.
     - `target`, `target_label`, `output`, `score`: what was explained, and the number that it has.
+    - `layer`: the layers that were read, with commas; empty for a method that reads none.
     - `map`: float16, little-endian, row by row; `map_shape`: (h, w) or (C, h, w); `map_scale`: a power of
       two by which it is multiplied, so that small maps keep their digits.
     - `input_height`, `input_width`, and `seen`: the part of the picture that the map lies on, (left, top,
@@ -91,7 +92,7 @@ def row_schema(carried: Sequence["pyarrow.Field"] = (), metrics: Sequence[str] =
         "boxes": pa.list_(four), "mask": text, "width": whole, "height": whole, "digest": text,
         "prediction": whole, "prediction_label": text, "probability": real,
         "method": text, "target_asked": text, "target": whole, "target_label": text, "output": text,
-        "score": real,
+        "score": real, "layer": text,
         "map": pa.binary(), "map_shape": pa.list_(whole), "map_scale": real,
         "input_height": whole, "input_width": whole, "seen": four,
         "map_min": real, "map_max": real, "map_sum": real, "positive": real, "center_x": real,

@@ -215,6 +215,7 @@ class Worker:
             "target_label": function.names[k],
             "output": function.explained,
             "score": float(answer.score[k]),
+            "layer": ",".join(answer.finding.layers),
             **statistics(map),
             "inside": None if ready.mask is None else inside(map, ready.mask),
             "notes": [*ready.notes, *answer.notes[k]],
