@@ -360,6 +360,12 @@ def test_a_row_that_names_no_picture_is_not_lost(tmp_path: Path, kind: str, monk
         read_bytes(planned[45]["uri"], planned[45]["member"])
 
 
+def test_paths_of_a_list_lie_in_its_folder(tmp_path: Path):
+    (tmp_path / "l.csv").write_text("path\n./a.png\n././b.png\n../c.png\n.d.png\n~/e.png\n")
+    names = ["a.png", "b.png", "../c.png", ".d.png", "~/e.png"]
+    assert column(open_source(tmp_path / "l.csv"), "uri") == [f"{tmp_path}/{name}" for name in names]
+
+
 def test_the_columns_can_be_named(tmp_path: Path):
     (tmp_path / "l.csv").write_text("where,label,kind\na.png,1,x\n")
     with pytest.raises(

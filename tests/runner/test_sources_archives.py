@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
+import re
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from PIL import Image
 from test_sources import column, rows
 
 from pellucid.errors import FileMissing, InvalidValue, PictureError
-from pellucid.runner.sources import Source, open_source, read_bytes, read_picture
+from pellucid.runner.sources import Source, handles, open_source, read_bytes, read_picture
 
 
 def encoded(red: int, kind: str = "png") -> bytes:
@@ -241,3 +244,83 @@ def test_pictures_beside_an_archive_are_a_folder_of_pictures(tmp_path: Path):
     pq.write_table(pa.table({"path": ["z.png"]}), tmp_path / "a.parquet")
     (tmp_path / "z.png").write_bytes(encoded(3))
     assert column(open_source(tmp_path), "id") == ["z.png"]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same 240 pictures in each kind of archive."""
+    folder = tmp_path_factory.mktemp("many")
+    data = {f"{i:03d}.png": encoded(i % 250) + bytes([i % 256]) * 3000 for i in range(240)}
+    pq.write_table(pa.table({"image": list(data.values())}), folder / "x.parquet", row_group_size=150)
+    write_tar(folder / "x.tar", data)
+    write_tar(folder / "x.tar.gz", data, "w:gz")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.tar", "x.tar.gz"])
+@pytest.mark.parametrize("window", [1 << 26, 20_000])
+def test_threads_share_what_is_read_in_order(
+    many: Path, name: str, window: int, monkeypatch: pytest.MonkeyPatch
+):
+    """In any order, with a window of all pictures or of a few: each thread gets what it asked for."""
+    monkeypatch.setattr(handles, "WINDOW", window)
+    monkeypatch.setattr(handles, "_PIECE", 1000)
+    planned = rows(open_source(many / name))
+    numbers = [*range(240), *range(239, -1, -7), *range(100, 140), 0, 239, 0, 120]
+    expected = [encoded(i % 250) + bytes([i % 256]) * 3000 for i in numbers]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda i: read_bytes(planned[i]["uri"], planned[i]["member"]), numbers))
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.tar.gz"])
+def test_each_picture_is_decoded_once_however_many_threads_read(
+    many: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(handles, "_SHARED", handles._Shared())
+    begun: list[str] = []
+    for kind, method in ((handles._Group, "_begin"), (handles._Packed, "_open")):
+        real = getattr(kind, method)
+        monkeypatch.setattr(kind, method, lambda self, real=real: (begun.append(self.uri), real(self))[1])
+    planned = rows(open_source(many / name))
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda row: len(read_bytes(row["uri"], row["member"])), planned)
+        assert sum(found) == sum(len(encoded(i % 250)) + 3000 for i in range(240))
+    times = 2 if name == "x.parquet" else 1  # two row groups
+    assert begun == [str(many / name)] * times
+
+
+def test_a_file_that_is_restored_is_read_again(tmp_path: Path):
+    for name in ("x.tar.gz", "x.parquet", "x.tar"):
+        path = tmp_path / name
+        if name == "x.parquet":
+            pq.write_table(pa.table({"image": [encoded(1), encoded(2)]}), path)
+        else:
+            write_tar(
+                path, {"1.png": encoded(1), "2.png": encoded(2)}, "w:gz" if name.endswith("gz") else "w"
+            )
+        row, data = rows(open_source(path))[1], path.read_bytes()
+        path.write_bytes(data[:40])
+        with pytest.raises(PictureError, match=re.escape(name)):
+            read_bytes(row["uri"], row["member"])
+        path.write_bytes(data)
+        assert read_bytes(row["uri"], row["member"]) == encoded(2)
+
+
+def test_a_forked_child_opens_its_own_files(many: Path):
+    """The position of an open file is shared with a child."""
+    planned = {name: rows(open_source(many / name)) for name in ("x.tar", "x.tar.gz", "x.parquet")}
+    for some in planned.values():
+        read_bytes(some[3]["uri"], some[3]["member"])
+    child = os.fork()
+    if child == 0:
+        good = all(
+            read_bytes(one["uri"], one["member"]) == encoded(i) + bytes([i]) * 3000
+            for some in planned.values()
+            for i, one in enumerate(some[:60])
+        )
+        os._exit(0 if good else 1)
+    for some in planned.values():
+        for i in range(59, 0, -1):
+            assert read_bytes(some[i]["uri"], some[i]["member"]) == encoded(i) + bytes([i]) * 3000
+    assert os.waitpid(child, 0)[1] == 0

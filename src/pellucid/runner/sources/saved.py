@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pellucid.errors import InvalidValue
 from pellucid.runner.schema import arrow
 from pellucid.runner.sources import places
+from pellucid.runner.sources.handles import arrow_stream
 from pellucid.runner.sources.lists import Rows, hugging_face, is_bytes, roles_of, table_errors, told
-from pellucid.runner.sources.reading import arrow_stream
 from pellucid.runner.sources.source import Part
 
 if TYPE_CHECKING:

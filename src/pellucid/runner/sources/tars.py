@@ -18,8 +18,8 @@ from pellucid.errors import InvalidValue
 from pellucid.runner.schema import arrow
 from pellucid.runner.sources import places
 from pellucid.runner.sources.columns import boxes_column, label_column
+from pellucid.runner.sources.handles import unpacked
 from pellucid.runner.sources.lists import BOXES, LABELS
-from pellucid.runner.sources.reading import unpacked
 from pellucid.runner.sources.source import CARRIED, Part, batch_of
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ class File:
 
 def files(address: str) -> Iterator[File]:
     """The files of an archive by their headers; at last `(cut).end` where the archive is cut or damaged."""
-    with places.sentences(address), closing(unpacked(address)) as kept:
-        watched = Watched(kept.file)
+    with places.sentences(address), closing(unpacked(address)) as packed:
+        watched = Watched(packed)
         end, whole = 0, False
         try:
             with tarfile.open(fileobj=watched, mode="r:") as archive:  # type: ignore[call-overload]
@@ -155,8 +155,8 @@ def files(address: str) -> Iterator[File]:
                         continue
                     one = File(name, found.offset_data, found.size)
                     if one.suffix in ("cls", "json", "txt"):
-                        kept.file.seek(one.offset)
-                        one = File(name, one.offset, one.size, kept.file.read(one.size))
+                        packed.seek(one.offset)
+                        one = File(name, one.offset, one.size, packed.read(one.size))
                     yield one
                 whole = watched.last == b"\0" * tarfile.BLOCKSIZE
         except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError):
