@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 import pellucid
+from pellucid.errors import InvalidType
 from runner.conftest import write_pictures
 from runner.victim import make
 
@@ -247,6 +248,23 @@ def test_a_picture_at_which_workers_die_is_given_up_and_the_others_are_not(tmp_p
     assert {row["id"] for row in dead} == {"c1/0004.png"}
     assert {row["error_kind"] for row in dead} == {"worker"}
     assert "worker died at this picture" in dead[0]["error"]
+
+
+def test_workers_that_cannot_load_the_model_end_the_run_in_a_sentence(pictures: Path, tmp_path: Path):
+    process = begun(pictures, tmp_path, kind="stillborn", engine="processes", workers=1)
+    said = finish(process)
+    assert process.returncode
+    assert "Workers must be able to load the model; 2 died at it" in said
+    assert shards(tmp_path) == 0
+
+
+def test_a_model_that_cannot_be_sent_is_refused(pictures: Path, tmp_path: Path):
+    model = make()
+    model.module = lambda x: x.mean((2, 3))
+    with pytest.raises(InvalidType, match="needs a model that can be pickled"):
+        pellucid.run(
+            model, pictures, "occlusion", store=tmp_path, engine="processes", workers=1, progress=False
+        )
 
 
 def test_a_file_that_vanishes_is_a_row_of_its_own(tmp_path: Path):

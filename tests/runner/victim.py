@@ -10,6 +10,18 @@ from torch import nn
 import pellucid
 
 
+class Stillborn(nn.Module):
+    """Ends any process that loads it but the one that made it, as one without memory for it would."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Nothing."""
+        return x
+
+    def __setstate__(self, state: object) -> None:
+        """What unpickling calls."""
+        os._exit(9)
+
+
 class Deadly(nn.Module):
     """Ends its process at a picture whose first pixel is pure red, as a broken decoder or driver would."""
 
@@ -33,6 +45,8 @@ def make(kind: str = "plain") -> pellucid.Model:
     )  # fmt: skip
     if kind == "deadly":
         net = Deadly(net)
+    if kind == "stillborn":
+        net.append(Stillborn())
     preprocess = pellucid.Preprocess((32, 32), scale_to=32, mean=(0.0,) * 3, std=(1.0,) * 3)
     return pellucid.Model(net.eval(), preprocess=preprocess, labels=["c0", "c1", "c2"], name="victim")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import ExtraMissing, InvalidValue, first_line
 from pellucid.runner.job import Chunk, Job
-from pellucid.runner.teams import Answer, Death, Member, WorkerFailed
+from pellucid.runner.teams import Answer, Death, Member, Ready, WorkerFailed
 from pellucid.runner.worker import Worker
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class RayWorker:
         reading = self.worker.begin(chunk)
         with self.one:
             return None if self.stopped else self.worker.explain(chunk, reading)
+
+    def ready(self) -> None:
+        """Answers when the model is there."""
 
     def stop(self) -> None:
         """Drops what is not begun yet."""
@@ -75,28 +78,32 @@ class RayTeam:
             num_cpus=cpus, num_gpus=gpus, max_concurrency=8, max_restarts=0, max_task_retries=0
         )(RayWorker)
         self.job = ray.put(replace(job, threads=threads))
-        self.sent: dict[Any, tuple[Any, Chunk]] = {}
+        self.sent: dict[Any, tuple[Any, Chunk | None]] = {}
 
     def begin(self) -> Any:
         """See `Team`."""
-        return self.actor.remote(self.job)
+        handle = self.actor.remote(self.job)
+        self.sent[handle.ready.remote()] = handle, None
+        return handle
 
     def send(self, handle: Any, chunk: Chunk) -> None:
         """See `Team`."""
         self.sent[handle.explain.remote(chunk)] = handle, chunk
 
-    def listen(self, members: Iterable[Member]) -> list[Answer | Death]:
+    def listen(self, members: Iterable[Member]) -> list[Answer | Ready | Death]:
         """See `Team`."""
         errors = self.ray.exceptions
         ready, _ = self.ray.wait(list(self.sent), timeout=LISTEN)
-        found: list[Answer | Death] = []
+        found: list[Answer | Ready | Death] = []
         by_handle = {member.handle: member for member in members}
         for ref in ready:
             if ref not in self.sent:
                 continue
             handle, chunk = self.sent.pop(ref)
             try:
-                found.append(Answer(by_handle[handle], chunk, self.ray.get(ref)))
+                value = self.ray.get(ref)
+                member = by_handle[handle]
+                found.append(Ready(member) if chunk is None else Answer(member, chunk, value))
             except errors.RayTaskError as error:
                 raise WorkerFailed(f"A worker on Ray failed: {first_line(error.cause or error)}") from error
             except (errors.RayActorError, errors.ObjectLostError, errors.NodeDiedError) as error:

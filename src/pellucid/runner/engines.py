@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pellucid.runner.job import Chunk, Job
-from pellucid.runner.worker import Ready, Worker
+from pellucid.runner.worker import Reading, Worker
 
 if TYPE_CHECKING:
     import pyarrow
@@ -54,7 +54,7 @@ class Local:
 
 def explained(worker: Worker, chunks: Iterator[Chunk], stopped: Callable[[], bool]) -> Iterator[Done]:
     """Chunks by one worker, in order, of which `AHEAD` are held at once."""
-    held: deque[tuple[Chunk, list[Future[Ready]]]] = deque()
+    held: deque[tuple[Chunk, list[Future[Reading]]]] = deque()
     while not stopped():
         for chunk in itertools.islice(chunks, AHEAD - len(held)):
             held.append((chunk, worker.begin(chunk)))

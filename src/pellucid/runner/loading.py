@@ -32,8 +32,9 @@ class ModelSource:
             return model
         if isinstance(model, str):
             return cls(partial(load, model), model)
-        return cls(partial(_itself, Model.wrap(model)))
+        return cls(partial(itself, Model.wrap(model)))
 
 
-def _itself(model: Model) -> Model:
+def itself(model: Model) -> Model:
+    """The model, as what loads it."""
     return model

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import InvalidType, first_line
 from pellucid.runner.job import Chunk, Job
-from pellucid.runner.teams import Answer, Death, Member, WorkerFailed
-from pellucid.runner.worker import Ready, Worker
+from pellucid.runner.teams import Answer, Death, Member, Ready, WorkerFailed
+from pellucid.runner.worker import Reading, Worker
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -59,10 +59,10 @@ class ProcessTeam:
         except OSError:
             handle.process.kill()
 
-    def listen(self, members: Iterable[Member]) -> list[Answer | Death]:
+    def listen(self, members: Iterable[Member]) -> list[Answer | Ready | Death]:
         """See `Team`."""
         by_pipe = {member.handle.pipe: member for member in members}
-        found: list[Answer | Death] = []
+        found: list[Answer | Ready | Death] = []
         for pipe in wait(list(by_pipe), LISTEN):
             member = by_pipe[pipe]
             try:
@@ -74,6 +74,9 @@ class ProcessTeam:
                 continue
             if kind == "failed":
                 raise WorkerFailed(f"A worker process could not begin: {value}")
+            if kind == "ready":
+                found.append(Ready(member))
+                continue
             chunk = next(one for one in member.held if (one.shard, one.rows) == number)
             found.append(Answer(member, chunk, value))
         return found
@@ -125,7 +128,8 @@ def serve(pipe: Connection, sent: bytes) -> None:
     except BaseException as error:
         pipe.send(("failed", None, f"{type(error).__name__}: {first_line(error)}"))
         return
-    waiting: queue.Queue[tuple[Chunk, list[Future[Ready]]]] = queue.Queue()
+    pipe.send(("ready", None, None))
+    waiting: queue.Queue[tuple[Chunk, list[Future[Reading]]]] = queue.Queue()
     stopped = threading.Event()
 
     def receive() -> None:

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, get_args
 
@@ -23,7 +24,7 @@ from pellucid.request import Request
 from pellucid.runner.engines import Engine, Local
 from pellucid.runner.job import LABEL, Job, chunk_size, request_record
 from pellucid.runner.leases import Leases, alone
-from pellucid.runner.loading import ModelSource
+from pellucid.runner.loading import ModelSource, itself
 from pellucid.runner.plan import Plan, write_plan
 from pellucid.runner.progress import Counts, counting
 from pellucid.runner.results import Run
@@ -133,7 +134,7 @@ def run(
         _check_shards(found, per_picture, plan.count, progress)
         _explain_all(
             found, plan, job, leases, stop, per_picture, retry_errors, progress, json_progress,
-            lambda: _engine(engine, job, team, address, gpus_per_worker),
+            lambda: _engine(engine, job, loaded, team, address, gpus_per_worker),
         )  # fmt: skip
     return Run(found, job.read)
 
@@ -268,9 +269,10 @@ def _workers(engine: str, workers: int | None) -> int:
     return workers or (os.cpu_count() or 1 if engine == "processes" else 0)
 
 
-def _engine(name: str, job: Job, workers: int, address: str | None, gpus: float) -> Engine:
+def _engine(name: str, job: Job, model: Model, workers: int, address: str | None, gpus: float) -> Engine:
+    """The engine; in this process with the model that is there already."""
     if name == "local":
-        return Local(job)
+        return Local(replace(job, load=partial(itself, model)))
     from pellucid.runner.teams import Dispatch
 
     if name == "processes":

@@ -10,7 +10,7 @@ from pellucid.errors import PellucidError
 from pellucid.runner.engines import AHEAD, Done
 from pellucid.runner.job import Chunk, Job
 from pellucid.runner.schema import arrow, row_schema
-from pellucid.runner.worker import Ready, failed_rows
+from pellucid.runner.worker import Reading, failed_rows
 
 if TYPE_CHECKING:
     import pyarrow
@@ -25,10 +25,11 @@ class WorkerFailed(PellucidError, RuntimeError):
 
 @dataclass
 class Member:
-    """One worker: what it is called by its team, and the chunks that it holds."""
+    """One worker: what it is called by its team, the chunks that it holds, and whether it has its model."""
 
     handle: Any
     held: list[Chunk] = field(default_factory=list)
+    ready: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class Answer:
     member: Member
     chunk: Chunk
     table: "pyarrow.Table | None"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A member that has loaded its model."""
+
+    member: Member
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Team(Protocol):
     def send(self, handle: Any, chunk: Chunk) -> None:
         """Hands it a chunk."""
 
-    def listen(self, members: Iterable[Member]) -> list[Answer | Death]:
+    def listen(self, members: Iterable[Member]) -> list[Answer | Ready | Death]:
         """What came; waits for something, a little while at most."""
 
     def stop(self, members: Iterable[Member]) -> None:
@@ -83,7 +91,7 @@ class Dispatch:
         self.suspects: deque[Chunk] = deque()
         self.deaths: dict[tuple[int, tuple[int, ...]], int] = {}
         self.apart: dict[tuple[int, int], tuple[Chunk, dict[int, pyarrow.Table]]] = {}
-        self.barren = 0  # deaths in a row without an answer between them
+        self.stillborn = 0  # members that died before they had their model
 
     def run(self, chunks: Iterator[Chunk], stop: threading.Event) -> Iterator[Done]:
         """See `Engine`."""
@@ -109,7 +117,10 @@ class Dispatch:
                     return
                 continue
             for event in self.team.listen(self.members):
-                yield from self._buried(event.member) if isinstance(event, Death) else self._taken(event)
+                if isinstance(event, Ready):
+                    event.member.ready = True
+                else:
+                    yield from self._buried(event.member) if isinstance(event, Death) else self._taken(event)
 
     def close(self) -> None:
         """See `Engine`."""
@@ -123,19 +134,21 @@ class Dispatch:
 
     def _taken(self, answer: Answer) -> Iterator[Done]:
         answer.member.held.remove(answer.chunk)
-        self.barren = 0
         if answer.table is not None:
             yield from self._joined(answer.chunk, answer.table)
 
     def _buried(self, member: Member) -> Iterator[Done]:
         """What becomes of the chunks that a dead member held."""
         self.members.remove(member)
-        self.barren += 1
-        if self.barren > 3 * self.team.size + 3 and not member.held:
-            raise WorkerFailed(
-                f"Workers must be able to start; {self.barren} ended at once, without saying why: is there "
-                "memory for the model in each of them? Try fewer workers."
-            )
+        if not member.ready:  # no chunk is to blame
+            self.stillborn += 1
+            self.suspects.extend(member.held)
+            if self.stillborn >= LIVES * self.team.size:
+                raise WorkerFailed(
+                    f"Workers must be able to load the model; {self.stillborn} died at it, without saying "
+                    "why. Is there memory for one in each of them? Try fewer workers."
+                )
+            return
         alone = len(member.held) == 1
         for chunk in member.held:
             known = self.deaths.get(_key(chunk))
@@ -173,8 +186,8 @@ def lost(job: Job, chunk: Chunk) -> "pyarrow.Table":
     text = f"The worker died at this picture, {LIVES} times out of {LIVES}, with nothing else to do."
     rows = []
     for number, planned in zip(chunk.rows, chunk.plan.to_pylist(), strict=True):
-        ready = Ready({**planned, "row": number}, error=text, kind="worker")
-        rows += failed_rows(job, ready)
+        read = Reading({**planned, "row": number}, error=text, kind="worker")
+        rows += failed_rows(job, read)
     schema = row_schema(list(job.carried), [judge.title for judge in job.judges])
     return arrow().Table.from_pylist(rows, schema=schema)
 

@@ -41,7 +41,7 @@ THUMBNAIL = 128
 
 
 @dataclass
-class Ready:
+class Reading:
     """One picture on its way: what the row tells of it, and the model's input or why there is none."""
 
     columns: dict[str, Any]
@@ -84,12 +84,12 @@ class Worker:
 
     # --- reading -------------------------------------------------------------------------------------------
 
-    def begin(self, chunk: Chunk) -> "list[Future[Ready]]":
+    def begin(self, chunk: Chunk) -> "list[Future[Reading]]":
         """Begins to read a chunk's pictures, in threads."""
         rows = zip(chunk.rows, chunk.plan.to_pylist(), strict=True)
         return [self._pool.submit(self._read, number, planned) for number, planned in rows]
 
-    def _read(self, number: int, planned: dict[str, Any]) -> Ready:
+    def _read(self, number: int, planned: dict[str, Any]) -> Reading:
         """Reads and preprocesses one picture; whatever goes wrong is about that picture alone."""
         label, notes = planned["label"], []
         index = None
@@ -97,7 +97,7 @@ class Worker:
             index = None if label is None else self._class_index(label)
         except PellucidError as error:
             notes = [f"The label is none of the model's classes. {error}"]
-        ready = Ready({**planned, "row": number, "label_index": index}, notes=notes)
+        ready = Reading({**planned, "row": number, "label_index": index}, notes=notes)
         try:
             opened, digest = self.job.read(
                 planned["uri"], planned["member"], planned["id"], range=self.model.range
@@ -134,7 +134,7 @@ class Worker:
 
     # --- explaining ----------------------------------------------------------------------------------------
 
-    def explain(self, chunk: Chunk, reading: "Sequence[Future[Ready]]") -> "pyarrow.Table":
+    def explain(self, chunk: Chunk, reading: "Sequence[Future[Reading]]") -> "pyarrow.Table":
         """The rows of a chunk whose pictures were begun to be read; one a picture, method and target."""
         pictures = [self._finish(future, chunk, at) for at, future in enumerate(reading)]
         answers: dict[int, list[dict[str, Any]]] = {}
@@ -147,13 +147,13 @@ class Worker:
         ]
         return arrow().Table.from_pylist(rows, schema=self.schema)
 
-    def _finish(self, future: "Future[Ready]", chunk: Chunk, at: int) -> Ready:
+    def _finish(self, future: "Future[Reading]", chunk: Chunk, at: int) -> Reading:
         try:
             return future.result()
         except (MemoryError, RuntimeError):  # memory ran out with several in the making: now, alone
             return self._read(chunk.rows[at], chunk.plan.slice(at, 1).to_pylist()[0])
 
-    def _explain(self, pictures: Sequence[Ready]) -> list[list[dict[str, Any]]]:
+    def _explain(self, pictures: Sequence[Reading]) -> list[list[dict[str, Any]]]:
         """The rows of pictures of one shape; where memory runs out or the model fails, of half at a time."""
         try:
             return self._rows(pictures)
@@ -167,7 +167,7 @@ class Worker:
         half = len(pictures) // 2
         return [*self._explain(pictures[:half]), *self._explain(pictures[half:])]
 
-    def _rows(self, pictures: Sequence[Ready]) -> list[list[dict[str, Any]]]:
+    def _rows(self, pictures: Sequence[Reading]) -> list[list[dict[str, Any]]]:
         job = self.job
         inputs = torch.cat([ready.inputs for ready in pictures if ready.inputs is not None])
         targets = [_targets(target, pictures) for target in job.targets]
@@ -202,7 +202,7 @@ class Worker:
                 row["thumbnail"] = None
         return rows
 
-    def _found(self, answer: Attribution, k: int, ready: Ready) -> dict[str, Any]:
+    def _found(self, answer: Attribution, k: int, ready: Reading) -> dict[str, Any]:
         """What one method found of one picture."""
         map, function = answer.finding.map[k], answer.target_fn
         size = (ready.columns["input_height"], ready.columns["input_width"])
@@ -229,7 +229,7 @@ class Worker:
         return columns
 
     def _measured(
-        self, inputs: Float[Tensor, "N C H W"], outcome: Outcome, target: Target, pictures: Sequence[Ready]
+        self, inputs: Float[Tensor, "N C H W"], outcome: Outcome, target: Target, pictures: Sequence[Reading]
     ) -> dict[int, dict[str, Any]]:
         """The metrics of one method's maps, by image."""
         answer = outcome.answer
@@ -251,7 +251,7 @@ class Worker:
 
     def _measure(
         self, inputs: Tensor, request: Request, answer: Attribution, images: list[int],
-        judges: list[MetricRequest], target: Target, pictures: Sequence[Ready],
+        judges: list[MetricRequest], target: Target, pictures: Sequence[Reading],
         found: dict[int, dict[str, Any]],
     ) -> None:  # fmt: skip
         job = self.job
@@ -273,7 +273,7 @@ class Worker:
                     found[image][judge.title] = float(values.value[k])
 
 
-def failed_rows(job: Job, ready: Ready) -> list[dict[str, Any]]:
+def failed_rows(job: Job, ready: Reading) -> list[dict[str, Any]]:
     """The rows of a picture that has no map by any method."""
     return [
         {
@@ -289,12 +289,12 @@ def failed_rows(job: Job, ready: Ready) -> list[dict[str, Any]]:
     ]
 
 
-def _targets(target: OneTarget, pictures: Sequence[Ready]) -> Target:
+def _targets(target: OneTarget, pictures: Sequence[Reading]) -> Target:
     """A target for `attribute`; a picture without a label is asked what it is predicted as, and left out."""
     return [ready.columns["label_index"] for ready in pictures] if target == LABEL else target
 
 
-def _of_one_shape(pictures: Sequence[Ready], *, alone: bool) -> list[list[int]]:
+def _of_one_shape(pictures: Sequence[Reading], *, alone: bool) -> list[list[int]]:
     """The pictures that can be run together, in the order of the first of each shape."""
     groups: dict[Any, list[int]] = {}
     for at, ready in enumerate(pictures):
