@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -345,6 +346,44 @@ def test_other_maps(maps: str, pictures: Path, tmp_path: Path):
         assert row["map_max"] is not None
         with pytest.raises(InvalidValue, match="maps='none'"):
             run.explanation(0)
+
+
+class Fails(nn.Module):
+    """Raises an error where a condition on its inputs holds."""
+
+    def __init__(self, net: nn.Module, when: Callable[[torch.Tensor], bool], error: Exception) -> None:
+        super().__init__()
+        self.net, self.when, self.error = net, when, error
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The network's output."""
+        if self.when(x):
+            raise self.error
+        return self.net(x)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_where_memory_runs_out_fewer_pictures_go_together(error: Exception, tmp_path: Path):
+    inputs = torch.rand(7, 3, 12, 12)
+    model = Fails(_net(3, 2), lambda x: len(x) > 1, error).eval()
+    run = pellucid.run(model, inputs, "saliency", batch_size=4, store=tmp_path, progress=False)
+    assert run.failed == {}
+    expected = pellucid.explain(_net(3, 2), inputs, "saliency").score.tolist()
+    assert run.to_arrow(["score"])["score"].to_pylist() == pytest.approx(expected)
+
+
+def test_a_picture_on_which_the_model_fails_costs_the_others_nothing(tmp_path: Path):
+    inputs = torch.rand(7, 3, 12, 12)
+    inputs[4, 0, 0, 0] = 9
+    model = Fails(_net(3, 2), lambda x: bool((x[:, 0, 0, 0] == 9).any()), ValueError("no nines")).eval()
+    run = pellucid.run(model, inputs, ["saliency", "grad-cam"], store=tmp_path, progress=False)
+    rows = run.to_arrow(["row", "error", "error_kind"]).to_pylist()
+    failed = [row for row in rows if row["error"] is not None]
+    assert {row["row"] for row in failed} == {4}
+    assert len(rows) == 14
+    assert len(failed) == 2
+    assert {row["error_kind"] for row in failed} == {"method"}
+    assert "no nines" in failed[0]["error"]
 
 
 # --- numbers of a map ---------------------------------------------------------------------------------------
