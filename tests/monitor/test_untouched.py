@@ -99,6 +99,62 @@ def test_a_look_leaves_everything_as_it_was_wherever_it_is_taken(around):
     torch.testing.assert_close(look.maps, reference, rtol=1e-4, atol=1e-6)
 
 
+COLLECTED: list[Tensor] = []
+COUNT = 0
+
+
+def test_what_hooks_collect_and_count_in_a_look_is_taken_out_again():
+    class Recorder:
+        def __init__(self) -> None:
+            self.kept, self.count, self.by_layer = [], 0, {"conv1": []}
+
+        def __call__(self, layer: nn.Module, inputs: object, output: Tensor) -> None:
+            self.kept.append(output)
+            self.by_layer["conv1"].append(output)
+            self.by_layer[f"more {self.count}"] = output
+            self.count += 1
+
+        def record(self, layer: nn.Module, inputs: object) -> None:
+            self(layer, inputs, torch.ones(1))
+
+    def count_all(*_: object) -> None:
+        global COUNT
+        COUNT += 1
+        COLLECTED.append(torch.ones(1))
+
+    net, recorder, mine, calls = new_net(), Recorder(), {"first": []}, 0
+
+    def nested(layer: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        mine["first"].append(output)
+        mine[f"call {calls}"] = output
+        return 2 * output  # what it gives counts
+
+    net.conv1.register_forward_hook(recorder)
+    net.conv1.register_forward_pre_hook(recorder.record)
+    net.fc.register_forward_hook(count_all)
+    net.fc.register_forward_hook(nested)
+    net(shown())
+    before = len(recorder.kept), recorder.count, sorted(recorder.by_layer), len(recorder.by_layer["conv1"])
+    assert before[:2] == (2, 2)
+    watch = pellucid.monitor(net, shown(), target=0, every=1)
+    look = watch.step()
+    assert (
+        len(recorder.kept), recorder.count, sorted(recorder.by_layer), len(recorder.by_layer["conv1"])
+    ) == before  # fmt: skip
+    assert (COUNT, len(COLLECTED), calls, sorted(mine), len(mine["first"])) == (
+        1,
+        1,
+        1,
+        ["call 1", "first"],
+        1,
+    )
+    doubled = pellucid.explain(net, shown(), target=0)
+    assert look.pictures[0].score == pytest.approx(float(doubled.score[0]), rel=1e-4)
+    assert calls > 1  # explain lets hooks collect, as any pass does
+
+
 def test_what_preprocessing_target_or_model_draw_is_put_back():
     def jittered(image):
         return torch.from_numpy(np.random.rand(3, 9, 9).astype("float32")) + random.random() + torch.rand(1)

@@ -32,7 +32,7 @@ from pellucid.model import Model
 from pellucid.monitor.board import About, Film, reduced
 from pellucid.monitor.callbacks import lightning_callback, transformers_callback
 from pellucid.monitor.folder import Folder
-from pellucid.monitor.guard import first_process, is_lazy, refuse_sharded, same_random_states
+from pellucid.monitor.guard import first_process, is_lazy, refuse_sharded, same_hook_state, same_random_states
 from pellucid.monitor.looks import KEPT, History, Look, Seen
 from pellucid.monitor.sinks import Sink, open_sinks
 from pellucid.options.written import plain
@@ -67,7 +67,8 @@ def monitor(
     Nothing of the training changes: modes, gradients, `requires_grad`, hooks, random states (PyTorch's,
     NumPy's, Python's), the optimiser, autocast and gradient modes. Weights trained with a watch are those
     trained without, bit for bit. Of processes that train together (DDP) the first looks, the others only
-    count. Forward hooks run in a look as in any pass: one that collects collects there too.
+    count. Forward hooks run in a look, as some change what a layer gives; what they collect there is taken
+    out of their lists and dicts again.
 
     Args:
         model: what is trained: a `Model`, an `nn.Module` (also compiled, in DDP, or a LightningModule), or a
@@ -354,7 +355,8 @@ class Watch:
         refuse_sharded(model.module)
         inputs = batch.inputs.to(model.device, model.dtype)
         here = Batch(inputs, batch.pictures, batch.boxes, batch.extras, batch.chosen)
-        (found,), _ = explain_all(model, here, [self._request], [self._target], **self._settings)
+        with same_hook_state(model.module):
+            (found,), _ = explain_all(model, here, [self._request], [self._target], **self._settings)
         if isinstance(found.answer, PellucidError):
             raise found.answer
         answer, count = found.answer, len(batch.pictures)
