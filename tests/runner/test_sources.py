@@ -437,6 +437,21 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path):
             read_picture(uri)
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("csv", b"path,l\xbdbel\na.png,1\n"),
+        ("jsonl", b'{"path": "a\xda.png"}\n'),
+        ("jsonl", b'{"path": "a.png", "\xda": 1}\n'),
+        ("jsonl", b'{"path": "a.png", "n": "\xff"}\n'),
+    ],
+)
+def test_text_must_be_utf_8(tmp_path: Path, kind: str, text: bytes):
+    (tmp_path / f"l.{kind}").write_bytes(text)
+    with pytest.raises(InvalidValue, match=rf"l\.{kind}: .*damaged"):
+        rows(open_source(tmp_path / f"l.{kind}"))
+
+
 def test_there_must_be_pictures(tmp_path: Path):
     (tmp_path / "none").mkdir()
     (tmp_path / "l.csv").write_text("path\n")

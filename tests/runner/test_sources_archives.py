@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -97,6 +98,17 @@ def test_the_label_of_json_can_be_named(tmp_path: Path):
     assert column(open_source(path, label="none"), "label") == [None]
     with pytest.raises(InvalidValue, match="JSON has no key 'sort'; there are 'kind'"):
         open_source(path, label="sort")
+
+
+def test_what_is_not_utf_8_in_a_tar_costs_no_picture(tmp_path: Path):
+    files = {"caf\udce9.png": encoded(1), "caf\udce9.json": b'{"who": "\\ud800 half", "label": "\\udc01"}'}
+    path = write_tar(tmp_path / "x.tar", files | {"b.png": encoded(2), "b.txt": b"\xff"})
+    first, second = rows(open_source(path))
+    assert (first["id"], first["who"], first["label"]) == (
+        "x.tar!caf\\xe9.png", "\\xed\\xa0\\x80 half", "\\xed\\xb0\\x81",
+    )  # fmt: skip
+    assert second["txt"] == "\ufffd"
+    assert reds(open_source(path)) == [1, 2]
 
 
 def test_many_tars_are_one_source(tmp_path: Path):
@@ -227,6 +239,30 @@ def test_a_saved_data_set_that_is_damaged_is_refused(tmp_path: Path):
         open_source(tmp_path / "set")
 
 
+@pytest.mark.parametrize("missing", ["_data_files", "filename"])
+def test_a_state_that_says_too_little_is_refused(tmp_path: Path, missing: str):
+    save(tmp_path / "set", 0)
+    state = tmp_path / "set/state.json"
+    state.write_text(state.read_text().replace(missing, "other"))
+    with pytest.raises(InvalidValue, match=rf"set: .*damaged .*{missing}"):
+        open_source(tmp_path / "set")
+
+
+def test_a_damaged_batch_ends_no_process(tmp_path: Path):
+    """Places of values that lie outside of their data are found before they are used."""
+    save(tmp_path / "set", 0)
+    path = tmp_path / "set/data-00000-of-00002.arrow"
+    planned = rows(open_source(tmp_path / "set"))
+    data, first = path.read_bytes(), encoded(0)
+    ends = np.cumsum([0, len(first), len(encoded(1))]).astype("<i4").tobytes()
+    at = data.index(ends)
+    path.write_bytes(data[: at + 4] + b"\xff\xff\xff\x7f" + data[at + 8 :])
+    with pytest.raises(PictureError, match="is damaged, or no longer what it was"):
+        read_bytes(planned[0]["uri"], planned[0]["member"])
+    path.write_bytes(data)
+    assert read_bytes(planned[0]["uri"], planned[0]["member"]) == first
+
+
 def test_a_folder_of_parquet_files(tmp_path: Path):
     for i in range(3):
         made: dict[str, Any] = {"image": pa.array([encoded(2 * i), encoded(2 * i + 1)]), "label": [i, None]}
@@ -263,6 +299,7 @@ def test_threads_share_what_is_read_in_order(
     many: Path, name: str, window: int, monkeypatch: pytest.MonkeyPatch
 ):
     """In any order, with a window of all pictures or of a few: each thread gets what it asked for."""
+    monkeypatch.setattr(handles, "_SHARED", handles._Shared())
     monkeypatch.setattr(handles, "WINDOW", window)
     monkeypatch.setattr(handles, "_PIECE", 1000)
     planned = rows(open_source(many / name))
@@ -271,6 +308,11 @@ def test_threads_share_what_is_read_in_order(
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda i: read_bytes(planned[i]["uri"], planned[i]["member"]), numbers))
     assert found == expected
+    for kept in handles._SHARED.open.values():
+        if isinstance(kept, handles._Group) and window == 20_000:
+            assert kept.size == sum(values.nbytes for _, values in kept.window) < 50_000
+        if isinstance(kept, handles._Packed) and window == 20_000:
+            assert sum(map(len, kept.pieces)) < 50_000 + 3200
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.tar.gz"])

@@ -23,6 +23,8 @@ WINDOW = 1 << 26
 """Bytes that are kept of what was decoded last, of each file that is read in order."""
 AT_ONCE = 8
 """Rows of a Parquet file that are decoded together."""
+DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OSError, EOFError)
+"""What libraries raise on files that are not what they should be."""
 BATCHES = 2
 """Record batches of an Arrow stream that are kept."""
 _PIECE = 1 << 20
@@ -251,6 +253,7 @@ class _Stream(_InOrder):
                 ipc = arrow().ipc
                 self.stream.seek(offset)
                 batch = ipc.read_record_batch(ipc.read_message(self.stream), self.schema)
+                batch.validate(full=True)  # a damaged one would end the process when it is read
             self.batches[offset] = batch
             return batch.column(batch.schema.get_field_index(column))[row].as_py()
 
@@ -277,9 +280,9 @@ def corrupt(uri: str) -> Iterator[None]:
     """
     try:
         yield
-    except PellucidError:
+    except (PellucidError, MemoryError):
         raise
-    except (arrow().ArrowException, OSError, StopIteration, IndexError, EOFError) as error:
+    except (*DAMAGE, arrow().ArrowException, StopIteration) as error:
         raise PictureError(
             f"{uri} is damaged, or no longer what it was when it was planned ({first_line(error)}): restore "
             "the file, or start a run in a new store."

@@ -13,6 +13,7 @@ from pellucid.errors import InvalidValue, PellucidError, first_line
 from pellucid.runner.schema import arrow
 from pellucid.runner.sources import places
 from pellucid.runner.sources.columns import boxes_column, label_column, resolved
+from pellucid.runner.sources.handles import DAMAGE
 from pellucid.runner.sources.source import BATCH, CARRIED, Part, batch_of
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ class Rows:
             where: uri, members and ids of pictures that are in the list itself.
         """
         pa = arrow()
+        batch.validate(full=True)  # also that all text is UTF-8
         have = dict(zip(batch.schema.names, batch.columns, strict=True))
         numbers = None
         if where is None:
@@ -202,8 +204,9 @@ def text_part(address: str, given: str, *, image: str | None, label: str | None,
                 pyarrow.csv.ConvertOptions(column_types=kinds),
             )
 
-    schema = opened({}).schema
-    texts = pa.schema([pa.field(name, pa.string()) for name in schema.names])  # also paths such as 0001
+    with table_errors(given):
+        schema = opened({}).schema
+        texts = pa.schema([pa.field(name, pa.string()) for name in schema.names])  # also paths such as 0001
     roles = roles_of(texts, given, image=image, label=label)
     kinds = dict.fromkeys(roles.taken, pa.string())
     kinds |= {one.name: one.type for one in schema if one.name not in roles.taken}
@@ -264,6 +267,7 @@ def lines_part(address: str, given: str, *, image: str | None, label: str | None
     with table_errors(given):
         for table, _, _ in json_blocks(address, given):
             schema = pa.unify_schemas([schema, table.schema], promote_options="permissive")
+        _ = schema.names  # which must be UTF-8
     schema = pa.schema(
         [one if not pa.types.is_null(one.type) else one.with_type(pa.string()) for one in schema]
     )
@@ -275,21 +279,18 @@ def lines_part(address: str, given: str, *, image: str | None, label: str | None
     def batches() -> Iterator["pyarrow.RecordBatch"]:
         first = 0
         for table, starts, lengths in json_blocks(address, given, schema):
-            numbers = np.arange(first, first + table.num_rows)
-            batch = table.combine_chunks().to_batches()[0]
-            if inside or holds_base64(batch, roles.image):
-                members = [
-                    f"jsonl:{at}:{size}:{roles.image}" for at, size in zip(starts, lengths, strict=True)
-                ]
-                where = (
-                    address,
-                    pa.array(members),
-                    pa.array([f"{places.name_of(address)}!{n}" for n in numbers]),
-                )
-                yield rows(batch, first, where)
-            else:
-                yield rows(batch, first)
-            first += table.num_rows
+            with table_errors(given):
+                batch = table.combine_chunks().to_batches()[0]
+                batch.validate(full=True)
+                where = None
+                if inside or holds_base64(batch, roles.image):
+                    places_of = zip(starts, lengths, strict=True)
+                    members = [f"jsonl:{at}:{size}:{roles.image}" for at, size in places_of]
+                    ids = [f"{places.name_of(address)}!{first + i}" for i in range(len(batch))]
+                    where = (address, pa.array(members), pa.array(ids))
+                made = rows(batch, first, where)
+            yield made
+            first += len(batch)
 
     return Part(told("jsonl", given, roles, carried), batches, carried, what=given)
 
@@ -448,7 +449,7 @@ def table_errors(given: str) -> Iterator[None]:
         yield
     except (PellucidError, MemoryError):
         raise
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, *DAMAGE) as error:
         raise InvalidValue(
             f"{given}: a list must be a whole file of the kind that its suffix says; this one is not, or is "
             f"damaged ({first_line(error)}): restore or correct it."

@@ -4,7 +4,7 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, get_args
 
@@ -19,7 +19,7 @@ from pellucid.input_tensors import checked_tensor
 from pellucid.runner.sources import places
 from pellucid.runner.sources.annotated import coco_part, is_coco, voc_files_part, voc_part
 from pellucid.runner.sources.folders import folder_part, has_pictures, pictures_part
-from pellucid.runner.sources.lists import LINES, TEXT_LISTS, lines_part, parquet_part, text_part
+from pellucid.runner.sources.lists import LINES, TEXT_LISTS, lines_part, parquet_part, table_errors, text_part
 from pellucid.runner.sources.memory import NOTHING, MemoryReader, held_part, is_data_set, listed
 from pellucid.runner.sources.saved import is_saved, saved_part
 from pellucid.runner.sources.source import Part, Source
@@ -93,7 +93,7 @@ def open_source(
             names = [spelled for one in things for spelled in places.expanded(os.fspath(one))]
             options = Options(label, image, kind, boxes == "xywh", len(names) > 1)
             for what, group in groupby(names, lambda name: kind_of(name, kind)):
-                parts += parts_of(what, list(group), options)
+                parts += guarded(what, list(group), options)
         else:
             parts.append(held_part(things, sum(map(len, held)), label=label))
             held.append(things)
@@ -187,6 +187,20 @@ def is_glob(name: str) -> bool:
     if re.match(r"https?://", name):
         return "*" in name
     return glob.has_magic(name) and not (places.is_local(name) and os.path.exists(places.absolute(name)))
+
+
+def guarded(kind: str, names: Sequence[str], options: Options) -> list[Part]:
+    """The parts for some names of one kind; whatever damage makes a library raise becomes a sentence."""
+
+    def within(part: Part) -> Part:
+        def batches() -> Iterator[Any]:
+            with table_errors(part.what):
+                yield from part.batches()
+
+        return replace(part, batches=batches)
+
+    with table_errors(names[0]):
+        return [within(part) for part in parts_of(kind, names, options)]
 
 
 def parts_of(kind: str, names: Sequence[str], options: Options) -> list[Part]:

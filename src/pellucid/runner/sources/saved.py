@@ -58,6 +58,7 @@ def saved_part(folder: str, given: str, *, image: str | None, label: str | None,
     split = parts[0] is not None and SPLIT not in schema.names
     everything = [*carried, pa.field(SPLIT, pa.string())] if split else carried
     in_file = is_bytes(schema.field(roles.image).type)
+    needed = {one.name for one in carried} | roles.taken - ({roles.image} if in_file else set())
 
     def batches() -> Iterator["pyarrow.RecordBatch"]:
         for address, part in arrows:
@@ -71,6 +72,7 @@ def saved_part(folder: str, given: str, *, image: str | None, label: str | None,
                     members = [f"arrow:{offset}:{row}:{roles.image}" for row in rows_of]
                     ids = [f"{title}!{first + row}" for row in rows_of]
                     where = (address, pa.array(members, pa.string()), pa.array(ids, pa.string()))
+                batch = batch.select([name for name in batch.schema.names if name in needed])
                 if split:
                     batch = batch.append_column(SPLIT, pa.array([part] * batch.num_rows, pa.string()))
                 if batch.num_rows:

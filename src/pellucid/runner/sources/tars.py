@@ -102,7 +102,7 @@ def samples(address: str, title: str) -> Iterator[Sample]:
         exact = [one for one in some if f".{one.suffix}" in SUFFIXES]
         sample = Sample()
         for one in exact or [one for one in some if os.path.splitext(one.name)[1].lower() in SUFFIXES]:
-            sample.pictures.append((f"{title}!{one.name}", f"tar:{one.offset}:{one.size}"))
+            sample.pictures.append((f"{title}!{written(one.name)}", f"tar:{one.offset}:{one.size}"))
         for one in some:
             if one.suffix == "end":
                 sample.pictures.append((f"{title}!{one.name}", f"end:{one.offset}"))
@@ -278,6 +278,15 @@ class Columns:
         return json.dumps(left, ensure_ascii=False) if left else None
 
 
+def written(text: str) -> str:
+    """A text without what UTF-8 cannot hold: bytes of other encodings in names, halves of characters."""
+    try:
+        raw = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raw = text.encode(errors="surrogatepass")
+    return raw.decode(errors="backslashreplace")
+
+
 def kind_of(value: Any) -> str:
     """What kind of column holds a value of JSON's."""
     if value is None:
@@ -301,6 +310,8 @@ def fitting(value: Any, kind: str) -> Any:
         return json.dumps(value, ensure_ascii=False)
     if kind == "float" and own == "int":
         return float(value)
+    if own == kind == "str":
+        return written(value)
     if own == kind == "int" and not -(2**63) <= value < 2**63:
         return None
     return value if own == kind else None
@@ -309,5 +320,5 @@ def fitting(value: Any, kind: str) -> Any:
 def as_text(value: Any) -> str | None:
     """A label as text; lists and objects as JSON."""
     if value is None or isinstance(value, str):
-        return value
+        return value and written(value)
     return str(int(value)) if isinstance(value, float) and value.is_integer() else json.dumps(value)
