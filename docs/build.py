@@ -30,11 +30,12 @@ MOVED = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGEL
 """Pages of the repository, and what they are called here."""
 REFERENCE = {
     "Verbs": (
-        "load explain compare evaluate choose axioms run open_run monitor "
+        "load explain compare evaluate choose axioms run open_run diff monitor "
         "cite lime open_picture quantus_explain keep_memory"
     ),
     "Records": (
-        "Model Preprocess Contrast Explanation Comparison Verdict Evaluation Choice AxiomReport Run Watch"
+        "Model Preprocess Contrast Explanation Comparison Verdict Evaluation Choice AxiomReport "
+        "Run Diff Watch"
     ),
     "Extensions": "Method Metric Rule method metric rule methods metrics",
 }
@@ -58,6 +59,7 @@ GUIDES = [
     "runs",
     "sources",
     "cluster",
+    "comparing-runs",
     "training",
     "gpu",
     "reproducing",
