@@ -129,6 +129,18 @@ def test_a_pngs_significant_bits_say_what_is_white(tmp_path):
     assert "4095 as white (as its file declares)" in picture.note
 
 
+def test_only_a_png_of_16_bits_is_decoded_twice(tmp_path, monkeypatch):
+    """The second decoder may end the process over a damaged file."""
+    asked = []
+    monkeypatch.setattr("torchvision.io.decode_image", lambda *_: asked.append(1))
+    Image.new("RGB", (4, 4), (9, 9, 9)).save(tmp_path / "dark.png")
+    assert open_picture(tmp_path / "dark.png").rgb.getpixel((0, 0)) == (9, 9, 9)
+    assert asked == []
+    write_png(tmp_path / "deep.png", np.full((4, 4, 3), 900, np.uint16))
+    open_picture(tmp_path / "deep.png")
+    assert asked == [1]
+
+
 def test_range_says_what_is_black_and_white(tmp_path):
     path = tiff(tmp_path / "x.tif", RAMP.astype("<i2") * 8 - 1024, 16, 2)  # as a tomograph writes them
     with pytest.raises(PictureError, match=r"from -1024 to 1016.*range=\(black, white\)"):

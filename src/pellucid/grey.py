@@ -166,7 +166,10 @@ def deep_colours(
             import tifffile
 
             values = tifffile.imread(file)
+        elif file.read(25)[24:] != b"\x10":  # bits, in a PNG's header: fewer, which Pillow has read
+            return None
         else:
+            file.seek(0)
             from torchvision.io import ImageReadMode, decode_image
 
             with warnings.catch_warnings():  # that these decoders will be another package's one day

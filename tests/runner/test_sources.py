@@ -507,6 +507,8 @@ def test_what_is_no_picture_is_told_by_its_id(tmp_path: Path, data: bytes, said:
     (tmp_path / "y.png").write_bytes((tmp_path / "y.png").read_bytes()[:-30])
     with pytest.raises(PictureError, match=r"^y cannot be read"):
         read_picture(str(tmp_path / "y.png"), None, "y")
+    with pytest.raises(PictureError, match="embedded null byte"):
+        read_picture(f"{tmp_path}/a\0.png")
     with pytest.raises(FileMissing, match=r"gone.png: no such file"):
         read_picture(str(tmp_path / "gone.png"), None, "gone")
 

@@ -342,9 +342,11 @@ def test_a_file_that_is_restored_is_read_again(tmp_path: Path):
                 path, {"1.png": encoded(1), "2.png": encoded(2)}, "w:gz" if name.endswith("gz") else "w"
             )
         row, data = rows(open_source(path))[1], path.read_bytes()
-        path.write_bytes(data[:40])
+        path.unlink()
+        path.write_bytes(data[: 1500 if name == "x.tar" else len(data) // 3])
         with pytest.raises(PictureError, match=re.escape(name)):
             read_bytes(row["uri"], row["member"])
+        path.unlink()  # a file of the same name, but another one
         path.write_bytes(data)
         assert read_bytes(row["uri"], row["member"]) == encoded(2)
 

@@ -31,7 +31,7 @@ _PIECE = 1 << 20
 
 
 def read_plain(uri: str, start: int, size: int) -> bytes:
-    """Some bytes of a file of this machine; fewer where it ends before."""
+    """Some bytes of a file of this machine."""
     with places.sentences(uri):
         file = _FILES.open.pop(uri, None)
         if file is None or _FILES.process != os.getpid():
@@ -41,13 +41,26 @@ def read_plain(uri: str, start: int, size: int) -> bytes:
             file = places.open_file(uri)
         # Kept only if nothing goes wrong: the next try opens the file anew.
         file.seek(start)
-        data = cast(bytes, file.read(size))
+        data = enough(cast(bytes, file.read(size)), size, uri)
         _FILES.open[uri] = file
         return data
 
 
+def enough(data: bytes, size: int, uri: str) -> bytes:
+    """Bytes of a file, all that were asked for.
+
+    Raises:
+        PictureError: there are fewer.
+    """
+    if len(data) < size:
+        raise PictureError(
+            f"{uri} ends within this picture ({len(data)} of its {size} bytes are there): restore the file."
+        )
+    return data
+
+
 def read_packed(uri: str, start: int, size: int) -> bytes:
-    """Some bytes of what is in a file packed by gzip; fewer where it ends before."""
+    """Some bytes of what is in a file packed by gzip."""
     return cast(bytes, _shared(("gzip", uri), lambda: _Packed(uri)).read(start, size))
 
 
@@ -176,11 +189,11 @@ class _Packed(_InOrder):
                 if self.end - self.starts[0] > 2 * WINDOW:
                     self._forget(min(start, self.end - WINDOW))
         if start >= self.end:
-            return b""
+            return enough(b"", size, self.uri)
         first = bisect.bisect_right(self.starts, start) - 1
         last = bisect.bisect_left(self.starts, start + size)
         begun = start - self.starts[first]
-        return b"".join(self.pieces[first:last])[begun : begun + size]
+        return enough(b"".join(self.pieces[first:last])[begun : begun + size], size, self.uri)
 
     def _forget(self, before: int) -> None:
         """Lets go of what lies before a place."""

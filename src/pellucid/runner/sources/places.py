@@ -277,7 +277,8 @@ def sentences(address: str) -> Iterator[None]:
     except PermissionError:
         raise InvalidValue(f"{address} may not be read (permission denied): check your rights.") from None
     except Exception as error:
-        if is_local(address) and not isinstance(error, OSError | EOFError | zlib.error):
+        # ValueError: a path that holds a zero byte.
+        if is_local(address) and not isinstance(error, OSError | EOFError | ValueError | zlib.error):
             raise
         raise InvalidValue(
             f"{address} cannot be read ({first_line(error)}): check the address"

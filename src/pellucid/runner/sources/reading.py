@@ -21,7 +21,14 @@ from pellucid.errors import InvalidValue, PellucidError, PictureError, first_lin
 from pellucid.images import Picture, open_encoded
 from pellucid.images import locate as located
 from pellucid.runner.sources import places
-from pellucid.runner.sources.handles import is_packed, read_arrow, read_packed, read_parquet, read_plain
+from pellucid.runner.sources.handles import (
+    enough,
+    is_packed,
+    read_arrow,
+    read_packed,
+    read_parquet,
+    read_plain,
+)
 
 
 def read_bytes(uri: str, member: str | None = None) -> bytes:
@@ -126,11 +133,7 @@ def _piece(uri: str, start: int, size: int) -> bytes:
     elif places.is_local(uri):
         data = read_plain(uri, start, size)
     else:
-        data = places.part(uri, start, size)
-    if len(data) < size:
-        raise PictureError(
-            f"{uri} ends within this picture ({len(data)} of its {size} bytes are there): restore the file."
-        )
+        data = enough(places.part(uri, start, size), size, uri)
     return data
 
 
