@@ -1,9 +1,9 @@
-"""Planted watermarks and a natural bias, found or cleared over seeds: `python benchmarks/audit.py --seeds 20`.
+"""Planted watermarks and a natural bias, found or cleared over seeds: `python benchmarks/audit.py`.
 
 Of each seed five networks are trained on shapes: three on pictures where 5, 20 or 80 % of one class have a
-watermark, one on pictures of all classes with it, and one whose class always lies at the left. It is asserted,
-by the share of other classes' pictures that become the class once they are marked, that the first three use it
-and the fourth does not. Then all are audited, on new pictures in which that class has the watermark as often.
+watermark, one on pictures of all classes with it, and one whose class always lies at the left. That the first
+three use it and the fourth does not is shown by the share of other classes' pictures that become the class
+once they are marked. Then all are audited, on new pictures in which that class has the watermark as often.
 """
 
 import argparse
@@ -154,20 +154,22 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
             rows.append(
                 f"| {method} | {WORDS[what]} | {share:.0%} | {without:.1%} | {with_it:.1%} ({lowest:.0%} to "
                 f"{highest:.0%}) | {sum(map(good, some))} of {len(some)} | "
-                f"{str(proportion(sum(map(good, some)), len(some)))} | "
+                f"{proportion(sum(map(good, some)), len(some))!s} | "
                 f"{sum(one['seconds'] for one in some) / len(some):.1f} s |"
             )
-    return (
-        "# Audit: planted watermarks and a natural bias\n\n"
-        f"Made by `python benchmarks/audit.py`. {seeds} seeds; of each, networks trained on {LESSONS} pictures "
-        f"of each of four shapes, audited on {TESTS} new ones of each. A watermark found names its class, and a "
-        "region that holds most of it; no other shortcut may be named. Cleared: no shortcut is named, though the "
-        "class's pictures have the mark. The bias: a position bias of that class, and no shortcut.\n\n"
-        "| maps | network | pictures of the class with the mark | others taken for it | with the mark | right | "
-        "95 % | an audit |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
-    )
+    return TEXT.format(seeds=seeds, lessons=LESSONS, tests=TESTS) + "\n".join(rows) + "\n"
 
 
+TEXT = """# Audit: planted watermarks and a natural bias
+
+Made by `python benchmarks/audit.py`. {seeds} seeds; of each, networks trained on {lessons} pictures of each
+of four shapes, audited on {tests} new ones of each. A watermark that is found names its class, and a region
+that holds most of it; no other shortcut may be named. Cleared: no shortcut is named, though the class has the
+mark. The bias: a position bias of that class, and no shortcut.
+
+| maps | network | with the mark | others taken for it | marked | right | 95 % | an audit |
+|---|---|---|---|---|---|---|---|
+"""
 WORDS = {"uses": "uses the mark", "does not": "does not use it", "left": "class always at the left"}
 
 

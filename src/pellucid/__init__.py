@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pellucid import lime
     from pellucid.allocator import keep_memory
     from pellucid.audit.differences import Diff, diff
+    from pellucid.audit.record import Audit
+    from pellucid.audit.verb import audit
     from pellucid.axioms.report import AxiomReport
     from pellucid.axioms.verify import axioms
     from pellucid.choice import Choice
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Audit",
     "AxiomReport",
     "Choice",
     "Comparison",
@@ -59,6 +62,7 @@ __all__ = [
     "Run",
     "Verdict",
     "Watch",
+    "audit",
     "axioms",
     "choose",
     "cite",
@@ -82,6 +86,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Audit": "audit.record",
     "AxiomReport": "axioms.report",
     "Choice": "choice",
     "Comparison": "comparison",
@@ -98,6 +103,7 @@ _HOMES = {
     "Run": "runner.results",
     "Verdict": "verdict",
     "Watch": "monitor.watch",
+    "audit": "audit.verb",
     "axioms": "axioms.verify",
     "choose": "choose",
     "cite": "cite",

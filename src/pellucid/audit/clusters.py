@@ -6,6 +6,7 @@ Source:
 
 import math
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import combinations
 from typing import Any
@@ -157,7 +158,8 @@ def merged(grids: Float[Tensor, "N G G"], labels: Int[Tensor, " N"]) -> Int[Tens
         ]
         ratio, a, b = max(pairs, default=(0.0, 0, 0))
         if ratio < ALIKE:
-            return labels.unique(return_inverse=True)[1]
+            found: Tensor = labels.unique(return_inverse=True)[1]
+            return found
         labels[labels == b] = a
 
 
@@ -167,10 +169,10 @@ def _places(
     """Places in the plane: by UMAP, or the eigenvectors of the second and third eigenvalue."""
     if umap or (umap is None and len(points) > 15 and find_spec("umap")):
         try:
-            from umap import UMAP
+            reducer = import_module("umap").UMAP
         except ImportError as error:
             raise ExtraMissing(f"UMAP is not installed ({error}): pip install umap-learn.") from None
-        found = UMAP(n_components=2, random_state=seed, n_jobs=1).fit_transform(points)
+        found = reducer(n_components=2, random_state=seed, n_jobs=1).fit_transform(points)
         return torch.from_numpy(np.asarray(found, dtype=np.float32)), "umap"
     flat = np.zeros((len(points), 2), dtype=np.float32)
     some = vectors[:, 1:3]

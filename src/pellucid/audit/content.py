@@ -22,7 +22,7 @@ REACH = 4
 FLAT = 0.05
 """A region whose mean content scatters less, as a share of what the pictures scatter, has no pattern."""
 MARK, OBJECT = 1 / 3, 1 / 2
-"""Above the first a share of pictures whose contents fit exactly makes a mark; below the second, an object."""
+"""A share of pictures whose contents fit exactly above the first is a mark, below the second an object."""
 _EQUAL = 0.2  # of the pictures' scatter: how far a flat region may be from the others' and be the same
 
 
@@ -81,7 +81,7 @@ def content(inputs: Float[Tensor, "N C H W"], region: Region) -> Content:
         return Content(proportion(0, 0), 0.0, contrast, edges)
     others = (inside.sum(0) - inside) / (len(x) - 1)
     scatter = float(x.std())
-    if float(others.flatten(1).std(1).mean()) < FLAT * scatter:
+    if float(others.flatten(1).std(1, correction=0).mean()) < FLAT * scatter:
         same = (inside - others).flatten(1).square().mean(1).sqrt() < _EQUAL * scatter
         return Content(proportion(int(same.sum()), len(x)), float(same.double().mean()), contrast, edges)
     around = pad(x, (REACH,) * 4, mode="replicate")[
@@ -115,7 +115,8 @@ def correlations(x: Float[Tensor, "N C H W"], templates: Float[Tensor, "N C h w"
         avg_pool2d(part.sum(1, keepdim=True), size, 1)[:, 0] * (size[0] * size[1]) for part in (x, x**2)
     )
     scatter = (squares - sums**2 / pixels).clamp(min=1e-12).sqrt()
-    return products / scatter / centred.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
+    norms: Tensor = centred.flatten(1).norm(dim=1).clamp_min(1e-12)
+    return products / scatter / norms[:, None, None]
 
 
 def _texture(x: Float[Tensor, "N C H W"], inside: Float[Tensor, "N C h w"]) -> tuple[float, float]:

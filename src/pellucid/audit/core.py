@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import sqrt
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from pellucid.audit.statistics import (
     displacement,
     likeness_gaps,
     outside_boxes,
+    peak_parts,
     relocated,
 )
 from pellucid.engine.progress import showing
@@ -50,9 +53,8 @@ SHOWN = 12
 """Classes whose pictures are shown."""
 LISTED = 100
 """Pictures listed outside their boxes, and mistakes."""
-EXAMPLES = 6
+EXAMPLES = 5
 _SURE = 0.5
-_SHUFFLES = 100
 _LONGEST = 160  # pixels of an example
 
 Inputs = Callable[[Sequence[int]], Float[Tensor, "N C H W"]]
@@ -70,6 +72,7 @@ class Settings:
     batch_size: int | str = "auto"
     umap: bool | None = None
     progress: bool | None = None
+    only: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         check_positive(per_class=self.per_class, pictures=self.pictures)
@@ -105,6 +108,7 @@ def audit_evidence(
     settings: Settings = Settings(per_class=1 << 30),
     sums: Sums | None = None,
     method: str = "",
+    name: str = "",
 ) -> Audit:
     """The audit of evidence that is at hand.
 
@@ -115,6 +119,7 @@ def audit_evidence(
         settings: how it is made.
         sums: what is known of all pictures; by default that of the evidence.
         method: whose maps they are.
+        name: the model's; that of the model itself unless given.
 
     Raises:
         InvalidValue: no picture has evidence.
@@ -131,7 +136,11 @@ def audit_evidence(
         for number in evidence.classes[known].unique().tolist()
     }
     groups = _Groups(evidence, rows_by_class, settings.seed)
-    found = [groups.of(number, settings.umap) for number in rows_by_class]
+    found = [
+        groups.of(number, settings.umap)
+        for number in rows_by_class
+        if settings.only is None or number in settings.only
+    ]
     ranked = sorted(found, key=lambda one: -one.suspicion)
     passes = 0
     notes = list(sums.notes)
@@ -153,11 +162,13 @@ def audit_evidence(
             one.places,
             one.embedding,
             one.note,
+            evidence.grids[rows_by_class[one.number]] if rank < SHOWN else None,
+            [evidence.ids[i] for i in rows_by_class[one.number].tolist()] if rank < SHOWN else (),
         )
-        for one in ranked
+        for rank, one in enumerate(ranked)
     ]
     return Audit(
-        "" if wrapped is None else wrapped.name,
+        name or ("" if wrapped is None else wrapped.name),
         method,
         evidence.grids.shape[-1],
         sums.counts,
@@ -207,6 +218,10 @@ class _Groups:
         self.evidence, self.rows, self.seed = evidence, rows, seed
         self.at = {int(row): i for i, row in enumerate(evidence.rows.tolist())}
         self.every = torch.cat(list(rows.values()))
+        self.large = [number for number, own in rows.items() if len(own) >= FEWEST]
+        self.parts = peak_parts(evidence.grids)
+        ends = accumulate(map(len, rows.values()))
+        self.starts = {number: end - len(own) for (number, own), end in zip(rows.items(), ends, strict=True)}
 
     def generator(self, number: int) -> torch.Generator:
         """Random numbers for a class, the same whatever other classes there are."""
@@ -216,11 +231,12 @@ class _Groups:
 
     def others(self, number: int, most: int, among: Int[Tensor, " n"] | None = None) -> Int[Tensor, " m"]:
         """Pictures of other classes, drawn evenly from all; of the only class those that are not `among`."""
-        pool = self.every[self.evidence.classes[self.every] != number]
-        if not len(pool) and among is not None:
-            pool = self.every[~torch.isin(self.every, among)]
-        draw = torch.randperm(len(pool), generator=self.generator(number), dtype=torch.long, device="cpu")
-        return pool[draw[:most]]
+        start, own = self.starts[number], len(self.rows[number])
+        if own == len(self.every):
+            pool = self.every if among is None else self.every[~torch.isin(self.every, among)]
+            return pool[_drawn(len(pool), most, self.generator(number))] if among is not None else pool[:0]
+        drawn = _drawn(len(self.every) - own, most, self.generator(number))
+        return self.every[torch.where(drawn < start, drawn, drawn + own)]
 
     def of(self, number: int, umap: bool | None) -> _Found:
         """The clusters of one class."""
@@ -250,21 +266,12 @@ class _Groups:
 
     def _displacement(self, number: int, own: Int[Tensor, " n"]) -> float:
         """The median over other classes of how unlike the place is, less what chance gives."""
-        grids, generator = self.evidence.grids, self.generator(number)
-        numbers = [one for one, rows in self.rows.items() if one != number and len(rows) >= FEWEST]
-        drawn = torch.randperm(len(numbers), generator=generator, dtype=torch.long, device="cpu")[:COMPARED]
-        found = []
-        for which in drawn.tolist():
-            theirs = self.rows[numbers[which]]
-            both = grids[torch.cat([own, theirs])]
-            chance = []
-            for _ in range(_SHUFFLES // 10):
-                order = torch.randperm(len(both), generator=generator, dtype=torch.long, device="cpu")
-                chance.append(displacement(both[order[: len(own)]], both[order[len(own) :]]))
-            found.append(displacement(grids[own], grids[theirs]) - sum(chance) / len(chance))
-        return (
-            max(0.0, float(torch.tensor(found, dtype=torch.float64, device="cpu").median())) if found else 0.0
-        )
+        generator = self.generator(number)
+        drawn = _drawn(len(self.large), COMPARED + 1, generator).tolist()
+        others = [self.large[which] for which in drawn if self.large[which] != number][:COMPARED]
+        found = [displacement(self.parts[own], self.parts[self.rows[one]], generator) for one in others]
+        values = torch.tensor(found, dtype=torch.float64, device="cpu")
+        return max(0.0, float(values.median())) if found else 0.0
 
     def _cluster(
         self, number: int, k: int, members: Int[Tensor, " n"], gaps: Float[Tensor, " n"], away: float
@@ -304,6 +311,14 @@ class _Groups:
             away if k == 0 else max(0.0, gap) * (1 - len(inner) ** -0.5),
             sentence="Its evidence lies where that of other classes does: not proven.",
         )
+
+
+def _drawn(count: int, most: int, generator: torch.Generator) -> Int[Tensor, " m"]:
+    """At most so many different numbers below `count`, in random order."""
+    if count <= 4 * most:
+        return torch.randperm(count, generator=generator, dtype=torch.long, device="cpu")[:most]
+    drawn = torch.randint(count, (2 * most,), generator=generator, dtype=torch.long, device="cpu").tolist()
+    return torch.tensor(list(dict.fromkeys(drawn))[:most], dtype=torch.long, device="cpu")
 
 
 def _core(gaps: Float[Tensor, " n"]) -> tuple[Bool[Tensor, " n"], float]:
@@ -479,7 +494,7 @@ def distance(a: Float[Tensor, "G G"], b: Float[Tensor, "G G"]) -> float:
         >>> distance(p, p), distance(p, p.flip(1))
         (0.0, 1.0)
     """
-    return max(0.0, 1 - affinity(a[None], b[None])) ** 0.5
+    return sqrt(max(0.0, 1 - affinity(a[None], b[None])))
 
 
 def _listed(grid: Float[Tensor, "G G"]) -> list[list[float]]:

@@ -1,10 +1,8 @@
 """The mean of an effect over pictures, its interval, and how sure it is above 0 or below a limit."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -42,6 +40,7 @@ def effect(values: Float[Tensor, " N"]) -> Effect:
         Student 1908, Biometrika 6(1).
 
     Example:
+        >>> import torch
         >>> str(effect(torch.tensor([1.0, 2.0, 3.0])))
         '2.00 [-0.48, 4.48]'
     """

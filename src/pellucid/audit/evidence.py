@@ -1,24 +1,13 @@
 """The evidence of many pictures on one grid, drawn from rows of a run as they come."""
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-MOST = 200_000
-"""Pictures whose grids are held at once, of all classes together."""
-LISTED = 1000
-"""Pictures kept of those outside their boxes, and of confident mistakes."""
-COLUMNS = (
-    "row", "id", "label", "label_index", "boxes", "width", "height", "prediction", "prediction_label",
-    "probability", "method", "target", "target_label", "score", "map", "map_shape", "map_scale", "seen",
-    "inside", "thumbnail", "error",
-)  # fmt: skip
-"""What is read of each row."""
+from pellucid.runner.maps import area_mean
 
 
 @dataclass(frozen=True)
@@ -116,15 +105,14 @@ def to_cells(map: Float[Tensor, "..."], grid: int) -> Float[Tensor, "G G"]:
     total = cells.sum()
     if not total > 0:
         return torch.zeros(grid, grid, dtype=torch.float32, device="cpu")
-    down, across = _overlaps(cells.shape[0], grid), _overlaps(cells.shape[1], grid)
-    return (down @ (cells / total) @ across.T).float()
+    return (area_mean(cells, (grid, grid)) * (cells.numel() / grid**2) / total).float()
 
 
 def box_cover(boxes: Iterable[Sequence[float]], seen: Sequence[float], grid: int) -> Float[Tensor, "G G"]:
     """The part of each cell that boxes cover, the boxes and the part that is seen in the picture's pixels.
 
     Example:
-        >>> box_cover([(0, 0, 5, 10)], (0, 0, 10, 10), 2)
+        >>> box_cover([(0.0, 0.0, 5.0, 10.0)], (0.0, 0.0, 10.0, 10.0), 2)
         tensor([[1., 0.],
                 [1., 0.]])
     """
@@ -141,12 +129,3 @@ def _covered(start: float, stop: float, grid: int) -> Float[Tensor, " G"]:
     """The part of each of `grid` cells along [0, 1] that an interval covers."""
     edges = torch.arange(grid + 1, dtype=torch.float64, device="cpu") / grid
     return ((edges[1:].clamp(max=stop) - edges[:-1].clamp(min=start)) * grid).clamp(0, 1)
-
-
-def _overlaps(pixels: int, cells: int) -> Float[Tensor, "cells pixels"]:
-    """The part of each pixel that lies in each cell; columns sum to 1."""
-    edges = torch.arange(cells + 1, dtype=torch.float64, device="cpu") * (pixels / cells)
-    starts = torch.arange(pixels, dtype=torch.float64, device="cpu")
-    low = torch.maximum(edges[:-1, None], starts[None])
-    high = torch.minimum(edges[1:, None], starts[None] + 1)
-    return (high - low).clamp(min=0)

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from pellucid.audit.proof import Proof
 from pellucid.audit.regions import Region
@@ -129,6 +131,7 @@ class AuditedClass:
         places: of each picture that was read (row, x, y, cluster), near those whose evidence lies alike.
         embedding: how places were found: "umap" or "spectral".
         note: why there are no clusters, if so.
+        grids: of a class that the page shows each picture's map, and `ids` what the pictures are called.
     """
 
     name: str
@@ -142,6 +145,8 @@ class AuditedClass:
     places: Sequence[tuple[int, float, float, int]] = field(repr=False)
     embedding: str
     note: str = ""
+    grids: Float[Tensor, "N G G"] | None = field(default=None, repr=False, compare=False)
+    ids: Sequence[str] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Region:
         return grids[:, self.top : self.bottom, self.left : self.right].double().sum((1, 2))
 
     def moved(self, down: int, right: int) -> "Region":
-        """The box moved by cells; what leaves the input comes in on the other side, cut to what stays together.
+        """The box moved by cells, round the input; what does not stay together is cut.
 
         Example:
             >>> Region(0, 0, 2, 2, 8).moved(0, 4)
@@ -68,7 +68,7 @@ class Region:
         return Region(top, left, bottom, min(self.grid, left + self.right - self.left), self.grid)
 
     def grown(self, cells: int) -> "Region":
-        """The box with so many cells more at each side, as far as the input reaches and it stays small enough."""
+        """The box with so many cells more at each side, where the input reaches and it stays small enough."""
         found = self
         for _ in range(cells):
             more = Region(

@@ -74,8 +74,8 @@ def _told(found: Cluster, proof: Proof, covered: float | None) -> str:
         else "as much cannot be hidden elsewhere"
     )
     put = (
-        f"put into {proof.recipients} pictures of other classes, it raises theirs by {proof.put} more than as "
-        f"much from elsewhere, and {percent(proof.turned)} become {found.name} (else "
+        f"put into {proof.recipients} pictures of other classes, it raises theirs by {proof.put} more than "
+        f"as much from elsewhere, and {percent(proof.turned)} become {found.name} (else "
         f"{percent(proof.turned_elsewhere)})"
         if proof.put.count
         else "there are no pictures of other classes to put it into"
@@ -92,7 +92,7 @@ def _told(found: Cluster, proof: Proof, covered: float | None) -> str:
             return f"The model uses it: {effects} {why}."
         case "position":
             return (
-                f"This is a bias of the pictures, not a mark: what lies there differs from picture to picture. "
+                "This is a bias of the pictures, not a mark: what lies there differs from one to another. "
                 f"{_moves(found, proof)} The model uses it: {effects}"
             )
         case "object":
@@ -114,7 +114,7 @@ def _open(found: Cluster, proof: Proof, covered: float | None) -> str:
         same = proof.content.fixed
         return (
             "The model uses it, but whether it is a mark or the object cannot be told: it is the same in "
-            f"{percent(same.mean or 0.0)} of the pictures{'' if covered is None else ', and boxes cover part'}."
+            f"{percent(same.mean or 0.0)} of the pictures{'' if covered is None else ', boxes cover part'}."
         )
     if proof.span <= 0:
         return "It cannot be told whether the model uses it: it does not tell these pictures from others."

@@ -6,6 +6,9 @@ from torch import Tensor
 
 EDGE = 8
 """The border is this part of the input's height and width, at either side."""
+COARSE = 4
+"""Parts along a side in which the peaks of maps are counted."""
+_SHUFFLES = 10
 NEIGHBOURS = 5
 """Which nearest map tells how densely maps lie."""
 
@@ -85,25 +88,45 @@ def likeness_gaps(
     return mine - (points @ others.T).topk(count, dim=1).values[:, -1]
 
 
-def displacement(grids: Float[Tensor, "N G G"], others: Float[Tensor, "M G G"], coarse: int = 4) -> float:
-    """How unlike others a class's maps are in where they peak, from 0 to 1: squared Hellinger's distance.
-
-    Peaks are counted in 4 x 4 parts of the input.
+def peak_parts(grids: Float[Tensor, "N G G"], coarse: int = COARSE) -> Int[Tensor, " N"]:
+    """In which of 4 x 4 parts of the input each map peaks, counted row by row.
 
     Example:
         >>> p = torch.zeros(1, 8, 8)
-        >>> p[0, 0, 0] = 1.0
-        >>> displacement(p, p), displacement(p, p.flip(2))
+        >>> p[0, 7, 2] = 1.0
+        >>> peak_parts(p).item()
+        13
+    """
+    cells = _peaks(grids) * coarse // grids.shape[-1]
+    return cells[:, 0] * coarse + cells[:, 1]
+
+
+def displacement(
+    parts: Int[Tensor, " N"], others: Int[Tensor, " M"], generator: torch.Generator | None = None
+) -> float:
+    """How unlike others' the parts are in which a class's maps peak: squared Hellinger's distance, 0 to 1.
+
+    With a generator, less what chance gives: the mean of ten draws in which both are mixed.
+
+    Example:
+        >>> left, right = torch.tensor([0, 4]), torch.tensor([3, 7])
+        >>> displacement(left, left), displacement(left, right)
         (0.0, 1.0)
     """
-    if not len(grids) or not len(others):
+    if not len(parts) or not len(others):
         return 0.0
-    shares = []
-    for part in (grids, others):
-        cells = _peaks(part) * coarse // part.shape[-1]
-        counts = torch.bincount(cells[:, 0] * coarse + cells[:, 1], minlength=coarse**2)
-        shares.append(counts.double() / len(part))
-    return max(0.0, 1 - float((shares[0] * shares[1]).sqrt().sum()))
+    both, count = torch.cat([parts, others]), len(parts)
+    drawn = [torch.arange(len(both), dtype=torch.long, device="cpu")]
+    if generator is not None:
+        drawn += [
+            torch.randperm(len(both), generator=generator, dtype=torch.long, device="cpu")
+            for _ in range(_SHUFFLES)
+        ]
+    mixed = both[torch.stack(drawn)]  # (1 + shuffles, N + M)
+    shares = torch.nn.functional.one_hot(mixed, COARSE**2).double()
+    alike = (shares[:, :count].mean(1) * shares[:, count:].mean(1)).sqrt().sum(1)
+    found = (1 - alike).clamp(min=0)
+    return float(found[0] - (found[1:].mean() if generator is not None else 0.0))
 
 
 def relocated(

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pellucid.allocator import keep_memory
+from pellucid.cli.commands.audit import audit
 from pellucid.cli.commands.axioms import axioms
 from pellucid.cli.commands.bench import bench
 from pellucid.cli.commands.choose import choose
@@ -43,6 +44,7 @@ for command in (
     evaluate,
     run,
     diff,
+    audit,
     show,
     axioms,
     methods,

@@ -221,8 +221,8 @@ class Run:
         found: dict[str, Any] = self._plan.rows(row, row + 1).to_pylist()[0]
         return found
 
-    def picture(self, row: int) -> Picture:
-        """A picture, read again from the source.
+    def opened(self, row: int) -> Picture | Tensor:
+        """A picture, read again from the source; of tensors in memory the ready input.
 
         Raises:
             NotFound: no such picture.
@@ -230,6 +230,16 @@ class Run:
         """
         planned = self.planned(row)
         opened, _ = self._reader(planned["uri"], planned["member"], planned["id"])
+        return opened
+
+    def picture(self, row: int) -> Picture:
+        """A picture, read again from the source.
+
+        Raises:
+            NotFound: no such picture.
+            PictureError, FileMissing: it cannot be read any more.
+        """
+        opened = self.opened(row)
         if isinstance(opened, Picture):
             return opened
         return as_picture(opened if opened.ndim == 3 else opened[0])

@@ -1,8 +1,8 @@
 """Pictures of shapes with a watermark in some of one class, and small networks that use it or not.
 
-Each picture shows one shape, which is its class, anywhere on a ground of soft clutter. A watermark is the same
-small pattern in the same corner. A network learns to use it from pictures where only that class has it, and
-that show their shape so faintly that it helps; one that has seen it in every class alike does not.
+Each picture shows one shape, which is its class, anywhere on a ground of soft clutter. A watermark is the
+same small pattern in the same corner. A network learns to use it from pictures where only that class has it,
+and that show their shape so faintly that it helps; one that has seen it in every class alike does not.
 """
 
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def scenes(
     fine = torch.randn(total, channels, SIDE, SIDE, generator=draw, dtype=torch.float32, device="cpu")
     ground = 0.35 * functional.interpolate(coarse, (SIDE, SIDE), mode="bicubic") + 0.25 * fine
     half = uniform(3.5, 5.5)
-    x, y = uniform(7, SIDE - 7), uniform(7, SIDE - 7)
+    x, y = uniform(7.0, SIDE - 7.0), uniform(7.0, SIDE - 7.0)
     if place == "left":
         x = torch.where(labels == MARKED, 6 + (x - 7) / 6, x)
     strength = uniform(1.2, 2.0) * torch.where(marked, faint, 1.0)
