@@ -30,7 +30,8 @@ def small_audit(net: nn.Module, pictures: Scenes, **settings: Any) -> Audit:
     return found
 
 
-def test_a_watermark_that_a_trained_network_uses_is_named(channels: int = 4):
+def test_a_watermark_that_a_trained_network_uses_is_named():
+    channels = 4
     net = taught(scenes(LESSONS, 0.2, 0, channels=channels, faint=0.3), 0, epochs=EPOCHS)
     plain = scenes(TESTS, 0.0, 9, channels=channels)
     others = plain.inputs[plain.labels != MARKED]
@@ -285,9 +286,9 @@ def test_the_command_audits_a_store_and_refuses_a_shortcut(stored: Path, tmp_pat
 def test_the_command_explains_pictures_first(stored: Path, tmp_path: Path):
     done = CliRunner().invoke(
         app,
-        ["audit", str(stored / "pictures"), "--model", f"{stored / 'model.py'}:model", "-m", "input-x-gradient",
-         "--store", str(tmp_path / "run"), "--out", str(tmp_path), "--save", "json", "--quiet",
-         "--fail-on", "shortcut"],
+        ["audit", str(stored / "pictures"), "--model", f"{stored / 'model.py'}:model",
+         "-m", "input-x-gradient", "--store", str(tmp_path / "run"), "--out", str(tmp_path),
+         "--save", "json", "--quiet", "--fail-on", "shortcut"],
     )  # fmt: skip
     assert done.exit_code == 1, done.output
     assert (tmp_path / "run" / "run.json").is_file()

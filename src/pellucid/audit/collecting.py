@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.audit.core import Sums, distance
 from pellucid.audit.evidence import Evidence, box_cover, margin_of, to_cells
-from pellucid.audit.record import Odd
+from pellucid.audit.findings import Odd
 from pellucid.errors import InvalidValue
 
 COLUMNS = (

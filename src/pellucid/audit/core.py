@@ -13,8 +13,9 @@ from torch import Tensor
 
 from pellucid.audit.clusters import FEWEST, Clustering, cluster
 from pellucid.audit.evidence import Evidence
+from pellucid.audit.findings import KINDS, AuditedClass, Cluster, Example, Finding, Odd, check_positive
 from pellucid.audit.proof import Proof, prove
-from pellucid.audit.record import KINDS, Audit, AuditedClass, Cluster, Example, Finding, Odd, check_positive
+from pellucid.audit.record import Audit
 from pellucid.audit.regions import region_of
 from pellucid.audit.sentences import kind_of, sentence, use_of
 from pellucid.audit.statistics import (

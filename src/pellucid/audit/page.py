@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pellucid.audit.effects import Effect
-from pellucid.audit.record import KINDS, Audit, AuditedClass, Cluster, Example, Odd
+from pellucid.audit.findings import KINDS, Audited, AuditedClass, Cluster, Example, Odd
 from pellucid.audit.regions import Region
 from pellucid.render.heat import HEAT, colormap, colours, fading
 from pellucid.render.html import data_uri
@@ -90,7 +90,7 @@ class Row:
     embedding: str
 
 
-def render(audit: Audit) -> str:
+def render(audit: Audited) -> str:
     """The page: every text in it is escaped, and it loads nothing."""
     script = text_of("audit.js")
     kinds = {kind: sum(one.kind == kind for one in audit.findings) for kind in KINDS}
@@ -125,7 +125,7 @@ def render(audit: Audit) -> str:
     )
 
 
-def _lead(audit: Audit) -> str:
+def _lead(audit: Audited) -> str:
     counts = audit.counts
     left = [
         f"{counts[key]:,} {words}"
@@ -246,7 +246,7 @@ def _odd_name(one: Odd) -> str:
     return f"it is {one.label}, taken for {said}" if one.label and one.label != one.prediction else said
 
 
-def _facts(audit: Audit) -> list[tuple[str, str]]:
+def _facts(audit: Audited) -> list[tuple[str, str]]:
     return [
         ("Model", audit.model),
         ("Maps", audit.method),

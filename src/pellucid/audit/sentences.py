@@ -1,8 +1,8 @@
 """What was proven of a cluster, decided and said in words."""
 
 from pellucid.audit.effects import LEVEL
+from pellucid.audit.findings import Cluster, Kind, Use
 from pellucid.audit.proof import Proof
-from pellucid.audit.record import Cluster, Kind, Use
 from pellucid.render.words import percent
 
 MATTERS = 0.1

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from pellucid.audit.clusters import sklearn
 from pellucid.audit.collecting import COLUMNS, Collector
 from pellucid.audit.core import PICTURES, PROOFS, Settings, audit_evidence
-from pellucid.audit.record import Audit, check_positive
+from pellucid.audit.findings import check_positive
+from pellucid.audit.record import Audit
 from pellucid.errors import InvalidValue, short_traceback
 from pellucid.images import Picture
 from pellucid.model import Model

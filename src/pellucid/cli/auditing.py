@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pellucid.audit.record import KINDS, Audit
+from pellucid.audit.findings import KINDS
+from pellucid.audit.record import Audit
 from pellucid.cli.loading import load_model
 from pellucid.cli.own_model import ModelOptions
 from pellucid.cli.running import model_source
