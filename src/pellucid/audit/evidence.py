@@ -63,7 +63,11 @@ class Evidence:
             tensor([1., 0., 0., 0.])
         """
         count = len(maps)
-        cells = torch.stack([to_cells(one, grid) for one in maps]) if count else torch.zeros(0, grid, grid)
+        cells = (
+            torch.stack([to_cells(one, grid) for one in maps])
+            if count
+            else torch.zeros(0, grid, grid, dtype=torch.float32, device="cpu")
+        )
         called = dict(enumerate(names)) if isinstance(names, Sequence) else dict(names or {})
         for number in classes.unique().tolist():
             called.setdefault(number, f"class {number}")
@@ -72,7 +76,9 @@ class Evidence:
             classes.long(),
             called,
             classes.long() if predictions is None else predictions.long(),
-            torch.full((count,), torch.nan) if probabilities is None else probabilities.float(),
+            torch.full((count,), torch.nan, dtype=torch.float32, device="cpu")
+            if probabilities is None
+            else probabilities.float(),
             torch.arange(count, dtype=torch.long, device="cpu"),
             [str(row) for row in range(count)],
             objects,
