@@ -30,12 +30,12 @@ MOVED = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGEL
 """Pages of the repository, and what they are called here."""
 REFERENCE = {
     "Verbs": (
-        "load explain compare evaluate choose axioms run open_run diff monitor "
+        "load explain compare evaluate choose axioms run open_run audit diff monitor "
         "cite lime open_picture quantus_explain keep_memory"
     ),
     "Records": (
-        "Model Preprocess Contrast Explanation Comparison Verdict Evaluation Choice AxiomReport "
-        "Run Diff Watch"
+        "Model Preprocess Contrast Explanation Comparison Verdict Evaluation Choice AxiomReport Run Audit "
+        "Diff Watch"
     ),
     "Extensions": "Method Metric Rule method metric rule methods metrics",
 }
@@ -53,6 +53,7 @@ GUIDES = [
     "report",
     "verdict",
     "shortcut",
+    "audit",
     "figures",
     "servers",
     "data-sets",

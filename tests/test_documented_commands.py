@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 FRAGMENTS = {"CONTRIBUTING.md"}
 """Pages whose Python shows lines of the source: `tests/test_docs.py` looks them up there."""
-LONG = {"README.md", "migrating.md", "report.md", "shortcut.md"}
+LONG = {"README.md", "migrating.md", "report.md", "shortcut.md", "audit.md"}
 """Pages whose Python takes long, or trains: the sweeps run it."""
 QUICK = {
     "explain sample:cat -m legrad --model timm:vit_tiny_patch16_224 --random-weights",
