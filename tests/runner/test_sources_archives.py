@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import signal
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -351,19 +352,23 @@ def test_a_file_that_is_restored_is_read_again(tmp_path: Path):
         assert read_bytes(row["uri"], row["member"]) == encoded(2)
 
 
-def test_a_forked_child_opens_its_own_files(many: Path):
-    """The position of an open file is shared with a child."""
+def test_a_forked_child_opens_its_own_files(many: Path, monkeypatch: pytest.MonkeyPatch):
+    """The position of an open file is shared with a child, and so would be a lock that somebody holds."""
+    monkeypatch.setattr(handles, "_SHARED", handles._Shared())
+    monkeypatch.setattr(handles, "WINDOW", 5000)
     planned = {name: rows(open_source(many / name)) for name in ("x.tar", "x.tar.gz", "x.parquet")}
     for some in planned.values():
         read_bytes(some[3]["uri"], some[3]["member"])
-    child = os.fork()
-    if child == 0:
-        good = all(
-            read_bytes(one["uri"], one["member"]) == encoded(i) + bytes([i]) * 3000
-            for some in planned.values()
-            for i, one in enumerate(some[:60])
-        )
-        os._exit(0 if good else 1)
+    with handles._SHARED.lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            good = all(
+                read_bytes(one["uri"], one["member"]) == encoded(i) + bytes([i]) * 3000
+                for some in planned.values()
+                for i, one in enumerate(some[:60])
+            )
+            os._exit(0 if good else 1)
     for some in planned.values():
         for i in range(59, 0, -1):
             assert read_bytes(some[i]["uri"], some[i]["member"]) == encoded(i) + bytes([i]) * 3000

@@ -142,7 +142,7 @@ class _Shared:
 
 
 _SHARED = _Shared()
-os.register_at_fork(after_in_child=_SHARED.forked)
+os.register_at_fork(after_in_child=lambda: _SHARED.forked())
 
 
 def _shared(key: tuple[Any, ...], make: Any) -> _InOrder:
