@@ -154,5 +154,6 @@ def _join(ray: Any, address: str | None) -> None:
     except Exception as error:  # of many kinds
         raise InvalidValue(
             f"Ray must be reachable at {address or 'this machine'!r}; it is not: {first_line(error)}. Where "
-            "the cluster asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token to it."
+            "the cluster asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token "
+            "to it."
         ) from None
