@@ -86,7 +86,7 @@ class PluginWarning(UserWarning):
 
 
 class MonitorWarning(UserWarning):
-    """A look at a training failed, or could not be written; training goes on."""
+    """A look at a training failed, could not be written, or its step was assumed; training goes on."""
 
 
 E = TypeVar("E", bound=BaseException)

@@ -61,8 +61,11 @@ def test_a_training_that_goes_on_goes_on_in_its_folder(tmp_path: Path):
     torch.testing.assert_close(
         again.history.agreements, first.history.agreements, rtol=0, atol=0, equal_nan=True
     )
-    train(net, 2, again.step)
+    with pytest.warns(MonitorWarning, match="looks up to step 4, and steps are counted on from there"):
+        again.step()
+    assert again.step().step == 6
     assert again.history.steps.tolist() == [0, 2, 4, 6]
+    assert pellucid.monitor(net, shown(), every=2, to=tmp_path).history.steps.tolist() == [0, 2, 4, 6]
     assert again.history.last.pictures[0].agreement is not None
     resumed = pellucid.monitor(net, shown(), every=2, to=tmp_path, start=3)  # from a checkpoint at step 3
     assert resumed.step().step == 4

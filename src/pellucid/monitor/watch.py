@@ -87,7 +87,8 @@ def monitor(
         preprocess: makes inputs of pictures, see `Model`.
         seed: of everything drawn at random.
         batch_size: the most samples run together.
-        start: how many steps were done before; None for 0, or, in a folder with looks, that of the last look.
+        start: how many steps were done before; None for 0, or, in a folder with looks, that of the last look,
+            with a warning if steps are then counted without their numbers.
         **options: the method's.
 
     Returns:
@@ -193,7 +194,7 @@ class Watch:
         self.history = History(names)
         explained = request.method.explains(request.options) if output is None else output
         self._about = About.of(self._batch, names, model.name, request.title, explained)
-        self._warned = self._closed = False
+        self._warned = self._closed = self._assumed = False
         self._sinks: list[Sink] = []
         self._at = start or 0
         if not first_process():
@@ -212,7 +213,7 @@ class Watch:
         for look in folders[0].looks() if folders else ():
             self.history.add(look)
         if start is None and self.history.last is not None:
-            self._at = self.history.last.step
+            self._at, self._assumed = self.history.last.step, True
         elif self.history.last is None and not is_lazy(model.module):
             self._give(self._look(self._at))
 
@@ -227,6 +228,12 @@ class Watch:
         Returns:
             The look, or None.
         """
+        if step is None and self._assumed:
+            _warn(
+                f"The folder has looks up to step {self._at}, and steps are counted on from there: pass "
+                "start=0 to begin anew, start=N where training goes on from step N, or call watch(step)."
+            )
+        self._assumed = False
         before, self._at = self._at, self._at + 1 if step is None else step
         if before > self._at:  # training went back to an earlier checkpoint
             before = self._at - 1
@@ -292,7 +299,7 @@ class Watch:
 
     def begin(self, step: int, trained: Any) -> None:
         """Training begins, or goes on, at a step."""
-        self._closed = False
+        self._closed = self._assumed = False
         self._at = step
         self._check_trained(trained)
         last = self.history.last
@@ -374,8 +381,6 @@ class Watch:
     def _seen(self, answer: Explanation, row: int, image: int, map: Tensor) -> Seen:
         """One picture that was explained, and how its map agrees with the one before."""
         name, score = self.history.names[image], float(answer.score[row])
-        if not (isfinite(score) and bool(map.isfinite().all())):
-            return Seen(name, error=f"The score is {score} and the map not finite: training has diverged.")
         best = answer.prediction[row][0] if answer.prediction[row] else None
         agreement, last = None, self.history.last
         if last is not None and last.pictures[image].error is None and last.maps[image].shape == map.shape:
@@ -415,11 +420,15 @@ class Watch:
         if self._warned:
             return
         self._warned = True
-        told = f"{text} Training goes on; further failures are kept in .history.failures alone."
-        try:
-            warnings.warn(told, MonitorWarning, stacklevel=3)
-        except MonitorWarning:  # warnings are errors here, and a look must not stop a training
-            sys.stderr.write(f"{told}\n")
+        _warn(f"{text} Training goes on; further failures are kept in .history.failures alone.")
+
+
+def _warn(text: str) -> None:
+    """Warns; where warnings are errors it says so on standard error, as a look must not stop a training."""
+    try:
+        warnings.warn(text, MonitorWarning, stacklevel=3)
+    except MonitorWarning:
+        sys.stderr.write(f"{text}\n")
 
 
 def _said(error: Exception) -> str:
