@@ -248,6 +248,42 @@ def test_only_the_first_process_looks(name: str, monkeypatch: pytest.MonkeyPatch
     assert first_process()
 
 
+PARALLEL = """
+import sys
+import torch
+import pellucid
+from monitor.watched import differing, new_net, seed_all, shown, states, train
+torch.distributed.init_process_group("gloo")
+rank = torch.distributed.get_rank()
+ended = []
+for watched in (False, True):
+    net = torch.nn.parallel.DistributedDataParallel(new_net())
+    watch = pellucid.monitor(net, shown(), every=1, to=sys.argv[1]) if watched else None
+    seed_all(rank)  # each process has batches of its own
+    ended.append(states(net, train(net, 3, watch and watch.step)))
+differences, looks = differing(*ended), len(watch.history)
+torch.distributed.destroy_process_group()
+open(f"{sys.argv[1]}/rank{rank}.txt", "w").write(f"{differences} {looks}")
+"""
+
+
+@pytest.mark.full
+def test_of_two_processes_that_train_together_the_first_looks(tmp_path: Path):
+    script = tmp_path / "parallel.py"
+    script.write_text(PARALLEL)
+    folder = tmp_path / "looks"
+    folder.mkdir()
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*two, str(script), str(folder)],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )  # fmt: skip
+    said = [(folder / f"rank{rank}.txt").read_text() for rank in (0, 1) if done.returncode == 0]
+    assert said == ["[] 4", "[] 0"], done.stderr
+
+
 def test_sharded_weights_are_refused():
     class FSDPModule:
         pass
