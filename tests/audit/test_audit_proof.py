@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from pellucid.audit.content import Content, content, correlations
+from pellucid.audit.content import Content, content, correlations, same_pixels
 from pellucid.audit.effects import Effect, effect
 from pellucid.audit.proof import Proof, log_odds, prove
 from pellucid.audit.regions import Region
@@ -206,6 +206,31 @@ def test_large_pictures_are_compared_smaller():
     assert content(x, Region(6, 6, 8, 8, 8)).is_mark is True
 
 
+def test_pixels_that_are_the_same_are_those_of_the_mark_alone():
+    x = pictures(40, 0)
+    x[:, :, 26:30, 26:30] = x[:1, :, 26:30, 26:30]
+    found = same_pixels(x, CORNER)
+    assert found[26:30, 26:30].all()
+    assert int(found.sum()) == 16
+    assert not same_pixels(x, Region(0, 0, 2, 2, 8)).any()
+    assert not same_pixels(x[:1], CORNER).any()
+
+
+@pytest.mark.parametrize("reads_mark", [True, False])
+def test_a_mark_beside_what_the_model_uses_is_told_from_one_that_it_uses(reads_mark: bool):
+    """The region holds a mark and something bright that differs: the model reads one of them."""
+    weight = torch.full((1, 32, 32), 1e-3)
+    at = slice(28, 32) if reads_mark else slice(24, 28)
+    weight[:, at, 24:] = 1.0
+    members = pictures(16, 0)
+    members[:, :, 24:28, 24:] += 1
+    members[:, :, 28:, 24:] = 4 * torch.rand(4, 8, generator=torch.Generator().manual_seed(2))
+    found = proven(linear(weight), members, pictures(24, 1))
+    assert found.mark is not None
+    assert found.mark == pytest.approx(1.0 if reads_mark else 0.0, abs=0.1)
+    assert kind_of("uses", found, False, None) == ("shortcut" if reads_mark else "object")
+
+
 # --- decisions
 
 LARGE, NONE, LITTLE = (
@@ -219,8 +244,10 @@ OBJECT = replace(MARK, fixed=proportion(1, 20))
 MAYBE = replace(MARK, fixed=proportion(9, 20))
 
 
-def made(hidden: Effect, put: Effect, what: Content = MARK, span: float = 10.0) -> Proof:
-    return Proof(hidden, put, 0.5, 0.0, span, what, None, 40, 100)
+def made(
+    hidden: Effect, put: Effect, what: Content = MARK, span: float = 10.0, mark: float | None = None
+) -> Proof:
+    return Proof(hidden, put, mark, 0.5, 0.0, span, what, None, 40, 100)
 
 
 @pytest.mark.parametrize(
@@ -257,3 +284,11 @@ def test_whether_a_region_is_used_follows_from_both_effects(proof: Proof, p: flo
 )
 def test_what_a_region_is(use: str, what: Content, whole: bool, covered: float | None, kind: str):
     assert kind_of(use, made(LARGE, LARGE, what), whole, covered) == kind  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("what", "mark", "kind"),
+    [(MARK, 0.9, "shortcut"), (MARK, 0.1, "object"), (MAYBE, 0.1, "object"), (MAYBE, 0.9, "open")],
+)
+def test_a_mark_that_does_little_alone_is_not_what_is_used(what: Content, mark: float, kind: str):
+    assert kind_of("uses", made(LARGE, LARGE, what, mark=mark), False, None) == kind

@@ -8,7 +8,7 @@ with the mean of the others', moved by a few pixels in every direction: a mark f
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
@@ -23,6 +23,8 @@ FLAT = 0.05
 """A region whose mean content scatters less, as a share of what the pictures scatter, has no pattern."""
 MARK, OBJECT = 1 / 3, 1 / 2
 """A share of pictures whose contents fit exactly above the first is a mark, below the second an object."""
+SAME = 0.5
+"""A pixel is the same in several pictures if its variance is below this part of that elsewhere."""
 _EQUAL = 0.2  # of the pictures' scatter: how far a flat region may be from the others' and be the same
 
 
@@ -36,12 +38,14 @@ class Content:
         likeness: the median correlation of a picture's content with the mean of the others'.
         contrast: how much the pictures scatter within the region, as a share of their scatter elsewhere.
         edges: the same of the differences of neighbouring pixels.
+        fits: in which of the pictures it fits so.
     """
 
     fixed: Interval
     likeness: float
     contrast: float
     edges: float
+    fits: tuple[bool, ...] = ()
 
     @property
     def is_mark(self) -> bool | None:
@@ -83,7 +87,8 @@ def content(inputs: Float[Tensor, "N C H W"], region: Region) -> Content:
     scatter = float(x.std())
     if float(others.flatten(1).std(1, correction=0).mean()) < FLAT * scatter:
         same = (inside - others).flatten(1).square().mean(1).sqrt() < _EQUAL * scatter
-        return Content(proportion(int(same.sum()), len(x)), float(same.double().mean()), contrast, edges)
+        share, flat = float(same.double().mean()), tuple(same.tolist())
+        return Content(proportion(int(same.sum()), len(x)), share, contrast, edges, flat)
     around = pad(x, (REACH,) * 4, mode="replicate")[
         :, :, rows.start : rows.stop + 2 * REACH, columns.start : columns.stop + 2 * REACH
     ]
@@ -95,7 +100,32 @@ def content(inputs: Float[Tensor, "N C H W"], region: Region) -> Content:
         float(fits[:, REACH, REACH].median()),
         contrast,
         edges,
+        tuple((best == centre).tolist()),
     )
+
+
+def same_pixels(inputs: Float[Tensor, "N C H W"], region: Region) -> Bool[Tensor, "H W"]:
+    """The pixels of a region that are the same in several inputs: those of a mark, without what lies behind.
+
+    They scatter, over the inputs, by less than half as much in variance as pixels elsewhere mostly do.
+
+    Example:
+        >>> x = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+        >>> x[:, :, :4, :4] = x[:1, :, :4, :4]
+        >>> int(same_pixels(x, Region(0, 0, 4, 4, 8)).sum())
+        16
+    """
+    rows, columns = region.pixels((inputs.shape[-2], inputs.shape[-1]))
+    found = torch.zeros(inputs.shape[-2:], dtype=torch.bool, device="cpu")
+    if len(inputs) < 2:
+        return found
+    scatter = inputs.double().var(0).mean(0).cpu()
+    outside = torch.ones_like(found)
+    outside[rows, columns] = False
+    if not outside.any():
+        return found
+    found[rows, columns] = scatter[rows, columns] < SAME * scatter[outside].median()
+    return found
 
 
 def correlations(x: Float[Tensor, "N C H W"], templates: Float[Tensor, "N C h w"]) -> Float[Tensor, "N R S"]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.audit.content import Content, content
+from pellucid.audit.content import Content, content, same_pixels
 from pellucid.audit.effects import Effect, effect
 from pellucid.audit.regions import Region
 from pellucid.engine.perturb import Copies, score_perturbed
@@ -53,6 +53,8 @@ class Proof:
             elsewhere.
         put: by how much it rises if the region is put into pictures of other classes, more than if as much
             is put there from elsewhere in the same picture.
+        mark: what putting only those pixels of the region does that are the same in the pictures, as a
+            share of what all of it does; None where there are no such pixels.
         turned: the share of those pictures that become the class; `turned_elsewhere` if as much is put there
             from elsewhere.
         span: by how much the class's score is higher in its pictures than in the others.
@@ -64,6 +66,7 @@ class Proof:
 
     hidden: Effect
     put: Effect
+    mark: float | None
     turned: float
     turned_elsewhere: float
     span: float
@@ -107,6 +110,12 @@ def prove(
     others = ask.of(recipients)[0] if len(recipients) else torch.zeros(0, dtype=torch.float64, device="cpu")
     hidden = torch.full((len(members),), torch.nan, dtype=torch.float64, device="cpu")
     put, hits, hits_elsewhere = hidden.clone(), [], []
+    what = content(members, region)
+    fitting = members[
+        torch.tensor(what.fits or [False] * len(members), dtype=torch.bool, device=members.device)
+    ]
+    same = same_pixels(fitting, region).to(members.device)
+    whole, alone = [], []
     for i, member in enumerate(members if elsewhere else []):
         order = torch.randperm(len(elsewhere), generator=draw, dtype=torch.long, device="cpu")[:CONTROLS]
         places = [region, *(elsewhere[j] for j in order.tolist())]
@@ -116,6 +125,10 @@ def prove(
             some = [(i * RECIPIENTS + j) % len(recipients) for j in range(min(RECIPIENTS, len(recipients)))]
             scores, turned = ask(paste(member, recipients[some], places), len(some) * len(places), member)
             rises = scores.view(len(places), -1).mean(1) - others[some].mean()
+            if what.fits[i : i + 1] == (True,) and same.any():
+                scores = ask.of(torch.where(same, member, recipients[some]))[0]
+                whole.append(float(rises[0]))
+                alone.append(float(scores.mean() - others[some].mean()))
             put[i] = rises[0] - rises[1:].mean()
             shares = turned.view(len(places), -1).mean(1)
             hits.append(float(shares[0]))
@@ -123,10 +136,11 @@ def prove(
     return Proof(
         effect(hidden),
         effect(put),
+        max(0.0, sum(alone)) / sum(whole) if sum(whole) > 0 else None,
         sum(hits) / len(hits) if hits else 0.0,
         sum(hits_elsewhere) / len(hits_elsewhere) if hits else 0.0,
         float(own.mean() - others.mean()) if len(others) else 0.0,
-        content(members, region),
+        what,
         _shift(ask, members, own, region, draw) if shifted else None,
         len(recipients),
         ask.passes,

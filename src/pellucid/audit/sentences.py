@@ -7,6 +7,8 @@ from pellucid.render.words import percent
 
 MATTERS = 0.1
 """An effect is one that matters from this share of what tells the class's pictures from others."""
+ALONE = 0.5
+"""A mark is what the model uses if, put alone, it does this part of what all of its region does."""
 COVERED = 0.5
 """A region is on the object from this share of it on that boxes cover; outside below half of that."""
 
@@ -43,6 +45,8 @@ def kind_of(use: Use, proof: Proof, whole: bool, covered: float | None) -> Kind:
     if use == "does not":
         return "cleared"
     mark = proof.content.is_mark
+    if mark is not False and proof.mark is not None and proof.mark < ALONE:
+        mark = False  # there is a mark, and it is not what the model uses
     if covered is not None:  # who knows where objects are need not guess
         mark = False if covered >= COVERED else True if covered < COVERED / 2 else mark
     if mark is False and not whole:
@@ -88,6 +92,7 @@ def _told(found: Cluster, proof: Proof, covered: float | None) -> str:
                 f"It is outside the boxes ({percent(1 - covered)} of it)"
                 if covered is not None and covered < COVERED / 2
                 else f"It is the same in {same} of the pictures, to the pixel: a mark, apart from the object"
+                + (f", and put alone does {percent(min(1.0, proof.mark))} of it" if proof.mark else "")
             )
             return f"The model uses it: {effects} {why}."
         case "position":
@@ -99,6 +104,8 @@ def _told(found: Cluster, proof: Proof, covered: float | None) -> str:
             which = (
                 f"Boxes cover {percent(covered)} of it"
                 if covered is not None and covered >= COVERED
+                else "A mark lies there, but put alone it does little: the rest does it"
+                if proof.content.is_mark
                 else "What lies there differs from picture to picture, as objects do"
             )
             used = "The model uses it" if found.use == "uses" else "Whether the model uses it cannot be told"
