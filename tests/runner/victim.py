@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import pellucid
+import pellucid.runner.shards
 
 
 class Stillborn(nn.Module):
@@ -58,4 +59,5 @@ if __name__ == "__main__":
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    pellucid.runner.shards.KEEP = asked.pop("keep", 60.0)
     pellucid.run(make(asked.pop("kind", "plain")), asked.pop("source"), **asked, progress=False)

@@ -146,6 +146,7 @@ class ShardLoop:
             yield from self._of_shard(number)
 
     def _of_shard(self, number: int) -> Iterator[Chunk]:
+        self.store.clean(number)
         first = number * self.size
         stop = min(first + self.size, self.plan.count)
         kept = self.store.read_shard(number) if self.retry else None

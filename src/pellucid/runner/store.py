@@ -145,12 +145,11 @@ class Store:
         """The rows that an interruption left of a shard; None of none."""
         return _read(self.partial(shard))
 
-    def clean(self) -> None:
-        """Takes away what killed processes left: temporary files older than an hour."""
-        for path in _files(self.folder):
-            name = os.path.basename(path)
-            if name.startswith(".shard-") and _age(path) > 3600:
-                Path(path).unlink(missing_ok=True)
+    def clean(self, shard: int) -> None:
+        """Takes away what killed processes left of a shard; to be called by who holds its lease."""
+        for final in (self.path(shard), self.partial(shard)):
+            for temporary in final.parent.glob(f".{final.stem}-*{final.suffix}"):
+                temporary.unlink(missing_ok=True)
 
 
 def make_store(folder: str | os.PathLike[str]) -> Path:
@@ -195,15 +194,6 @@ def _files(folder: Path) -> Iterable[str]:
     for at, _, names in os.walk(folder):
         for name in names:
             yield os.path.join(at, name)
-
-
-def _age(path: str) -> float:
-    import time
-
-    try:
-        return time.time() - os.stat(path).st_mtime
-    except OSError:
-        return 0.0
 
 
 def _read(path: Path) -> "pyarrow.Table | None":
