@@ -180,7 +180,7 @@ def explain_all(
 
 def _explanation(request: Request, found: Attribution, batch: Batch, model: Model) -> Explanation:
     """What was found about some images of a batch, with their pictures."""
-    finding, method = found.finding.on_cpu(), request.method
+    finding, method, options = found.finding.on_cpu(), request.method, request.options
     ran = [found.precision + (" and bfloat16" if low else "") for low in found.lowered]
     details: dict[str, Any] = dict(finding.details)
     if chosen := {**batch.chosen, **found.chosen}:
@@ -191,7 +191,7 @@ def _explanation(request: Request, found: Attribution, batch: Batch, model: Mode
     pictures = [batch.pictures[image] for image in found.images]
     explanation = Explanation(
         method=method.name,
-        options={name: plain(value) for name, value in request.options.items() if _matters(name, request)},
+        options={name: plain(value) for name, value in options.items() if matters(name, options)},
         attribution=at_input(finding.map, (height, width)),
         raw=finding.map,
         target=_classes(found.target_fn, len(found.images)),
@@ -233,10 +233,10 @@ def _classes(target_fn: TargetFn, n: int) -> list[int | None]:
     return [None] * n if target_fn.classes is None else target_fn.classes.tolist()
 
 
-def _matters(name: str, request: Request) -> bool:
+def matters(name: str, options: Mapping[str, Any]) -> bool:
     """Whether an option is stored: a wrapper's only where it was used."""
-    wrapped = {"augment": request.options["augment"]}
-    return wrapped.get(name, bool(request.options["smooth"])) if name in _WRAPPERS else True
+    wrapped = {"augment": bool(options["augment"])}
+    return wrapped.get(name, bool(options["smooth"])) if name in _WRAPPERS else True
 
 
 _WRAPPERS = {option.name for option in WRAPPERS}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.engine.cost import Cost
 from pellucid.errors import ExtraMissing, FileMissing, InvalidValue, NotFound, PellucidError
-from pellucid.explain import at_input
+from pellucid.explain import at_input, matters
 from pellucid.explanation import Explanation
 from pellucid.images import Box, Picture
 from pellucid.input_tensors import as_picture
@@ -108,7 +108,10 @@ class Run:
         from pyarrow import dataset
 
         arrow()
-        return dataset.dataset(self.store.files(), schema=self.schema, format="parquet")
+        # Some flipped bits decompress to other values: only the pages' checksums tell.
+        scan = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+        format = dataset.ParquetFileFormat(default_fragment_scan_options=scan)
+        return dataset.dataset(self.store.files(), schema=self.schema, format=format)
 
     def to_arrow(self, columns: Sequence[str] | None = None, filter: Any = None) -> "pyarrow.Table":
         """The rows as an Arrow table, in the order of the pictures.
@@ -287,7 +290,7 @@ class Run:
         best = Prediction(row["prediction"], row["prediction_label"], row["probability"])
         return Explanation(
             method=name,
-            options=dict(options),
+            options={name: value for name, value in options.items() if matters(name, options)},
             attribution=at_input(kept[None], size),
             raw=kept[None],
             target=[row["target"]],

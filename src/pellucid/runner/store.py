@@ -121,7 +121,7 @@ class Store:
         from pyarrow import parquet
 
         with atomic_write(self.path(shard)) as temporary:
-            parquet.write_table(table, temporary, compression="zstd")
+            parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())  # a name must not survive a power cut that its contents do not
         self.partial(shard).unlink(missing_ok=True)
@@ -139,7 +139,8 @@ class Store:
         from pyarrow import parquet
 
         with atomic_write(self.partial(shard)) as temporary:
-            parquet.write_table(arrow().concat_tables(tables), temporary, compression="zstd")
+            table = arrow().concat_tables(tables)
+            parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
     def read_partial(self, shard: int) -> "pyarrow.Table | None":
         """The rows that an interruption left of a shard; None of none."""
@@ -200,7 +201,7 @@ def _read(path: Path) -> "pyarrow.Table | None":
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read()
     except (OSError, arrow().ArrowException):
         return None
