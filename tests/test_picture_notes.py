@@ -27,7 +27,8 @@ def of(picture, **options) -> list[str]:
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    return Image.effect_noise((width, height), 60).convert(mode)
+    pixels = np.random.default_rng(0).normal(128, 60, (height, width)).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(pixels).convert(mode)
 
 
 def colours_of_16_bits(path: Path, values: np.ndarray) -> None:

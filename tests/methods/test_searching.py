@@ -1,5 +1,7 @@
 """What all mask methods share: which models they refuse, how inputs are scored, and what passes cost."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -96,8 +98,8 @@ def test_the_bar_of_a_search_of_unknown_length_ends_where_it_says(
     bars: list[Bar] = []
 
     class Kept(Bar):
-        def __init__(self, title: str, total: int) -> None:
-            super().__init__(title, total)
+        def __init__(self, title: str, total: int, note: Callable[[], str]) -> None:
+            super().__init__(title, total, note)
             bars.append(self)
 
     monkeypatch.setattr("pellucid.engine.progress.Bar", Kept)

@@ -491,7 +491,7 @@ def distance(a: Float[Tensor, "G G"], b: Float[Tensor, "G G"]) -> float:
     """Hellinger's distance of two maps of shares, from 0 to 1.
 
     Example:
-        >>> p = torch.tensor([[1.0, 0.0]])
+        >>> p = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
         >>> distance(p, p), distance(p, p.flip(1))
         (0.0, 1.0)
     """

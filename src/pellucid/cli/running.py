@@ -83,7 +83,7 @@ def show_estimate(found: Estimate) -> None:
 def _size(count: float) -> str:
     """Bytes for people.
 
-    >>> _size(999), _size(2.5e6), _size(1.5e12)
+    >>> _size(999.0), _size(2.5e6), _size(1.5e12)
     ('999 bytes', '2.5 MB', '1.5 TB')
     """
     if count < 1000:
@@ -96,7 +96,7 @@ def _size(count: float) -> str:
 def _hours(hours: float) -> str:
     """A time for people.
 
-    >>> _hours(0.01), _hours(2.5), _hours(100)
+    >>> _hours(0.01), _hours(2.5), _hours(100.0)
     ('36 s', '2.5 hours', '4.2 days')
     """
     if hours < 1 / 60:

@@ -84,7 +84,7 @@ def boxes_in_input(boxes: Sequence[Box], seen: Box, size: tuple[int, int]) -> Bo
         size: (height, width) of the input.
 
     Example:
-        >>> boxes_in_input([Box(0, 0, 5, 10)], Box(0, 0, 10, 10), (2, 4))
+        >>> boxes_in_input([Box(0.0, 0.0, 5.0, 10.0)], Box(0.0, 0.0, 10.0, 10.0), (2, 4))
         tensor([[ True,  True, False, False],
                 [ True,  True, False, False]])
     """

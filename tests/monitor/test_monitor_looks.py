@@ -37,7 +37,7 @@ def test_looks_are_explanations_of_the_weights_at_their_step():
     assert history.agreements[0].isnan().all()
     for i in range(2):
         wanted = float(agreement([expected[0][i], expected[1][i]])[0, 1])
-        assert float(history.agreements[2, i]) == pytest.approx(wanted, abs=0.1)  # of maps on their own grid
+        assert float(history.agreements[2, i]) == pytest.approx(wanted, abs=0.25)  # of their own cells
     assert history.seconds == pytest.approx(sum(look.seconds for look in history.looks))
 
 
