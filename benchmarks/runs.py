@@ -95,6 +95,7 @@ def run_once(folder: str, store: str, asked: str) -> dict[str, float]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     lines = io.StringIO()
+    pellucid.keep_memory()  # as the command line does
     pellucid.run("efficientnet-lite0", folder, "grad-cam", store=store, json_progress=lines, **given)
     done.set()
     watcher.join()

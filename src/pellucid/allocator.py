@@ -78,6 +78,15 @@ def keep_memory() -> bool:
     return libc is not None and all(libc.mallopt(what, value) == 1 for what, value in settings.items())
 
 
+def give_back() -> None:
+    """Gives free memory back to the system once, wherever in the heaps it lies.
+
+    Work that goes on for hours in several threads takes more and more, in pieces that do not fit together.
+    """
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
 @cache
 def _glibc() -> ctypes.CDLL | None:
     if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):

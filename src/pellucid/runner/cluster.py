@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pellucid.allocator import keep_memory
 from pellucid.errors import ExtraMissing, InvalidValue, first_line
 from pellucid.runner.job import Chunk, Job
 from pellucid.runner.teams import Answer, Death, Member, Ready, WorkerFailed
@@ -24,6 +25,7 @@ class RayWorker:
     """What an actor is: a worker that reads the next chunks while one is in the model."""
 
     def __init__(self, job: Job) -> None:
+        keep_memory()  # an actor's process is our own
         self.worker = Worker(job)
         self.one = threading.Lock()
         self.stopped = False

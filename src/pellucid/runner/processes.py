@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
+from pellucid.allocator import keep_memory
 from pellucid.errors import InvalidType, first_line
 from pellucid.runner.job import Chunk, Job
 from pellucid.runner.teams import Answer, Death, Member, Ready, WorkerFailed
@@ -124,6 +125,7 @@ def serve(pipe: Connection, sent: bytes) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
     try:
+        keep_memory()  # this process is our own
         worker = Worker(pickle.loads(sent))
     except BaseException as error:
         pipe.send(("failed", None, f"{type(error).__name__}: {first_line(error)}"))

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pellucid.allocator import keep_memory
+from pellucid.allocator import give_back
 from pellucid.attribute import attribute
 from pellucid.certainty import relative_error
 from pellucid.engine.chunks import out_of_memory
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 THUMBNAIL = 128
 """Pixels of a thumbnail's longer side."""
+TRIM = 32
+"""Pictures after which free memory is given back: what readers and model leave is in pieces."""
 
 
 @dataclass
@@ -67,12 +69,12 @@ class Worker:
     """Holds the model, and makes rows of pictures."""
 
     def __init__(self, job: Job) -> None:
-        keep_memory()
         if job.threads is not None:
             torch.set_num_threads(job.threads)
         self.job, self.model = job, job.load()
         self.requests, self.judges = job.requests, job.judges
         self.schema = row_schema(list(job.carried), [judge.title for judge in self.judges])
+        self._since = 0
         self._pool = ThreadPoolExecutor(
             job.readers, thread_name_prefix="pellucid-reader", initializer=one_core
         )
@@ -145,6 +147,10 @@ class Worker:
             for at, ready in enumerate(pictures)
             for row in (answers[at] if at in answers else failed_rows(self.job, ready))
         ]
+        self._since += len(pictures)
+        if self._since >= TRIM:
+            self._since = 0
+            give_back()
         return arrow().Table.from_pylist(rows, schema=self.schema)
 
     def _finish(self, future: "Future[Reading]", chunk: Chunk, at: int) -> Reading:
