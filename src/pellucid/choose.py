@@ -65,8 +65,7 @@ def choose(
         'input-x-gradient'
     """
     wrapped = Model.wrap(model)
-    listed = [methods] if isinstance(methods, str) else methods
-    requests = [Request.of(one) if isinstance(one, str) else Request.of(*one) for one in listed]
+    requests = Request.several(methods)
     asked = [(request.method.name, request.given) for request in requests]
     verdicts: list[Verdict] = []
     seconds: dict[str, list[float]] = {request.title: [] for request in requests}

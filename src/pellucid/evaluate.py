@@ -77,10 +77,7 @@ def evaluate(
         3
     """
     wrapped = Model.wrap(model)
-    listed = [methods] if isinstance(methods, str) else methods
-    requests = [Request.of(one) if isinstance(one, str) else Request.of(*one) for one in listed]
-    wanted = [metrics] if isinstance(metrics, str) else metrics
-    judges = [MetricRequest.of(one) if isinstance(one, str) else MetricRequest.of(*one) for one in wanted]
+    requests, judges = Request.several(methods), MetricRequest.several(metrics)
     if not requests or not judges:
         raise InvalidValue("There must be at least one method and one metric; got none.")
     sources = list(picture_sources(images))

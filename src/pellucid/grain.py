@@ -14,6 +14,11 @@ real maps hardly moves; the coarser the grid, the more a random map correlates b
 _DIGITS = 9  # of a cell's sum that count: sums of equal evidence differ by rounding, which is no order
 
 
+def cells_of(map: Float[Tensor, "..."]) -> Float[Tensor, "h w"]:
+    """The evidence of a map (h, w) or (C, h, w) by place: the channels' sum."""
+    return map.sum(0) if map.ndim == 3 else map
+
+
 def in_cells(
     maps: Sequence[Float[Tensor, "_ _"]], boxes: Sequence[Box], size: tuple[int, int]
 ) -> Float[Tensor, "M cells"]:
@@ -46,15 +51,15 @@ def in_cells(
     rows = cells(bottom - top, [(b.bottom - b.top) / m.shape[0] for m, b in zip(maps, boxes, strict=True)])
     sums = []
     for map, box in zip(maps, boxes, strict=True):
-        down = _shares(box.top, box.bottom, map.shape[0], top, bottom, rows)
-        across = _shares(box.left, box.right, map.shape[1], left, right, columns)
+        down = cell_shares(box.top, box.bottom, map.shape[0], top, bottom, rows)
+        across = cell_shares(box.left, box.right, map.shape[1], left, right, columns)
         found = (down @ map.double() @ across.T).flatten()
         scale = (down @ map.double().abs() @ across.T).max()
         sums.append(((found / scale) if scale > 0 else found).round(decimals=_DIGITS) * scale)
     return torch.stack(sums)
 
 
-def _shares(
+def cell_shares(
     start: float, stop: float, pixels: int, low: float, high: float, cells: int
 ) -> Float[Tensor, "cells pixels"]:
     """Along one side: which share of each pixel of a map from `start` to `stop` lies in each cell."""

@@ -1,6 +1,6 @@
 """A request: one method with its options, as a user writes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,12 @@ class Request:
         method = get_method(name)
         given = {**written, **(given or {})}
         return cls(method, given, method.resolve_options(given))
+
+    @classmethod
+    def several(cls, specs: str | Sequence[str | tuple[str, Mapping[str, Any]]]) -> "list[Request]":
+        """From one of these or a list: names with options, "name:option=value", or (name, options)."""
+        listed = [specs] if isinstance(specs, str) else specs
+        return [cls.of(one) if isinstance(one, str) else cls.of(*one) for one in listed]
 
     @property
     def title(self) -> str:

@@ -376,8 +376,13 @@ class _Prover:
         for key, got in proofs.items():
             told[key] = got if isinstance(got, str) else (*got, next(corrected))
         return [
-            replace(group, clusters=_once([self._told(one, told.get((one.index, one.number)), rank < SHOWN)
-                                           for one in group.clusters]))
+            replace(
+                group,
+                clusters=_once([
+                    self._with_proof(one, told.get((one.index, one.number)), rank < SHOWN)
+                    for one in group.clusters
+                ]),
+            )
             for rank, group in enumerate(found)
         ]  # fmt: skip
 
@@ -399,7 +404,8 @@ class _Prover:
         at = torch.tensor([self.groups.at[row] for row in one.members], dtype=torch.long, device="cpu")
         others = self.groups.others(one.index, OTHERS, at)
         _, theirs = self._read(self.evidence.rows[others].tolist(), like=x)
-        assert one.region is not None
+        if one.region is None:
+            raise InvalidValue("a region must be known of a cluster that is proven; none is.")
         target = self.evidence.target.get(one.index, one.index)
         return prove(
             engine, reading, x, theirs, one.region, target, seed=self.settings.seed, shifted=one.number == 0
@@ -430,7 +436,7 @@ class _Prover:
             return [], like[:0]
         return [kept[i] for i in some], torch.cat([made[i] for i in some])
 
-    def _told(
+    def _with_proof(
         self, one: Cluster, got: "str | tuple[Proof, list[int], Tensor, float] | None", shown: bool
     ) -> Cluster:
         """A cluster with what was proven of it."""

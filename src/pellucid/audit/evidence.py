@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pellucid.grain import cells_of
 from pellucid.runner.maps import area_mean
 
 
@@ -107,7 +108,7 @@ def to_cells(map: Float[Tensor, "..."], grid: int) -> Float[Tensor, "G G"]:
                 [0.1250, 0.3750]])
     """
     values = map.detach().cpu().double()
-    cells = (values.sum(0) if values.ndim == 3 else values).clamp(min=0)
+    cells = cells_of(values).clamp(min=0)
     total = cells.sum()
     if not total > 0:
         return torch.zeros(grid, grid, dtype=torch.float32, device="cpu")

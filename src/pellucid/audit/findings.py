@@ -224,9 +224,9 @@ class Audited:
 
     def __repr__(self) -> str:
         head = f"Audit of {self.model}: {len(self.classes):,} classes, {self.counts['read']:,} pictures"
-        return "\n".join([head, *(f"- {one.sentence}" for one in self._told())])
+        return "\n".join([head, *(f"- {one.sentence}" for one in self._summarised())])
 
-    def _told(self) -> Iterator[Finding]:
+    def _summarised(self) -> Iterator[Finding]:
         """What a summary lists."""
         yield from (one for one in self.findings if one.kind in ("shortcut", "position", "open"))
 

@@ -68,10 +68,10 @@ def sentence(found: Cluster, covered: float | None) -> str:
     )
     words = proof.content.words
     where = f"{whose} {region.place} ({percent(region.area)} of the picture{', ' + words if words else ''}). "
-    return where + _told(found, proof, covered)
+    return where + _in_words(found, proof, covered)
 
 
-def _told(found: Cluster, proof: Proof, covered: float | None) -> str:
+def _in_words(found: Cluster, proof: Proof, covered: float | None) -> str:
     hidden = (
         f"hidden there, its score falls by {proof.hidden} more than with as much hidden elsewhere"
         if proof.hidden.count

@@ -15,6 +15,7 @@ from pellucid.runner.job import Chunk, Job, chunk_size
 from pellucid.runner.plan import Plan, write_plan
 from pellucid.runner.schema import arrow, plan_schema
 from pellucid.runner.sources import Source
+from pellucid.runner.store import write_rows
 from pellucid.runner.worker import Worker
 
 PICTURES = 32
@@ -86,11 +87,11 @@ def estimate(job: Job, source: Source, *, workers: int = 1, price: float | None 
                 table for _, table in explained(worker, _chunks(plan, rows, chunk_size(job)), lambda: False)
             ]
             written = Path(folder) / "shard.parquet"
-            _write(tables, written)
+            whole = arrow().concat_tables(tables)
+            write_rows(whole, written)
             seconds = (time.perf_counter() - started) / len(rows)
         finally:
             worker.close()
-        whole = arrow().concat_tables(tables)
         failed = len(set(whole.filter(compute.is_valid(whole["error"]))["row"].to_pylist()))
         size = written.stat().st_size / len(rows)
     if failed == len(rows):
@@ -111,9 +112,3 @@ def _chunks(plan: Plan, rows: list[int], size: int) -> Iterator[Chunk]:
     for number, start in enumerate(range(0, len(rows), size)):
         some = rows[start : start + size]
         yield Chunk(0, number, tuple(some), pa.concat_tables([plan.rows(row, row + 1) for row in some]))
-
-
-def _write(tables: Any, path: Path) -> None:
-    from pyarrow import parquet
-
-    parquet.write_table(arrow().concat_tables(tables), path, compression="zstd")

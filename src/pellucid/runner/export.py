@@ -14,6 +14,7 @@ import numpy as np
 from pellucid.engine.progress import showing
 from pellucid.errors import InvalidValue, PellucidError
 from pellucid.files import atomic_write, make_folder
+from pellucid.grain import cells_of
 from pellucid.images import Box, place
 from pellucid.render.scale import top_share
 from pellucid.runner.maps import decode_map
@@ -132,7 +133,7 @@ def _masks(run: Exported, rows: Iterator[dict[str, Any]], file: Path, share: flo
         size = (row["width"], row["height"])
         images[row["row"]] = {"id": row["row"], "file_name": row["id"], "width": size[0], "height": size[1]}
         values = decode_map(row)
-        cells = values.sum(0) if values.ndim == 3 else values
+        cells = cells_of(values)
         placed = place(cells, Box(*row["seen"]), size)
         mask = _top(np.nan_to_num(placed, nan=0.0), share)
         if not mask.any():

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from pellucid.grain import cell_shares, cells_of
+
 EDGE = 8
 """A map's border is this part of its height and width, at either side."""
 
@@ -53,7 +55,7 @@ def statistics(map: Float[Tensor, "..."]) -> dict[str, float | None]:
         (0.75, 0.75, 0.0, 1.0)
     """
     values = map.detach().cpu().double()
-    cells = values.sum(0) if values.ndim == 3 else values
+    cells = cells_of(values)
     magnitude = float(cells.abs().sum())
     evidence = cells.clamp(min=0)
     total = float(evidence.sum())
@@ -89,7 +91,7 @@ def inside(map: Float[Tensor, "..."], mask: Bool[Tensor, "H W"]) -> float | None
         0.75
     """
     values = map.detach().cpu().double()
-    cells = (values.sum(0) if values.ndim == 3 else values).clamp(min=0)
+    cells = cells_of(values).clamp(min=0)
     total = float(cells.sum())
     if total <= 0:
         return None
@@ -104,17 +106,11 @@ def area_mean(values: Float[Tensor, "H W"], size: tuple[int, int]) -> Float[Tens
         >>> area_mean(torch.tensor([[0.0, 3.0, 6.0]]), (1, 2))
         tensor([[1., 5.]])
     """
-    down, across = _shares(values.shape[0], size[0]), _shares(values.shape[1], size[1])
+    down, across = (
+        cell_shares(0.0, float(pixels), pixels, 0.0, float(pixels), cells) * (cells / pixels)
+        for pixels, cells in zip(values.shape, size, strict=True)
+    )
     return down.to(values.dtype) @ values @ across.to(values.dtype).T
-
-
-def _shares(pixels: int, cells: int) -> Float[Tensor, "cells pixels"]:
-    """How much of each cell every pixel makes up; rows sum to 1."""
-    edges = torch.arange(cells + 1, dtype=torch.float64, device="cpu") * (pixels / cells)
-    starts = torch.arange(pixels, dtype=torch.float64, device="cpu")
-    low = torch.maximum(edges[:-1, None], starts[None])
-    high = torch.minimum(edges[1:, None], starts[None] + 1)
-    return (high - low).clamp(min=0) * (cells / pixels)
 
 
 def _centres(count: int) -> Float[Tensor, " count"]:

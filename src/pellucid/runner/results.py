@@ -88,8 +88,7 @@ class Run:
     @property
     def done(self) -> int:
         """How many pictures have their rows."""
-        size = self.settings["shard_size"]
-        return sum(min(size, self.count - number * size) for number in self.store.done())
+        return self.store.pictures_done(self.count)
 
     @property
     def complete(self) -> bool:

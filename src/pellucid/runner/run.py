@@ -1,6 +1,7 @@
 """The verb `run`: a data set of any size, explained into a store that loses nothing."""
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +32,7 @@ from pellucid.runner.results import Run
 from pellucid.runner.schema import arrow, plan_schema
 from pellucid.runner.shards import ShardLoop, damaged
 from pellucid.runner.sources import Source, open_source
-from pellucid.runner.stopping import Stop, stopping
+from pellucid.runner.stopping import stopping
 from pellucid.runner.store import Store, differing, make_store
 from pellucid.target import Contrast, OneTarget
 
@@ -162,8 +163,7 @@ def plan_job(
     arrow()
     loaded_by = ModelSource.of(model)
     loaded = loaded_by.load()
-    wanted = [metrics] if isinstance(metrics, str) else list(metrics)
-    judges = [MetricRequest.of(one) if isinstance(one, str) else MetricRequest.of(*one) for one in wanted]
+    judges = MetricRequest.several(metrics)
     kinds: tuple[MapKind, ...] = get_args(MapKind)
     kept = next((kind for kind in kinds if kind == maps), None)
     if kept is None:
@@ -189,17 +189,16 @@ def plan_job(
 
 
 def _explain_all(
-    store: Store, plan: Plan, job: Job, leases: Leases, stop: Stop, per_picture: int, retry: bool,
+    store: Store, plan: Plan, job: Job, leases: Leases, stop: threading.Event, per_picture: int, retry: bool,
     progress: bool | None, lines: TextIO | None, begin: Callable[[], Engine],
 ) -> None:  # fmt: skip
     """Does what is left, and says how to go on where it was stopped."""
-    size = store.settings["shard_size"]
-    done = 0 if retry else sum(min(size, plan.count - number * size) for number in store.done())
+    done = 0 if retry else store.pictures_done(plan.count)
     if done == plan.count:
         return
     counts = Counts(plan.count, done, done)
     with counting(counts, progress, lines) as told:
-        loop = ShardLoop(store, plan, leases, per_picture, retry, told, stop.event)
+        loop = ShardLoop(store, plan, leases, per_picture, retry, told, stop)
         engine = begin()
         try:
             whole = loop.run(engine)
@@ -214,8 +213,7 @@ def _explain_all(
 
 
 def _requests(methods: str | Sequence[str | tuple[str, Mapping[str, Any]]]) -> list[Request]:
-    listed = [methods] if isinstance(methods, str) else list(methods)
-    requests = [Request.of(one) if isinstance(one, str) else Request.of(*one) for one in listed]
+    requests = Request.several(methods)
     titles = [request.title for request in requests]
     twice = sorted({title for title in titles if titles.count(title) > 1})
     if not requests or twice:

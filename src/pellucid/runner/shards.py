@@ -198,11 +198,9 @@ class ShardLoop:
 def damaged(store: Store, per_picture: int, count: int, checked: Callable[[int], None]) -> list[int]:
     """The shards that cannot be read to their end, or do not hold the rows they should; reads all of them."""
     found = []
-    size = store.settings["shard_size"]
     for number in sorted(store.done()):
         table = store.read_shard(number)
-        pictures = min(size, count - number * size)
-        if table is None or len(table) != pictures * per_picture:
+        if table is None or len(table) != store.pictures_of(number, count) * per_picture:
             found.append(number)
         checked(1)
     return found

@@ -108,6 +108,15 @@ class Store:
                 found.add(int(match[1]))
         return found
 
+    def pictures_of(self, shard: int, count: int) -> int:
+        """How many pictures a shard has, of so many in the plan: the last one has what is left."""
+        size: int = self.settings["shard_size"]
+        return min(size, count - shard * size)
+
+    def pictures_done(self, count: int) -> int:
+        """How many pictures have their rows, of so many in the plan."""
+        return sum(self.pictures_of(shard, count) for shard in self.done())
+
     def files(self) -> list[str]:
         """The files of all shards, in order."""
         return sorted(path for path in _files(self.folder / "shards") if _SHARD.search(path))
@@ -118,10 +127,8 @@ class Store:
         Raises:
             NotWritten: no room, no permission; then no part of it is left.
         """
-        from pyarrow import parquet
-
         with atomic_write(self.path(shard)) as temporary:
-            parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+            write_rows(table, temporary)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())  # a name must not survive a power cut that its contents do not
         self.partial(shard).unlink(missing_ok=True)
@@ -136,11 +143,8 @@ class Store:
 
     def write_partial(self, shard: int, tables: "Sequence[pyarrow.Table]") -> None:
         """Keeps the finished rows of a shard that is not done."""
-        from pyarrow import parquet
-
         with atomic_write(self.partial(shard)) as temporary:
-            table = arrow().concat_tables(tables)
-            parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+            write_rows(arrow().concat_tables(tables), temporary)
 
     def read_partial(self, shard: int) -> "pyarrow.Table | None":
         """The rows that an interruption left of a shard; None of none."""
@@ -151,6 +155,13 @@ class Store:
         for final in (self.path(shard), self.partial(shard)):
             for temporary in final.parent.glob(f".{final.stem}-*{final.suffix}"):
                 temporary.unlink(missing_ok=True)
+
+
+def write_rows(table: "pyarrow.Table", path: Path) -> None:
+    """Writes rows as all files of a store are written, with checksums of their pages."""
+    from pyarrow import parquet
+
+    parquet.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
 def make_store(folder: str | os.PathLike[str]) -> Path:

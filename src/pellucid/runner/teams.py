@@ -184,10 +184,10 @@ class Dispatch:
 def lost(job: Job, chunk: Chunk) -> "pyarrow.Table":
     """The rows of pictures at which workers die."""
     text = f"The worker died at this picture, {LIVES} times out of {LIVES}, with nothing else to do."
-    rows = []
+    rows, requests = [], job.requests
     for number, planned in zip(chunk.rows, chunk.plan.to_pylist(), strict=True):
         read = Reading({**planned, "row": number}, error=text, kind="worker")
-        rows += failed_rows(job, read)
+        rows += failed_rows(job, requests, read)
     schema = row_schema(list(job.carried), [judge.title for judge in job.judges])
     return arrow().Table.from_pylist(rows, schema=schema)
 

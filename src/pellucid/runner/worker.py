@@ -145,7 +145,7 @@ class Worker:
         rows = [
             row
             for at, ready in enumerate(pictures)
-            for row in (answers[at] if at in answers else failed_rows(self.job, ready))
+            for row in (answers[at] if at in answers else failed_rows(self.job, self.requests, ready))
         ]
         self._since += len(pictures)
         if self._since >= TRIM:
@@ -169,7 +169,7 @@ class Worker:
                 what = "Memory ran out" if memory else type(error).__name__
                 pictures[0].error = f"{what}: {first_line(error)}"
                 pictures[0].kind = "worker" if memory else "method"
-                return [failed_rows(self.job, pictures[0])]
+                return [failed_rows(self.job, self.requests, pictures[0])]
         half = len(pictures) // 2
         return [*self._explain(pictures[:half]), *self._explain(pictures[half:])]
 
@@ -279,7 +279,7 @@ class Worker:
                     found[image][judge.title] = float(values.value[k])
 
 
-def failed_rows(job: Job, ready: Reading) -> list[dict[str, Any]]:
+def failed_rows(job: Job, requests: Sequence[Request], ready: Reading) -> list[dict[str, Any]]:
     """The rows of a picture that has no map by any method."""
     return [
         {
@@ -291,7 +291,7 @@ def failed_rows(job: Job, ready: Reading) -> list[dict[str, Any]]:
             "error_kind": ready.kind,
         }
         for target in job.targets
-        for request in job.requests
+        for request in requests
     ]
 
 

@@ -211,7 +211,7 @@ def text_part(address: str, given: str, *, image: str | None, label: str | None,
     kinds = dict.fromkeys(roles.taken, pa.string())
     kinds |= {one.name: one.type for one in schema if one.name not in roles.taken}
     with table_errors(given):
-        kinds = settled(opened, kinds, schema.names)
+        kinds = resolved_kinds(opened, kinds, schema.names)
     carried = [pa.field(name, kinds[name]) for name in schema.names if name not in roles.taken]
     rows = Rows(given, places.parent_of(address), roles, carried, sizes=sizes)
 
@@ -227,7 +227,7 @@ def text_part(address: str, given: str, *, image: str | None, label: str | None,
     )
 
 
-def settled(
+def resolved_kinds(
     opened: Callable[[Mapping[str, Any]], Any], kinds: Mapping[str, Any], names: Sequence[str]
 ) -> dict[str, Any]:
     """The types of columns that hold all of a list: it is read once where one is not text from the start.
